@@ -1,0 +1,19 @@
+//! Limits found from latency: algorithms over windows of samples, and the guard of a single process.
+//!
+//! Samples are pooled into windows; a window that is long enough and full enough is closed and its *mean* goes to a
+//! [`LimitAlgorithm`], which answers a new limit. Algorithms are pure: no clock, no randomness, no lock.
+//!
+//! # Guarantees
+//! * Failures are neither samples nor signs of overload: they never enter a baseline.
+//! * A baseline is a minimum of window means, never of single samples: one lucky sample cannot collapse the limit.
+//! * Utilisation is judged against the ceiling in force, so that an estimator whose share is smaller than its own
+//!   opinion does not freeze.
+
+mod fixed;
+mod guard;
+mod window;
+
+pub use self::fixed::Fixed;
+pub use self::guard::LocalGuard;
+pub(crate) use self::window::{Estimator, WindowSetup};
+pub use self::window::{LimitAlgorithm, Window};

@@ -1,0 +1,22 @@
+//! Admission control for Rust services: no client above its quota, and never more in flight at the backend than it
+//! can take, agreed by all processes together.
+//!
+//! The map of the crate, from what decides to what talks:
+//!
+//! | module | what |
+//! |---|---|
+//! | [`time`] | the node's own clock, injectable |
+//! | [`permit`] | the permit word: one atomic that keeps (ceiling, in-flight) exact, and the [`Lease`] that gives a slot back |
+//! | [`adaptive`] | limit algorithms over latency windows, and the [`LocalGuard`] |
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod adaptive;
+mod criticality;
+#[cfg(feature = "fleet")]
+pub mod fence;
+pub mod permit;
+mod sync;
+pub mod time;
+
+pub use crate::criticality::Criticality;
+pub use crate::permit::{ConcurrencyGuard, Lease, Outcome, Shed};

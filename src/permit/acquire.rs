@@ -1,0 +1,104 @@
+//! The waiting form of taking a slot.
+
+use crate::criticality::Criticality;
+use crate::permit::gate::{Gate, Status};
+use crate::permit::waiters::{Handed, Ticket};
+use crate::permit::{Lease, Shed};
+use pin_project::{pin_project, pinned_drop};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::Sleep;
+
+/// A request waiting for its slot. Made by [`ConcurrencyGuard::acquire`](crate::ConcurrencyGuard::acquire).
+///
+/// # Cancel safety
+/// Dropping it leaves the queue; a slot handed over but not yet taken goes to the next in line.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+#[pin_project(PinnedDrop)]
+pub struct Acquire {
+    gate: Arc<Gate>,
+    class: Criticality,
+    max_wait: Duration,
+    ticket: Option<Ticket>,
+    #[pin]
+    sleep: Option<Sleep>,
+}
+
+impl Acquire {
+    pub(crate) const fn new(gate: Arc<Gate>, class: Criticality, max_wait: Duration) -> Self {
+        Self {
+            gate,
+            class,
+            max_wait,
+            ticket: None,
+            sleep: None,
+        }
+    }
+}
+
+impl Future for Acquire {
+    type Output = Result<Lease, Shed>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let refuse = |gate: &Gate, shed| {
+            gate.refused(shed);
+            Poll::Ready(Err(shed))
+        };
+        if let Some(ticket) = *this.ticket {
+            if let Some(slot) = this.gate.poll_ticket(ticket, cx.waker()) {
+                *this.ticket = None;
+                let lease = lease(this.gate, slot);
+                // A slot handed over before the fence and found after it must not start anything.
+                return if this.gate.still_good(slot) {
+                    Poll::Ready(Ok(lease))
+                } else {
+                    drop(lease);
+                    refuse(this.gate, Shed::Fenced)
+                };
+            }
+        } else {
+            if this.gate.status() == Status::Closed {
+                return refuse(this.gate, Shed::Closed);
+            }
+            match this.gate.enqueue(*this.class, cx.waker().clone()) {
+                Ok(slot) => return Poll::Ready(Ok(lease(this.gate, slot))),
+                Err(ticket) => *this.ticket = Some(ticket),
+            }
+            this.sleep.set(Some(tokio::time::sleep(*this.max_wait)));
+        }
+        let gave_up = if this.gate.status() == Status::Closed {
+            Shed::Closed
+        } else {
+            match this.sleep.as_pin_mut().map(|sleep| sleep.poll(cx)) {
+                Some(Poll::Ready(())) => Shed::Deadline,
+                Some(Poll::Pending) | None => return Poll::Pending,
+            }
+        };
+        leave(this.gate, this.ticket);
+        refuse(this.gate, gave_up)
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Acquire {
+    fn drop(self: Pin<&mut Self>) {
+        let this = self.project();
+        leave(this.gate, this.ticket);
+    }
+}
+
+fn lease(gate: &Arc<Gate>, slot: Handed) -> Lease {
+    Lease::new(Arc::clone(gate), slot.since, slot.period)
+}
+
+/// A slot that was handed over meanwhile goes on to the next in line.
+fn leave(gate: &Arc<Gate>, ticket: &mut Option<Ticket>) {
+    if let Some(slot) = ticket.take().and_then(|ticket| gate.leave(ticket)) {
+        lease(gate, slot).ignore();
+    }
+}

@@ -1,0 +1,245 @@
+//! What happened to the slots, counted on stripes so that threads do not share a cache line.
+//!
+//! A successful release costs one relaxed addition: count and latency travel in one `u64`. Stripes are emptied by
+//! whoever closes a window or composes a report, so they hold at most one such period.
+
+use crate::permit::{Outcome, Shed};
+use crate::sync::{AtomicU64, Ordering};
+use crossbeam_utils::CachePadded;
+use std::time::Duration;
+
+const SUM_BITS: u32 = 40;
+const SUM_MASK: u64 = (1 << SUM_BITS) - 1;
+/// One latency, at most 17 minutes, so that a thousand of them fit the sum between two readings.
+const MAX_SAMPLE_US: u64 = 1 << 30;
+
+/// What was counted over some time. All counts only ever rise.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Totals {
+    /// Successes, each with a latency.
+    pub(crate) successes: u64,
+    /// Sum of the latencies of the successes, in microseconds.
+    pub(crate) success_us: u64,
+    /// Overloads: the backend said no, or timed out.
+    pub(crate) overloads: u64,
+    /// Sum of the latencies of the overloads, in microseconds: lower bounds, the work may go on.
+    pub(crate) overload_us: u64,
+    /// Application errors.
+    pub(crate) failures: u64,
+    /// Slots given back without an outcome.
+    pub(crate) ignored: u64,
+    /// Time that slots were held without or beyond a latency sample, in microseconds.
+    pub(crate) other_us: u64,
+    /// Refusals by reason, in the order of [`Shed::ALL`].
+    pub(crate) sheds: [u64; Shed::ALL.len()],
+}
+
+impl Totals {
+    pub(crate) const fn completions(&self) -> u64 {
+        self.successes + self.overloads + self.failures + self.ignored
+    }
+
+    pub(crate) fn shed_total(&self) -> u64 {
+        self.sheds.iter().sum()
+    }
+
+    /// Slot-time used, in microseconds: the integral of in-flight over time, booked when slots come back.
+    pub(crate) const fn held_us(&self) -> u64 {
+        self.success_us + self.overload_us + self.other_us
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.successes += other.successes;
+        self.success_us += other.success_us;
+        self.overloads += other.overloads;
+        self.overload_us += other.overload_us;
+        self.failures += other.failures;
+        self.ignored += other.ignored;
+        self.other_us += other.other_us;
+        for (sum, more) in self.sheds.iter_mut().zip(other.sheds) {
+            *sum += more;
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Stripe {
+    /// Count in the upper 24 bits, microseconds in the lower 40.
+    success: AtomicU64,
+    overload: AtomicU64,
+    failures: AtomicU64,
+    ignored: AtomicU64,
+    other_us: AtomicU64,
+    sheds: [AtomicU64; Shed::ALL.len()],
+}
+
+/// The stripes.
+#[derive(Debug)]
+pub(crate) struct Tally(Box<[CachePadded<Stripe>]>);
+
+impl Tally {
+    pub(crate) fn new() -> Self {
+        Self(
+            (0..stripe::count())
+                .map(|_| CachePadded::default())
+                .collect(),
+        )
+    }
+
+    /// One slot has come to `outcome` after `held`.
+    #[inline]
+    pub(crate) fn settle(&self, outcome: Outcome, held: Duration) {
+        let stripe = self.mine();
+        let us = micros(held);
+        match outcome {
+            Outcome::Success => {
+                stripe
+                    .success
+                    .fetch_add((1 << SUM_BITS) | us, Ordering::Relaxed);
+            }
+            Outcome::Overload => {
+                stripe
+                    .overload
+                    .fetch_add((1 << SUM_BITS) | us, Ordering::Relaxed);
+            }
+            Outcome::Failure => {
+                stripe.failures.fetch_add(1, Ordering::Relaxed);
+                stripe.other_us.fetch_add(us, Ordering::Relaxed);
+            }
+            Outcome::Ignore => {
+                stripe.ignored.fetch_add(1, Ordering::Relaxed);
+                stripe.other_us.fetch_add(us, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// A slot was held for `held` beyond its sample.
+    #[inline]
+    pub(crate) fn linger(&self, held: Duration) {
+        self.mine()
+            .other_us
+            .fetch_add(micros(held), Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn shed(&self, reason: Shed) {
+        self.mine().sheds[reason.index()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Empties the stripes.
+    pub(crate) fn drain(&self) -> Totals {
+        let take = |cell: &AtomicU64| match cell.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => cell.swap(0, Ordering::Relaxed),
+        };
+        let mut sum = Totals::default();
+        for stripe in &self.0 {
+            let (success, overload) = (take(&stripe.success), take(&stripe.overload));
+            sum.add(&Totals {
+                successes: success >> SUM_BITS,
+                success_us: success & SUM_MASK,
+                overloads: overload >> SUM_BITS,
+                overload_us: overload & SUM_MASK,
+                failures: take(&stripe.failures),
+                ignored: take(&stripe.ignored),
+                other_us: take(&stripe.other_us),
+                sheds: std::array::from_fn(|reason| take(&stripe.sheds[reason])),
+            });
+        }
+        sum
+    }
+
+    #[inline]
+    fn mine(&self) -> &Stripe {
+        // The count is a power of two.
+        &self.0[stripe::of_this_thread() & (self.0.len() - 1)]
+    }
+}
+
+#[inline]
+fn micros(held: Duration) -> u64 {
+    u64::try_from(held.as_micros())
+        .unwrap_or(MAX_SAMPLE_US)
+        .min(MAX_SAMPLE_US)
+}
+
+#[cfg(not(tidegate_loom))]
+mod stripe {
+    //! Which stripe a thread writes to.
+
+    use std::cell::Cell;
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A power of two, at least the number of processors, at most 32.
+    pub(super) fn count() -> usize {
+        static COUNT: OnceLock<usize> = OnceLock::new();
+        *COUNT.get_or_init(|| {
+            let processors = std::thread::available_parallelism().map_or(4, usize::from);
+            processors.next_power_of_two().min(32)
+        })
+    }
+
+    #[inline]
+    pub(super) fn of_this_thread() -> usize {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        thread_local!(static MINE: Cell<usize> = const { Cell::new(usize::MAX) });
+        MINE.with(|mine| match mine.get() {
+            usize::MAX => {
+                let index = NEXT.fetch_add(1, Ordering::Relaxed) & 0xffff;
+                mine.set(index);
+                index
+            }
+            index => index,
+        })
+    }
+}
+
+#[cfg(tidegate_loom)]
+mod stripe {
+    //! One stripe: loom explores the interleavings on it.
+
+    pub(super) fn count() -> usize {
+        1
+    }
+
+    pub(super) fn of_this_thread() -> usize {
+        0
+    }
+}
+
+#[cfg(all(test, not(tidegate_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draining_returns_everything_once() {
+        let tally = Tally::new();
+        tally.settle(Outcome::Success, Duration::from_micros(20));
+        tally.settle(Outcome::Success, Duration::from_micros(30));
+        tally.settle(Outcome::Overload, Duration::from_micros(7));
+        tally.settle(Outcome::Failure, Duration::from_micros(1));
+        tally.settle(Outcome::Ignore, Duration::from_micros(2));
+        tally.linger(Duration::from_micros(5));
+        tally.shed(Shed::Fenced);
+        let sum = tally.drain();
+        assert_eq!((sum.successes, sum.success_us), (2, 50));
+        assert_eq!((sum.overloads, sum.overload_us), (1, 7));
+        assert_eq!((sum.failures, sum.ignored, sum.other_us), (1, 1, 8));
+        assert_eq!(
+            (sum.completions(), sum.held_us(), sum.shed_total()),
+            (5, 65, 1)
+        );
+        assert_eq!(sum.sheds[Shed::Fenced.index()], 1);
+        assert_eq!(tally.drain(), Totals::default());
+    }
+
+    #[test]
+    fn an_absurd_latency_does_not_spill_into_the_count() {
+        let tally = Tally::new();
+        for _ in 0..1000 {
+            tally.settle(Outcome::Success, Duration::MAX);
+        }
+        assert_eq!(tally.drain().successes, 1000);
+    }
+}
