@@ -8,15 +8,23 @@
 //! | [`time`] | the node's own clock, injectable |
 //! | [`permit`] | the permit word: one atomic that keeps (ceiling, in-flight) exact, and the [`Lease`] that gives a slot back |
 //! | [`adaptive`] | limit algorithms over latency windows, and the [`LocalGuard`] |
+//! | [`fleet`] | the fleet guard: one ceiling for many processes |
+//! | `store` | where the fleet's shared state lives: memory, Redis |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod adaptive;
 mod criticality;
+mod error;
 #[cfg(feature = "fleet")]
 pub mod fence;
+pub mod fleet;
+mod observe;
 pub mod permit;
+#[cfg(feature = "fleet")]
+pub mod store;
 mod sync;
 pub mod time;
 
 pub use crate::criticality::Criticality;
+pub use crate::error::ConfigError;
 pub use crate::permit::{ConcurrencyGuard, Lease, Outcome, Shed};

@@ -83,3 +83,9 @@ impl Estimator {
             .max(1)
     }
 }
+
+impl From<Box<dyn LimitAlgorithm>> for Estimator {
+    fn from(algorithm: Box<dyn LimitAlgorithm>) -> Self {
+        Self(algorithm)
+    }
+}

@@ -13,7 +13,6 @@ use crate::time::{Clock, LocalTime};
 use crossbeam_utils::CachePadded;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Duration;
 
 /// Why the ceiling is what it is; only read to name the reason of a denial.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -66,6 +65,8 @@ pub(crate) struct Gate {
     tally: Tally,
     books: Mutex<Books>,
     waiters: Mutex<Waiters>,
+    /// Slots of an ended lease period, kept in use for the grace of their cancellation; `None` outside of one.
+    parked: Mutex<Option<u32>>,
     listener: Mutex<Option<Waker>>,
     #[cfg(feature = "fleet")]
     fence: crate::fence::Fence,
@@ -118,6 +119,7 @@ impl Gate {
                 estimator: setup.estimator,
             }),
             waiters: Mutex::new(Waiters::default()),
+            parked: Mutex::new(None),
             listener: Mutex::new(None),
             #[cfg(feature = "fleet")]
             fence: crate::fence::Fence::new(),
@@ -185,6 +187,22 @@ impl Gate {
         if self.hungry.load(Ordering::Relaxed) {
             self.signal(STARVED);
         }
+    }
+
+    /// Gives back the slot of a lease admitted in `period`.
+    ///
+    /// What a fence cancelled may still run at the backend: its slot stays in use until the grace is over (I2).
+    #[inline]
+    pub(super) fn return_slot(&self, period: u32) {
+        if period == self.period.load(Ordering::Acquire) || !self.park() {
+            self.give_back();
+        }
+    }
+
+    #[cold]
+    fn park(&self) -> bool {
+        let mut parked = self.parked.lock().expect("nothing panics under this lock");
+        parked.as_mut().map(|count| *count += 1).is_some()
     }
 
     /// Gives a slot back and hands it to whoever waits. The counterpart of [`Self::admit`].
@@ -448,10 +466,25 @@ impl Gate {
         self.fence_at.store(at.as_nanos(), Ordering::Release);
     }
 
-    /// Ends the lease period: tokens of leases admitted in it are cancelled.
+    /// Ends the lease period: tokens of leases admitted in it are cancelled, their slots come back with
+    /// [`Self::end_grace`].
     pub(crate) fn end_period(&self) {
+        self.parked
+            .lock()
+            .expect("nothing panics under this lock")
+            .get_or_insert(0);
         self.period.fetch_add(1, Ordering::AcqRel);
         self.fence.cancel();
+    }
+
+    /// The grace is over: what was cancelled has ended at the backend too.
+    pub(crate) fn end_grace(&self) {
+        let parked = self
+            .parked
+            .lock()
+            .expect("nothing panics under this lock")
+            .take();
+        (0..parked.unwrap_or(0)).for_each(|_| self.give_back());
     }
 
     pub(crate) fn token(&self, period: u32) -> crate::fence::FenceToken {

@@ -122,7 +122,7 @@ impl Drop for Lease {
     #[inline]
     fn drop(&mut self) {
         self.observe(Outcome::Ignore);
-        self.gate.give_back();
+        self.gate.return_slot(self.period);
     }
 }
 

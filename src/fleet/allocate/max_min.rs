@@ -1,0 +1,192 @@
+//! Exact weighted max-min fairness over demand, in whole slots.
+//!
+//! Bertsekas and Gallager, "Data Networks", 6.5.2: raise everybody's level together; who has what it wants stops.
+
+use crate::fleet::allocate::Claimant;
+
+/// Targets for demand plus headroom, then the spare in proportion to the headroom, so that a burst finds it there.
+///
+/// Headroom is the square root of the demand (Poisson fluctuation, square-root staffing). Shares that would move by
+/// no more than `max(1, 5 %)` stay while nobody is refused for want of them.
+pub(super) fn split(limit: u32, claimants: &[Claimant<'_>], turn: u64) -> Vec<u32> {
+    let headroom: Vec<u32> = claimants
+        .iter()
+        .map(|claimant| claimant.demand.isqrt().max(1))
+        .collect();
+    let wants: Vec<u32> = claimants
+        .iter()
+        .zip(&headroom)
+        .map(|(claimant, room)| claimant.demand.saturating_add(*room))
+        .collect();
+    let mut targets = fill(limit, claimants, &wants, turn);
+    let spare = u64::from(limit) - sum(&targets);
+    if spare > 0 {
+        let rooms: u64 = sum(&headroom);
+        let mut left = spare;
+        for (target, room) in targets.iter_mut().zip(&headroom) {
+            let part = spare * u64::from(*room) / rooms;
+            *target = target.saturating_add(u32::try_from(part).unwrap_or(u32::MAX));
+            left -= part;
+        }
+        for index in order(claimants, turn)
+            .into_iter()
+            .cycle()
+            .take(left as usize)
+        {
+            targets[index] = targets[index].saturating_add(1);
+        }
+    }
+    if is_still(limit, claimants, &targets) {
+        return claimants.iter().map(|claimant| claimant.share).collect();
+    }
+    targets
+}
+
+/// The max-min split of `limit` over `wants`: nobody gets more than it wants, and nobody who gets less could have
+/// more without taking from somebody who has no more than it, by weight. Exact to one slot.
+pub(super) fn fill(limit: u32, claimants: &[Claimant<'_>], wants: &[u32], turn: u64) -> Vec<u32> {
+    if sum(wants) <= u64::from(limit) {
+        return wants.to_vec();
+    }
+    let weight = |index: usize| u64::from(claimants[index].weight);
+    // By want per weight, so that the satisfied come first.
+    let mut rising: Vec<usize> = (0..claimants.len()).collect();
+    rising.sort_by(|a, b| {
+        (u64::from(wants[*a]) * weight(*b))
+            .cmp(&(u64::from(wants[*b]) * weight(*a)))
+            .then(a.cmp(b))
+    });
+    let mut left = u64::from(limit);
+    let mut weights: u64 = (0..claimants.len()).map(weight).sum();
+    let mut targets = vec![0; claimants.len()];
+    let mut satisfied = 0;
+    for index in &rising {
+        if u64::from(wants[*index]) * weights > left * weight(*index) {
+            break;
+        }
+        targets[*index] = wants[*index];
+        left -= u64::from(wants[*index]);
+        weights -= weight(*index);
+        satisfied += 1;
+    }
+    // The others share the level: whole parts, then the largest remainders, ties by turn.
+    let others: Vec<usize> = rising.split_off(satisfied);
+    let mut rest = left;
+    for index in &others {
+        let part = left * weight(*index) / weights;
+        targets[*index] = u32::try_from(part).unwrap_or(u32::MAX);
+        rest -= part;
+    }
+    let mut is_other = vec![false; claimants.len()];
+    others.iter().for_each(|index| is_other[*index] = true);
+    let mut remainders: Vec<usize> = order(claimants, turn)
+        .into_iter()
+        .filter(|index| is_other[*index])
+        .collect();
+    remainders.sort_by_key(|index| std::cmp::Reverse(left * weight(*index) % weights));
+    for index in remainders.into_iter().take(rest as usize) {
+        targets[index] += 1;
+    }
+    targets
+}
+
+/// Who comes first when slots cannot be divided: who has a larger share keeps it, unless there are fewer slots than
+/// nodes or somebody is refused; then the turn goes round.
+fn order(claimants: &[Claimant<'_>], turn: u64) -> Vec<usize> {
+    let count = claimants.len();
+    let offset = (turn % count as u64) as usize;
+    let mut order: Vec<usize> = (0..count).map(|place| (place + offset) % count).collect();
+    if !claimants
+        .iter()
+        .any(|claimant| claimant.starved || claimant.share == 0)
+    {
+        order.sort_by_key(|index| (std::cmp::Reverse(claimants[*index].share), *index));
+    }
+    order
+}
+
+/// Nobody is refused, the shares are worth keeping, and no target is far from its share.
+fn is_still(limit: u32, claimants: &[Claimant<'_>], targets: &[u32]) -> bool {
+    let shares: u64 = claimants
+        .iter()
+        .map(|claimant| u64::from(claimant.share))
+        .sum();
+    shares == u64::from(limit)
+        && claimants.iter().zip(targets).all(|(claimant, target)| {
+            !claimant.starved
+                && claimant.share > 0
+                && claimant.share.abs_diff(*target) <= (claimant.share / 20).max(1)
+        })
+}
+
+fn sum(slots: &[u32]) -> u64 {
+    slots.iter().map(|slots| u64::from(*slots)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claimants(demands: &[(u32, u32)]) -> Vec<Claimant<'static>> {
+        let one = |(demand, weight): &(u32, u32)| Claimant {
+            name: "n",
+            share: 0,
+            in_flight: 0,
+            demand: *demand,
+            weight: *weight,
+            starved: false,
+        };
+        demands.iter().map(one).collect()
+    }
+
+    #[test]
+    fn the_known_example_is_exact() {
+        // Where two rounds of redistribution give 24.67 to the three last.
+        let nodes = claimants(&[(5, 1), (21, 1), (24, 1), (27, 1), (100, 1)]);
+        let wants = [5, 21, 24, 27, 100];
+        assert_eq!(fill(100, &nodes, &wants, 0), [5, 21, 24, 25, 25]);
+    }
+
+    #[test]
+    fn weights_count() {
+        let nodes = claimants(&[(100, 3), (100, 1), (2, 1)]);
+        assert_eq!(fill(42, &nodes, &[100, 100, 2], 0), [30, 10, 2]);
+    }
+
+    #[test]
+    fn everything_is_given_and_never_more() {
+        for limit in 0..200 {
+            for seed in 0..20_u32 {
+                let demands: Vec<(u32, u32)> = (0..seed % 9 + 1)
+                    .map(|n| ((n * 37 + seed * 11) % 50, n % 3 + 1))
+                    .collect();
+                let targets = split(limit, &claimants(&demands), u64::from(seed));
+                assert_eq!(
+                    sum(&targets),
+                    u64::from(limit),
+                    "limit {limit}, demands {demands:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_starves_while_there_is_a_slot_for_everybody() {
+        let nodes = claimants(&[(1, 1), (1000, 1), (1000, 1), (1, 1)]);
+        assert!(split(4, &nodes, 0).iter().all(|target| *target == 1));
+        assert!(split(40, &nodes, 0).iter().all(|target| *target >= 1));
+    }
+
+    #[test]
+    fn with_fewer_slots_than_nodes_everybody_gets_a_turn() {
+        let nodes = claimants(&[(9, 1); 5]);
+        let mut turns = [0; 5];
+        for turn in 0..5 {
+            split(2, &nodes, turn)
+                .into_iter()
+                .enumerate()
+                .for_each(|(index, got)| turns[index] += got);
+        }
+        assert_eq!(turns, [2; 5]);
+    }
+}

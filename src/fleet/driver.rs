@@ -1,0 +1,436 @@
+//! The loop that drives a member: one thread for all guards of a process, one task a guard.
+
+use crate::fleet::builder::OnFenced;
+use crate::fleet::demand::Demand;
+use crate::fleet::guard::{Command, FleetError, NodeState, Progress, Shared};
+use crate::fleet::key_state::EmptyStore;
+use crate::fleet::member::{Event, Member, Phase, Sample};
+use crate::fleet::message::{Answer, CommitAnswer, Report, Ticket};
+use crate::fleet::plan::plan;
+use crate::observe;
+use crate::permit::{Gate, Shed, Signals, Status};
+use crate::store::{Exchange, Reply, StoreError, StoreErrorKind};
+use crate::time::LocalTime;
+use std::future::{Future, pending, poll_fn};
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+/// Runs `task` on `runtime`, or on the driver thread of the process.
+pub(super) fn spawn(runtime: Option<&Handle>, task: impl Future<Output = ()> + Send + 'static) {
+    runtime.unwrap_or_else(|| driver()).spawn(task);
+}
+
+fn driver() -> &'static Handle {
+    static DRIVER: OnceLock<Handle> = OnceLock::new();
+    DRIVER.get_or_init(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("the operating system gives a process an event queue");
+        let handle = runtime.handle().clone();
+        std::thread::Builder::new()
+            .name("tidegate".to_owned())
+            .spawn(move || runtime.block_on(pending::<()>()))
+            .expect("the operating system gives a process a thread");
+        handle
+    })
+}
+
+/// One guard's part of the driver.
+pub(super) struct Task {
+    key: Arc<str>,
+    member: Member,
+    weight: u32,
+    gate: Arc<Gate>,
+    shared: Arc<Shared>,
+    store: Arc<dyn Exchange>,
+    empty: EmptyStore,
+    on_fenced: Option<OnFenced>,
+    inbox: mpsc::UnboundedReceiver<Command>,
+    demand: Demand,
+    beat: Option<Reply<Answer>>,
+    sent: LocalTime,
+    commit: Option<Reply<CommitAnswer>>,
+    waiting: Vec<oneshot::Sender<Result<(), FleetError>>>,
+    troubled: bool,
+    /// When what the last fence cancelled has surely ended at the backend.
+    grace_ends: LocalTime,
+}
+
+/// What woke the loop.
+enum Wake {
+    Answer(Result<Answer, StoreError>),
+    Commit(Result<CommitAnswer, StoreError>),
+    Push(crate::fleet::message::Push),
+    Signals(Signals),
+    Command(Option<Command>),
+    Time,
+}
+
+impl Task {
+    #[expect(clippy::too_many_arguments, reason = "called once, by the builder")]
+    pub(super) fn new(
+        key: Arc<str>,
+        member: Member,
+        weight: u32,
+        gate: Arc<Gate>,
+        shared: Arc<Shared>,
+        store: Arc<dyn Exchange>,
+        empty: EmptyStore,
+        on_fenced: Option<OnFenced>,
+        inbox: mpsc::UnboundedReceiver<Command>,
+    ) -> Self {
+        Self {
+            key,
+            member,
+            weight,
+            gate,
+            shared,
+            store,
+            empty,
+            on_fenced,
+            inbox,
+            demand: Demand::default(),
+            beat: None,
+            sent: LocalTime::ZERO,
+            commit: None,
+            waiting: Vec::new(),
+            troubled: false,
+            grace_ends: LocalTime::NEVER,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut pushes = self.store.subscribe(&self.key, self.member.incarnation());
+        loop {
+            let now = self.gate.clock().now();
+            if let Some(event) = self.member.handle_timeout(now) {
+                self.tell(event);
+            }
+            if now >= self.grace_ends {
+                self.grace_ends = LocalTime::NEVER;
+                self.gate.end_grace();
+                self.member.handle_drained();
+            }
+            self.enforce();
+            self.send(now);
+            if matches!(self.member.phase(), Phase::Left | Phase::Refused) && self.commit.is_none()
+            {
+                break;
+            }
+            let wait = self
+                .member
+                .poll_timeout()
+                .min(self.grace_ends)
+                .since(self.gate.clock().now());
+            let gate = Arc::clone(&self.gate);
+            let signals = poll_fn(|cx| {
+                gate.poll_signals(cx.waker())
+                    .map_or(Poll::Pending, Poll::Ready)
+            });
+            let wake = tokio::select! {
+                answer = arrival(&mut self.beat) => Wake::Answer(answer),
+                answer = arrival(&mut self.commit) => Wake::Commit(answer),
+                Some(push) = pushes.recv() => Wake::Push(push),
+                command = self.inbox.recv(), if !self.inbox.is_closed() || !self.inbox.is_empty() => Wake::Command(command),
+                signals = signals => Wake::Signals(signals),
+                () = tokio::time::sleep(wait.min(Duration::from_secs(60))) => Wake::Time,
+            };
+            self.handle(wake);
+        }
+        self.end();
+    }
+
+    fn handle(&mut self, wake: Wake) {
+        let now = self.gate.clock().now();
+        match wake {
+            Wake::Answer(Ok(answer)) => {
+                self.beat = None;
+                self.answered(now);
+                let (events, ticket) = self.member.handle_answer(now, answer);
+                events.into_iter().for_each(|event| self.tell(event));
+                self.enforce();
+                self.plan(ticket);
+                self.waiting
+                    .drain(..)
+                    .for_each(|done| drop(done.send(Ok(()))));
+            }
+            Wake::Answer(Err(error)) => {
+                self.beat = None;
+                self.member.handle_failure(now);
+                self.trouble(error);
+            }
+            Wake::Commit(Ok(answer)) => {
+                self.commit = None;
+                let applied = answer.outcome == crate::fleet::message::Committed::Applied;
+                if applied {
+                    self.shared
+                        .news
+                        .lock()
+                        .expect("nothing panics under this lock")
+                        .plans += 1;
+                    observe::plan(&self.key, answer.limit, answer.nodes);
+                }
+                let events = self.member.handle_commit(now, &answer);
+                events.into_iter().for_each(|event| self.tell(event));
+                self.enforce();
+                self.plan(answer.ticket);
+            }
+            Wake::Commit(Err(error)) => {
+                // It may have been applied; the next beat tells, and another token is out soon.
+                self.commit = None;
+                self.trouble(error);
+            }
+            Wake::Push(push) => {
+                let events = self.member.handle_push(now, push);
+                events.into_iter().for_each(|event| self.tell(event));
+            }
+            Wake::Signals(signals) => {
+                if signals.starved {
+                    self.member.handle_starved();
+                }
+                if signals.drained {
+                    self.member.handle_drained();
+                }
+            }
+            Wake::Command(Some(Command::Beat(done))) => {
+                self.member.beat_now(now);
+                self.waiting.push(done);
+            }
+            Wake::Command(Some(Command::Close) | None) => self.member.close(now),
+            Wake::Time => {}
+        }
+    }
+
+    /// Makes the gate enforce what the member may use. Before every beat, so that what is acknowledged is true.
+    fn enforce(&self) {
+        let own = self.member.is_on_its_own();
+        let status = match self.member.phase() {
+            Phase::Joining => Status::Cold,
+            Phase::Fenced(_) if !own && self.member.ceiling() == 0 => Status::Fenced,
+            Phase::Active
+                if self.member.ceiling() == 0 && !self.shared.progress.borrow().granted =>
+            {
+                Status::Cold
+            }
+            Phase::Active | Phase::Fenced(_) => Status::Open,
+            Phase::Closing | Phase::Left | Phase::Refused => Status::Closed,
+        };
+        if self.gate.status() != status {
+            self.gate.set_status(status);
+        }
+        self.gate.set_estimator_rules(own);
+        self.gate.set_fence_at(if own {
+            LocalTime::NEVER
+        } else {
+            self.member.fence_at()
+        });
+        let ceiling = if own {
+            self.gate.local_limit()
+        } else {
+            self.member.ceiling()
+        };
+        if self.gate.sample().0 != ceiling {
+            self.gate.set_ceiling(ceiling);
+        }
+        self.gate.set_hungry(self.member.is_hungry());
+        let mut news = self
+            .shared
+            .news
+            .lock()
+            .expect("nothing panics under this lock");
+        let joining = matches!(news.state, NodeState::Joining | NodeState::Learning);
+        news.state = match self.member.phase() {
+            Phase::Active if joining && self.member.is_learning() => NodeState::Learning,
+            Phase::Joining => NodeState::Joining,
+            Phase::Active => NodeState::Active,
+            Phase::Fenced(_) => NodeState::Fenced,
+            Phase::Closing => NodeState::Closing,
+            Phase::Left => NodeState::Left,
+            Phase::Refused => NodeState::Refused,
+        };
+        (news.limit, news.share) = (self.member.limit(), ceiling);
+        (news.target, news.nodes) = (self.member.target(), self.member.nodes());
+    }
+
+    fn send(&mut self, now: LocalTime) {
+        if self.beat.is_some() && !self.member.is_waiting() {
+            // The time-out has passed; the request may still arrive.
+            self.beat = None;
+            let after = self.member.settings().heartbeat / 2;
+            self.trouble(StoreError::new(
+                StoreErrorKind::Timeout,
+                format!("no answer within {after:?}"),
+            ));
+        }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the edge: identities are drawn here and passed in"
+        )]
+        let fresh_epoch = fastrand::u64(1..);
+        let (gate, demand, weight) = (&self.gate, &mut self.demand, self.weight);
+        if let Some(beat) =
+            self.member
+                .poll_beat(now, || sample(gate, demand, weight, now), fresh_epoch)
+        {
+            self.sent = now;
+            self.beat = Some(self.store.beat(&self.key, beat, self.empty));
+        }
+    }
+
+    fn plan(&mut self, ticket: Option<Box<Ticket>>) {
+        if let Some(commit) = ticket.and_then(|ticket| plan(&ticket, self.member.incarnation())) {
+            self.commit = Some(self.store.commit(&self.key, commit));
+        }
+    }
+
+    fn answered(&mut self, now: LocalTime) {
+        let mut news = self
+            .shared
+            .news
+            .lock()
+            .expect("nothing panics under this lock");
+        news.beats += 1;
+        news.last_latency = Some(now.since(self.sent));
+        news.last_answer = Some(now);
+        news.trouble = None;
+        drop(news);
+        if std::mem::take(&mut self.troubled) {
+            observe::store_recovered(&self.key);
+        }
+    }
+
+    fn trouble(&mut self, error: StoreError) {
+        let error = Arc::new(error);
+        if !std::mem::replace(&mut self.troubled, true) {
+            observe::store_trouble(&self.key, &error);
+        }
+        let told = FleetError::Store {
+            key: Arc::clone(&self.key),
+            source: Arc::clone(&error),
+        };
+        if error.is_permanent() {
+            // `ready` need not wait for ever; the driver goes on trying.
+            self.shared.progress.send_if_modified(|progress| {
+                let first = progress.ended.is_none() && !progress.granted;
+                if first {
+                    progress.ended = Some(told.clone());
+                }
+                first
+            });
+        }
+        self.waiting
+            .drain(..)
+            .for_each(|done| drop(done.send(Err(told.clone()))));
+        let mut news = self
+            .shared
+            .news
+            .lock()
+            .expect("nothing panics under this lock");
+        news.failures += 1;
+        news.trouble = Some(error);
+    }
+
+    fn tell(&mut self, event: Event) {
+        let node = Arc::clone(&self.shared.node);
+        match event {
+            Event::Granted => {
+                self.shared.progress.send_modify(|progress| {
+                    progress.granted = true;
+                    progress.ended = None;
+                });
+                observe::granted(&self.key, &node);
+            }
+            Event::Fenced => {
+                self.shared
+                    .news
+                    .lock()
+                    .expect("nothing panics under this lock")
+                    .fences += 1;
+                observe::fenced(&self.key, &node);
+                self.enforce();
+                if !self.member.is_on_its_own() {
+                    self.cancel_all();
+                }
+                if let Some(hook) = &self.on_fenced {
+                    hook();
+                }
+            }
+            Event::NewEpoch => observe::new_epoch(&self.key),
+            Event::Learning(left) => observe::learning(&self.key, left),
+            Event::Refused(refusal) => {
+                let error = FleetError::refused(&refusal, &self.key, &node, self.member.settings());
+                observe::refused(&self.key, &node, &error);
+                self.enforce();
+                // Its record ends with its lease; what it still runs must end too.
+                self.cancel_all();
+                self.waiting
+                    .drain(..)
+                    .for_each(|done| drop(done.send(Err(error.clone()))));
+                self.shared
+                    .progress
+                    .send_modify(|progress| progress.ended = Some(error));
+            }
+            Event::Left => {}
+        }
+    }
+
+    fn cancel_all(&mut self) {
+        self.grace_ends = self
+            .gate
+            .clock()
+            .now()
+            .saturating_add(self.member.settings().drain);
+        self.gate.end_period();
+    }
+
+    fn end(&mut self) {
+        self.enforce();
+        self.gate.end_grace();
+        self.inbox.close();
+        self.shared.progress.send_modify(|progress: &mut Progress| {
+            progress.left = true;
+            progress.ended.get_or_insert(FleetError::Closed);
+        });
+    }
+}
+
+/// What the node reports: in-flight and what was counted until now.
+fn sample(gate: &Gate, demand: &mut Demand, weight: u32, now: LocalTime) -> Sample {
+    let totals = gate.totals();
+    let peak = gate.take_report_peak();
+    // Last, so that it is not older than the share the beat acknowledges.
+    let (_, in_flight) = gate.sample();
+    let sheds = totals.sheds[Shed::Full.index()]
+        + totals.sheds[Shed::Class.index()]
+        + totals.sheds[Shed::Deadline.index()];
+    let has_samples = totals.successes + totals.overloads > 0;
+    Sample {
+        in_flight,
+        report: Report {
+            local_limit: if has_samples { gate.local_limit() } else { 0 },
+            demand: demand.update(now, &totals, in_flight, peak),
+            peak,
+            weight,
+            baseline_us: 0,
+            completions: totals.successes,
+            latency_us: totals.success_us,
+            held_us: totals.held_us(),
+            arrivals: totals.completions() + u64::from(in_flight) + totals.shed_total(),
+            sheds,
+            other_sheds: totals.shed_total() - sheds,
+            drops: totals.overloads,
+        },
+    }
+}
+
+/// The reply, if one is awaited.
+async fn arrival<T>(reply: &mut Option<Reply<T>>) -> Result<T, StoreError> {
+    match reply {
+        Some(reply) => reply.await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,60 @@
+//! One concurrency ceiling for many processes: the fleet guard.
+//!
+//! N processes front one backend. Each admits requests from a cached share, in nanoseconds, without the network. The
+//! shares come from a small shared state per key, in a store (memory or Redis), in three steps:
+//!
+//! 1. **beat**: a node reports and renews its lease in one atomic step of constant size;
+//! 2. **plan**: whichever node is handed the token computes the next limit and shares, a pure function;
+//! 3. **commit**: the plan is written in one atomic step, if nothing came between.
+//!
+//! # Guarantees
+//! Cited by these names in code and tests.
+//!
+//! * **I1 GlobalCap**: at constant limit L the sum of committed shares never exceeds L, whatever is lost, delayed,
+//!   repeated or swapped.
+//! * **I2 InflightCap**: at constant L the requests that the nodes run never exceed L together. A share is given to
+//!   a second node only after its holder acknowledged the lower one and reported its in-flight at or below it, in
+//!   one atomic sample, or its lease has surely ended. [`Handoff::Committed`] opts out.
+//! * **I3 Shrink**: when L falls, decreases go to everyone at once, and what is reserved never rises while above L.
+//! * **I4 Exactly once**: every slot comes back once (see [`permit`](crate::permit)).
+//! * **I9 Survives its store**: after a lost, flushed or restored store I2 still holds: nodes carry their claims, and
+//!   a store that does not know them records claims for one lease time and raises nobody.
+//! * **I10 Survives its nodes**: a crashed node's share comes back within ttl + drain + 3 heartbeats; a restart under
+//!   the same name is not locked out; of two live processes with one name the later one is refused.
+//! * **I11 Leases without clock agreement**: a node counts its lease from the moment it sent the beat, on its own
+//!   boot-time clock; the store's time is advanced by nodes alone, and no two clocks are compared.
+//!
+//! # The map
+//! | file | what |
+//! |---|---|
+//! | `settings` | what all nodes of a key agree on |
+//! | `message` | what nodes and store say to one another |
+//! | `record`, `key_state` | the store's side: hold, beat, commit |
+//! | `plan`, `estimate`, `allocate/` | the next limit and shares |
+//! | `member` | the node's side, as a plain state machine |
+//! | `guard`, `builder`, `driver` | the handle users hold, and the loop that drives it |
+
+mod allocate;
+#[cfg(feature = "fleet")]
+mod builder;
+mod demand;
+#[cfg(feature = "fleet")]
+mod driver;
+mod estimate;
+#[cfg(feature = "fleet")]
+mod guard;
+pub(crate) mod key_state;
+pub(crate) mod member;
+pub(crate) mod message;
+mod plan;
+mod record;
+pub(crate) mod settings;
+#[cfg(test)]
+mod walk;
+
+#[cfg(feature = "fleet")]
+pub use self::builder::DistributedGuardBuilder;
+#[cfg(feature = "fleet")]
+pub use self::guard::{DistributedGuard, FleetError, FleetStats, NodeState, StillDraining};
+pub use self::key_state::EmptyStore;
+pub use self::settings::{Allocation, Estimate, Handoff, Outage};
