@@ -338,6 +338,8 @@ impl Task {
         let node = Arc::clone(&self.shared.node);
         match event {
             Event::Granted => {
+                // Whoever waits for this asks the gate next.
+                self.enforce();
                 self.shared.progress.send_modify(|progress| {
                     progress.granted = true;
                     progress.ended = None;
