@@ -1,1 +1,37 @@
 //! Throw-away servers and faults for the tests of this workspace.
+//!
+//! | what | for |
+//! |---|---|
+//! | [`RedisServer`] | a real `redis-server` in its own directory, which can be killed, stopped, restarted with or without its data |
+//! | [`TcpProxy`] | a link that can be slow, silent in either direction, cut or refused |
+//! | [`Backend`] | an HTTP/1.1 server that counts its own concurrency |
+//! | [`ChildGuard`] | any child process, such as our own examples ([`example`]) |
+//!
+//! # Guarantees
+//! * Everything listens on the loopback alone.
+//! * Processes die with the value that started them, and also when the test process itself is killed.
+//! * Nothing is skipped silently: a server that is not installed is named on stderr, and is a panic when
+//!   `TIDEGATE_REQUIRE_SERVERS=1` is set, as `scripts/test` does.
+
+mod backend;
+mod background;
+mod child;
+mod example;
+mod output;
+mod port;
+mod proxy;
+mod redis;
+mod resp;
+mod scratch;
+
+pub use self::backend::{Backend, BackendBuilder, BackendStats};
+pub use self::child::ChildGuard;
+pub use self::example::{example, example_path};
+pub use self::output::Output;
+pub use self::port::free_port;
+pub use self::proxy::{Direction, TcpProxy};
+pub use self::redis::{Data, RedisBuilder, RedisServer};
+pub use self::resp::Reply;
+
+/// How long a server may take to start, stop or say something before the test fails.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
