@@ -1,5 +1,7 @@
 //! What can be wrong with a configuration, each case with what to write instead.
 
+use std::time::Duration;
+
 /// A configuration that cannot work, found when it is built and never later.
 ///
 /// Every message is one sentence that ends with what to write instead.
@@ -16,6 +18,47 @@ pub enum ConfigError {
         /// What to write instead.
         instead: &'static str,
     },
+    /// A text is not a quota.
+    #[error(
+        "cannot read {text:?} as a quota; write how many per window, as in \"100/s\", \"1000/h\", \"5/10s\" or \
+         \"100/s burst 20\""
+    )]
+    QuotaText {
+        /// The text, cut to 64 characters.
+        text: Box<str>,
+    },
+    /// A quota's window is too short or too long to count in.
+    #[error(
+        "a window of {window:?} cannot be counted in; choose one from 1 ms to 10 years (3652.5 days)"
+    )]
+    QuotaWindow {
+        /// The window that was asked for.
+        window: Duration,
+    },
+    /// A quota's burst takes too long to come back.
+    #[error(
+        "a burst of {burst} would take more than 15 years to refill at this rate; choose one of at most {max}"
+    )]
+    QuotaBurst {
+        /// The burst that was asked for.
+        burst: u32,
+        /// The largest burst that this rate allows.
+        max: u32,
+    },
+    /// A policy's name cannot be sent in a header.
+    #[error(
+        "cannot use {name:?} as the name of a policy; write 1 to 64 letters, digits or any of \"-_.:/\""
+    )]
+    PolicyName {
+        /// The name, cut to 64 characters.
+        name: Box<str>,
+    },
+    /// A keyed table without room for a key.
+    #[error(
+        "max_keys is 0, which would put every client into one cell; choose at least 1, or check Key::EVERYONE for \
+         one cell on purpose"
+    )]
+    MaxKeys,
 }
 
 impl ConfigError {

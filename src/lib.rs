@@ -6,6 +6,8 @@
 //! | module | what |
 //! |---|---|
 //! | [`time`] | the node's own clock, injectable |
+//! | [`quota`], [`decision`] | what is allowed, and the answer |
+//! | [`rule`] | rate limits as pure functions of `(state, cost, now)` |
 //! | [`permit`] | the permit word: one atomic that keeps (ceiling, in-flight) exact, and the [`Lease`] that gives a slot back |
 //! | [`adaptive`] | limit algorithms over latency windows, and the [`LocalGuard`] |
 //! | [`fleet`] | the fleet guard: one ceiling for many processes |
@@ -14,17 +16,22 @@
 
 pub mod adaptive;
 mod criticality;
-mod error;
+pub mod decision;
+pub mod error;
 #[cfg(feature = "fleet")]
 pub mod fence;
 pub mod fleet;
 mod observe;
 pub mod permit;
+pub mod quota;
+pub mod rule;
 #[cfg(feature = "fleet")]
 pub mod store;
 mod sync;
 pub mod time;
 
 pub use crate::criticality::Criticality;
+pub use crate::decision::{Decision, Verdict};
 pub use crate::error::ConfigError;
 pub use crate::permit::{ConcurrencyGuard, Lease, Outcome, Shed};
+pub use crate::quota::Quota;

@@ -1,0 +1,221 @@
+//! The answer of a rate limit, and the name of the policy that gave it.
+
+use crate::error::{ConfigError, excerpt};
+use crate::quota::Quota;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// What a rate limit says to a request.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Verdict {
+    /// It may go on; its cost was booked.
+    Allow,
+    /// Not now; nothing was booked. Also the answer of a quota that denies everything.
+    Deny,
+    /// Its cost is more than the quota can ever admit at once, so trying again is pointless; nothing was booked.
+    TooLarge,
+}
+
+impl Verdict {
+    /// The verdict in one lower-case word, as used in metrics and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::TooLarge => "too_large",
+        }
+    }
+}
+
+/// The answer of a rate limit, with what a client needs to know to come back at the right time.
+///
+/// A denial is an answer, not an error. Copied, never allocated.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[must_use = "a decision that nobody reads limits nobody"]
+pub struct Decision {
+    pub(crate) outcome: Verdict,
+    pub(crate) limit: u32,
+    pub(crate) remaining: u32,
+    /// [`NO_WAIT`] when there is nothing to wait for.
+    pub(crate) retry_after_nanos: u64,
+    pub(crate) reset_after_nanos: u64,
+    pub(crate) policy: PolicyName,
+}
+
+impl Decision {
+    /// What the request was told.
+    #[must_use]
+    pub const fn outcome(&self) -> Verdict {
+        self.outcome
+    }
+
+    /// Whether the request may go on.
+    #[must_use]
+    pub const fn is_allowed(&self) -> bool {
+        matches!(self.outcome, Verdict::Allow)
+    }
+
+    /// The most that can ever be [`remaining`](Self::remaining): the quota's burst.
+    #[must_use]
+    pub const fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// Units that could be spent at this moment, after this request.
+    #[must_use]
+    pub const fn remaining(&self) -> u32 {
+        self.remaining
+    }
+
+    /// The wait after which the same request passes if nobody else comes: exact to the nanosecond, so one
+    /// nanosecond earlier it is still denied.
+    ///
+    /// `None` when waiting has no point: the request was allowed, is too large, or the quota denies everything.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self.retry_after_nanos {
+            NO_WAIT => None,
+            nanos => Some(Duration::from_nanos(nanos)),
+        }
+    }
+
+    /// The time until everything that was spent has come back.
+    #[must_use]
+    pub const fn reset_after(&self) -> Duration {
+        Duration::from_nanos(self.reset_after_nanos)
+    }
+
+    /// The policy that decided.
+    #[must_use]
+    pub const fn policy(&self) -> PolicyName {
+        self.policy
+    }
+}
+
+/// In place of a wait when there is nothing to wait for.
+pub(crate) const NO_WAIT: u64 = u64::MAX;
+
+/// A quota with the name under which clients see it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Policy {
+    name: PolicyName,
+    quota: Quota,
+}
+
+impl Policy {
+    /// `quota` under `name`.
+    #[must_use]
+    pub const fn new(name: PolicyName, quota: Quota) -> Self {
+        Self { name, quota }
+    }
+
+    /// The name that clients see.
+    #[must_use]
+    pub const fn name(&self) -> PolicyName {
+        self.name
+    }
+
+    /// What is allowed.
+    #[must_use]
+    pub const fn quota(&self) -> &Quota {
+        &self.quota
+    }
+}
+
+impl From<Quota> for Policy {
+    /// Under the name `default`.
+    fn from(quota: Quota) -> Self {
+        Self::new(PolicyName::DEFAULT, quota)
+    }
+}
+
+/// A policy's name: 1 to 64 letters, digits or any of `-_.:/`, so that it needs no quoting in a header.
+///
+/// Copied like a number. Each different name is kept once for the life of the process, so names belong into
+/// configuration; what differs from request to request belongs into a [`Key`](crate::Key).
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct PolicyName(&'static str);
+
+impl PolicyName {
+    /// `default`.
+    pub const DEFAULT: Self = Self("default");
+
+    /// The policy called `name`.
+    ///
+    /// # Errors
+    /// [`ConfigError::PolicyName`] if the name is empty, longer than 64 bytes, or has other characters.
+    pub fn new(name: &str) -> Result<Self, ConfigError> {
+        static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
+            return Err(ConfigError::PolicyName {
+                name: excerpt(name),
+            });
+        }
+        let mut names = NAMES.lock().expect("nothing panics under this lock");
+        if let Some(known) = names.get(name) {
+            return Ok(Self(known));
+        }
+        let kept: &'static str = Box::leak(name.into());
+        names.insert(kept);
+        Ok(Self(kept))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+impl fmt::Debug for PolicyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for PolicyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decision_fits_a_cache_line() {
+        assert!(size_of::<Decision>() <= 64);
+    }
+
+    #[test]
+    fn equal_names_are_kept_once() {
+        let first = PolicyName::new("tenant-a.writes").unwrap();
+        let second = PolicyName::new(&String::from("tenant-a.writes")).unwrap();
+        assert_eq!(first, second);
+        assert!(std::ptr::eq(first.as_str(), second.as_str()));
+    }
+
+    #[test]
+    fn a_name_that_would_need_quoting_is_refused() {
+        for name in [
+            "",
+            "a b",
+            "a\"b",
+            "a\\b",
+            "a;q=1",
+            "naïve",
+            "a\nb",
+            &"x".repeat(65),
+        ] {
+            let error = PolicyName::new(name).unwrap_err();
+            assert!(matches!(error, ConfigError::PolicyName { .. }), "{name}");
+        }
+        assert!(PolicyName::new(&"x".repeat(64)).is_ok());
+    }
+}
