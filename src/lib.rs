@@ -6,7 +6,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`time`] | the node's own clock, injectable |
-//! | [`quota`], [`decision`] | what is allowed, and the answer |
+//! | [`quota`], [`key`], [`decision`] | what is allowed, to whom, and the answer |
 //! | [`rule`] | rate limits as pure functions of `(state, cost, now)` |
 //! | [`permit`] | the permit word: one atomic that keeps (ceiling, in-flight) exact, and the [`Lease`] that gives a slot back |
 //! | [`adaptive`] | limit algorithms over latency windows, and the [`LocalGuard`] |
@@ -21,6 +21,7 @@ pub mod error;
 #[cfg(feature = "fleet")]
 pub mod fence;
 pub mod fleet;
+pub mod key;
 mod observe;
 pub mod permit;
 pub mod quota;
@@ -33,5 +34,6 @@ pub mod time;
 pub use crate::criticality::Criticality;
 pub use crate::decision::{Decision, Verdict};
 pub use crate::error::ConfigError;
+pub use crate::key::Key;
 pub use crate::permit::{ConcurrencyGuard, Lease, Outcome, Shed};
 pub use crate::quota::Quota;
