@@ -8,6 +8,8 @@
 //! | [`time`] | the node's own clock, injectable |
 //! | [`quota`], [`key`], [`decision`] | what is allowed, to whom, and the answer |
 //! | [`rule`] | rate limits as pure functions of `(state, cost, now)` |
+//! | [`limiter`] | the [`RateLimiter`]: a rule over a bounded table of keys |
+//! | [`headers`] | what a client is told: `RateLimit`, `RateLimit-Policy`, `Retry-After` |
 //! | [`permit`] | the permit word: one atomic that keeps (ceiling, in-flight) exact, and the [`Lease`] that gives a slot back |
 //! | [`adaptive`] | limit algorithms over latency windows, and the [`LocalGuard`] |
 //! | [`fleet`] | the fleet guard: one ceiling for many processes |
@@ -21,6 +23,7 @@ pub mod error;
 #[cfg(feature = "fleet")]
 pub mod fence;
 pub mod fleet;
+pub mod headers;
 pub mod key;
 mod observe;
 pub mod permit;
