@@ -1,0 +1,11 @@
+//! Limiters: a rule over a place where the counts live, behind one cheap handle.
+//!
+//! [`RateLimiter`] keeps its counts in this process: it never blocks on anything but a shard's lock, never fails, and
+//! holds at most `max_keys` keys however many identifiers an attacker makes up.
+
+mod handle;
+mod shard;
+mod table;
+
+pub use self::handle::{RateLimiter, RateLimiterBuilder};
+pub use self::table::TableStats;
