@@ -59,6 +59,42 @@ pub enum ConfigError {
          one cell on purpose"
     )]
     MaxKeys,
+    /// The bounds of a limit are out of order, or zero.
+    #[error(
+        "a limit cannot start at {initial} between {min} and {max}; write 1 <= min <= initial <= max"
+    )]
+    LimitBounds {
+        /// The lowest limit asked for.
+        min: u32,
+        /// The first limit asked for.
+        initial: u32,
+        /// The highest limit asked for.
+        max: u32,
+    },
+    /// A factor is not a number, or outside of what makes sense.
+    #[error("{what} cannot be {value}; write a number from {least} to {most}")]
+    Factor {
+        /// Which one.
+        what: &'static str,
+        /// What was asked for.
+        value: Box<str>,
+        /// The least that makes sense.
+        least: Box<str>,
+        /// The most that makes sense.
+        most: Box<str>,
+    },
+    /// A duration is shorter or longer than makes sense.
+    #[error("{what} cannot be {value:?}; write a duration from {least:?} to {most:?}")]
+    Span {
+        /// Which one.
+        what: &'static str,
+        /// What was asked for.
+        value: Duration,
+        /// The shortest that makes sense.
+        least: Duration,
+        /// The longest that makes sense.
+        most: Duration,
+    },
 }
 
 impl ConfigError {

@@ -9,11 +9,24 @@
 //! * Utilisation is judged against the ceiling in force, so that an estimator whose share is smaller than its own
 //!   opinion does not freeze.
 
+mod aimd;
+mod algorithm;
+mod baseline;
 mod fixed;
+mod gradient2;
 mod guard;
+mod limits;
+mod pool;
+mod probe;
+mod vegas;
 mod window;
 
+pub use self::aimd::Aimd;
+pub use self::algorithm::Algorithm;
 pub use self::fixed::Fixed;
+pub use self::gradient2::Gradient2;
 pub use self::guard::LocalGuard;
+pub use self::limits::Limits;
+pub use self::vegas::Vegas;
 pub(crate) use self::window::{Estimator, WindowSetup};
 pub use self::window::{LimitAlgorithm, Window};

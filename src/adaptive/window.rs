@@ -21,10 +21,46 @@ pub struct Window {
 }
 
 impl Window {
-    /// Whether less than half of the ceiling was ever used: there is nothing to learn about a higher limit.
+    /// A window of `successes` requests with a mean latency of `mean_rtt`, and nothing else: to be completed by the
+    /// `with_` methods. For tests and simulations of algorithms.
+    #[must_use]
+    pub const fn new(successes: u64, mean_rtt: Duration) -> Self {
+        Self {
+            successes,
+            mean_rtt,
+            overloads: 0,
+            peak_in_flight: 0,
+            ceiling: 0,
+        }
+    }
+
+    /// The same with so many requests that the backend refused or let time out.
+    #[must_use]
+    pub const fn with_overloads(mut self, overloads: u64) -> Self {
+        self.overloads = overloads;
+        self
+    }
+
+    /// The same with at most `peak` in flight, under a ceiling of `ceiling`.
+    #[must_use]
+    pub const fn with_in_flight(mut self, peak: u32, ceiling: u32) -> Self {
+        self.peak_in_flight = peak;
+        self.ceiling = ceiling;
+        self
+    }
+
+    /// Whether less than half of the ceiling was ever used, or there was none to use: there is nothing to learn about
+    /// a higher limit.
     #[must_use]
     pub const fn is_idle(&self) -> bool {
-        2 * (self.peak_in_flight as u64) < self.ceiling as u64
+        self.ceiling == 0 || 2 * (self.peak_in_flight as u64) < self.ceiling as u64
+    }
+
+    /// Whether more than 2 % of the requests that say something were refused or timed out. Fewer are a bug or a
+    /// network that drops a connection now and then, and must not pull the limit down for ever.
+    #[must_use]
+    pub const fn is_overloaded(&self) -> bool {
+        self.overloads > 0 && self.successes / 49 < self.overloads
     }
 }
 
@@ -71,11 +107,12 @@ impl Estimator {
 
     /// Closes a window.
     pub(crate) fn close(&mut self, seen: &Totals, peak_in_flight: u32, ceiling: u32) -> u32 {
-        let mean_us = seen.success_us.checked_div(seen.successes).unwrap_or(0);
+        let sum = Duration::from_micros(seen.success_us).as_nanos();
+        let mean = sum.checked_div(u128::from(seen.successes)).unwrap_or(0);
         self.0
             .update(&Window {
                 successes: seen.successes,
-                mean_rtt: Duration::from_micros(mean_us),
+                mean_rtt: Duration::from_nanos(u64::try_from(mean).unwrap_or(u64::MAX)),
                 overloads: seen.overloads,
                 peak_in_flight,
                 ceiling,
@@ -87,5 +124,29 @@ impl Estimator {
 impl From<Box<dyn LimitAlgorithm>> for Estimator {
     fn from(algorithm: Box<dyn LimitAlgorithm>) -> Self {
         Self(algorithm)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_percent_of_overloads_are_forgiven_and_more_are_not() {
+        let window = |served, refused| Window::new(served, Duration::ZERO).with_overloads(refused);
+        assert!(!window(98, 2).is_overloaded());
+        assert!(window(97, 2).is_overloaded());
+        assert!(window(0, 1).is_overloaded());
+        assert!(!window(0, 0).is_overloaded());
+        assert!(window(u64::MAX, u64::MAX).is_overloaded());
+    }
+
+    #[test]
+    fn half_of_the_ceiling_is_not_idle() {
+        let window = |peak, ceiling| Window::new(1, Duration::ZERO).with_in_flight(peak, ceiling);
+        assert!(window(4, 9).is_idle());
+        assert!(!window(5, 9).is_idle());
+        assert!(window(0, 0).is_idle());
+        assert!(!window(u32::MAX, u32::MAX).is_idle());
     }
 }

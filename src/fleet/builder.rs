@@ -1,6 +1,6 @@
 //! How a fleet guard is configured.
 
-use crate::adaptive::{Estimator, Fixed, LimitAlgorithm, WindowSetup};
+use crate::adaptive::{Estimator, Gradient2, LimitAlgorithm, WindowSetup};
 use crate::error::ConfigError;
 use crate::fleet::driver::{self, Task};
 use crate::fleet::guard::{DistributedGuard, Handle, News, Progress, Shared};
@@ -54,7 +54,7 @@ impl DistributedGuardBuilder {
             node: None,
             settings: Settings::default(),
             margin: None,
-            algorithm: Box::new(Fixed::new(Settings::default().initial_limit)),
+            algorithm: Box::new(Gradient2::default()),
             weight: 1,
             empty: None,
             drain_timeout: Duration::from_secs(30),
@@ -145,7 +145,7 @@ impl DistributedGuardBuilder {
         self
     }
 
-    /// The algorithm of this node's own estimate, for [`Estimate::Median`] and [`Estimate::Min`].
+    /// The algorithm of this node's own estimate. Default: [`Gradient2`]. For [`Estimate::Median`] and [`Estimate::Min`].
     pub fn local(mut self, algorithm: impl LimitAlgorithm + 'static) -> Self {
         self.algorithm = Box::new(algorithm);
         self
