@@ -1,6 +1,6 @@
 //! The algorithms by name, as one value.
 
-use crate::adaptive::{Aimd, Estimator, Fixed, Gradient2, LimitAlgorithm, Vegas, Window};
+use crate::adaptive::{Aimd, Fixed, Gradient2, LimitAlgorithm, Vegas, Window};
 
 /// One of the limit algorithms, where a configuration has to name one.
 ///
@@ -31,16 +31,6 @@ impl Algorithm {
             Self::Vegas(_) => "vegas",
             Self::Aimd(_) => "aimd",
             Self::Fixed(_) => "fixed",
-        }
-    }
-
-    /// The algorithm behind a gate's books.
-    pub(crate) fn into_estimator(self) -> Estimator {
-        match self {
-            Self::Gradient2(algorithm) => Estimator::new(algorithm),
-            Self::Vegas(algorithm) => Estimator::new(algorithm),
-            Self::Aimd(algorithm) => Estimator::new(algorithm),
-            Self::Fixed(algorithm) => Estimator::new(algorithm),
         }
     }
 }

@@ -76,11 +76,24 @@ pub trait LimitAlgorithm: fmt::Debug + Send {
 /// When a window closes.
 ///
 /// # Defaults
-/// 250 ms and at least 10 samples; a window with fewer goes on.
+/// 250 ms and at least 10 samples; a window with fewer goes on. With latencies above half of that, twice their mean,
+/// at most 5 s: the answer to a limit must be in the next window.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct WindowSetup {
     pub(crate) length: Duration,
     pub(crate) min_samples: u32,
+}
+
+impl WindowSetup {
+    /// How long the window after one with `seen` is; `None` if `seen` is too little to close it.
+    pub(crate) fn next(&self, seen: &Totals) -> Option<Duration> {
+        if seen.successes + seen.overloads < u64::from(self.min_samples) {
+            return None;
+        }
+        let mean_us = seen.success_us.checked_div(seen.successes).unwrap_or(0);
+        let settled = Duration::from_micros(2 * mean_us).min(Duration::from_secs(5));
+        Some(self.length.max(settled))
+    }
 }
 
 impl Default for WindowSetup {

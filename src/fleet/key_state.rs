@@ -382,9 +382,8 @@ impl Epoch {
         let (grant, target) = self
             .records
             .get(&beat.incarnation)
-            .map_or((Grant::default(), 0), |record| {
-                (record.grant, record.target)
-            });
+            .map(|record| (record.grant, record.target))
+            .unwrap_or_default();
         Answer {
             sequence: beat.sequence,
             epoch: self.epoch,
@@ -493,9 +492,8 @@ impl Epoch {
         let (grant, target) = self
             .records
             .get(&commit.incarnation)
-            .map_or((Grant::default(), 0), |record| {
-                (record.grant, record.target)
-            });
+            .map(|record| (record.grant, record.target))
+            .unwrap_or_default();
         let answer = CommitAnswer {
             outcome,
             epoch: self.epoch,

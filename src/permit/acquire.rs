@@ -45,32 +45,25 @@ impl Future for Acquire {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let refuse = |gate: &Gate, shed| {
-            gate.refused(shed);
-            Poll::Ready(Err(shed))
-        };
-        if let Some(ticket) = *this.ticket {
-            if let Some(slot) = this.gate.poll_ticket(ticket, cx.waker()) {
-                *this.ticket = None;
-                let lease = lease(this.gate, slot);
-                // A slot handed over before the fence and found after it must not start anything.
-                return if this.gate.still_good(slot) {
-                    Poll::Ready(Ok(lease))
-                } else {
-                    drop(lease);
-                    refuse(this.gate, Shed::Fenced)
-                };
+        let ticket = match *this.ticket {
+            Some(ticket) => ticket,
+            None if this.gate.status() == Status::Closed => {
+                return Poll::Ready(refuse(this.gate, Shed::Closed));
             }
-        } else {
-            if this.gate.status() == Status::Closed {
-                return refuse(this.gate, Shed::Closed);
-            }
-            match this.gate.enqueue(*this.class, cx.waker().clone()) {
+            None => match this.gate.enqueue(*this.class, cx.waker().clone()) {
                 Ok(slot) => return Poll::Ready(Ok(lease(this.gate, slot))),
-                Err(ticket) => *this.ticket = Some(ticket),
-            }
-            this.sleep.set(Some(tokio::time::sleep(*this.max_wait)));
+                Err(ticket) => {
+                    this.sleep.set(Some(tokio::time::sleep(*this.max_wait)));
+                    *this.ticket.insert(ticket)
+                }
+            },
+        };
+        // Before the deadline: a slot that came in time counts, however late we are polled.
+        if let Some(slot) = this.gate.poll_ticket(ticket, cx.waker()) {
+            *this.ticket = None;
+            return Poll::Ready(collect(this.gate, slot));
         }
+        // After joining: whoever closes the gate wakes those who have joined.
         let gave_up = if this.gate.status() == Status::Closed {
             Shed::Closed
         } else {
@@ -79,8 +72,11 @@ impl Future for Acquire {
                 Some(Poll::Pending) | None => return Poll::Pending,
             }
         };
-        leave(this.gate, this.ticket);
-        refuse(this.gate, gave_up)
+        *this.ticket = None;
+        Poll::Ready(match this.gate.leave(ticket) {
+            Some(slot) => collect(this.gate, slot),
+            None => refuse(this.gate, gave_up),
+        })
     }
 }
 
@@ -88,7 +84,14 @@ impl Future for Acquire {
 impl PinnedDrop for Acquire {
     fn drop(self: Pin<&mut Self>) {
         let this = self.project();
-        leave(this.gate, this.ticket);
+        // A slot that was handed over meanwhile goes on to the next in line.
+        if let Some(slot) = this
+            .ticket
+            .take()
+            .and_then(|ticket| this.gate.leave(ticket))
+        {
+            lease(this.gate, slot).ignore();
+        }
     }
 }
 
@@ -96,9 +99,18 @@ fn lease(gate: &Arc<Gate>, slot: Handed) -> Lease {
     Lease::new(Arc::clone(gate), slot.since, slot.period)
 }
 
-/// A slot that was handed over meanwhile goes on to the next in line.
-fn leave(gate: &Arc<Gate>, ticket: &mut Option<Ticket>) {
-    if let Some(slot) = ticket.take().and_then(|ticket| gate.leave(ticket)) {
-        lease(gate, slot).ignore();
+/// A slot handed over before the fence and found after it must not start anything.
+fn collect(gate: &Arc<Gate>, slot: Handed) -> Result<Lease, Shed> {
+    match gate.still_good(slot) {
+        Some(slot) => Ok(lease(gate, slot)),
+        None => {
+            lease(gate, slot).ignore();
+            refuse(gate, Shed::Fenced)
+        }
     }
+}
+
+fn refuse(gate: &Gate, shed: Shed) -> Result<Lease, Shed> {
+    gate.refused(shed);
+    Err(shed)
 }

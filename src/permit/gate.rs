@@ -1,14 +1,17 @@
-//! The gate: the permit word with its clock, fence, waiters, counts and the estimator that may move its ceiling.
+//! The gate: the permit word with its clock and fence, and how a slot is taken and given back.
 //!
-//! Both guards are a gate with somebody who moves its ceiling: the local estimator, or the fleet.
+//! Both guards are a gate with somebody who moves its ceiling: the local estimator, or the fleet. What waits for a
+//! slot is in `queue.rs`, what is counted in `books.rs`, what the fleet's driver moves in `steering.rs`.
 
 use crate::adaptive::{Estimator, WindowSetup};
 use crate::criticality::{ClassParts, Criticality};
-use crate::permit::tally::{Tally, Totals};
-use crate::permit::waiters::{Handed, Ticket, Waiters};
-use crate::permit::word::{WAITERS, Word};
+use crate::permit::books::Books;
+use crate::permit::steering::{DRAINED, STARVED};
+use crate::permit::tally::Tally;
+use crate::permit::waiters::{Handed, Waiters};
+use crate::permit::word::Word;
 use crate::permit::{Lease, Outcome, Shed};
-use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering, lock};
 use crate::time::{Clock, LocalTime};
 use crossbeam_utils::CachePadded;
 use std::sync::Arc;
@@ -24,18 +27,6 @@ pub(crate) enum Status {
     Closed,
 }
 
-/// What the driver of a fleet guard wants to hear from the request path.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Signals {
-    /// A request was refused while the share is below the node's target.
-    pub(crate) starved: bool,
-    /// A slot came back while more were in use than the ceiling allows.
-    pub(crate) drained: bool,
-}
-
-const STARVED: u8 = 1;
-const DRAINED: u8 = 2;
-
 #[derive(Debug)]
 pub(crate) struct GateSetup {
     pub(crate) clock: Clock,
@@ -50,46 +41,46 @@ pub(crate) struct GateSetup {
 
 #[derive(Debug)]
 pub(crate) struct Gate {
-    hot: CachePadded<Hot>,
-    fence_at: AtomicU64,
-    period: AtomicU32,
-    status: AtomicU8,
-    window_ends: AtomicU64,
-    estimator_rules: AtomicBool,
-    local_limit: AtomicU32,
-    hungry: AtomicBool,
-    signals: AtomicU8,
-    clock: Clock,
+    pub(super) hot: CachePadded<Hot>,
+    pub(super) status: AtomicU8,
+    pub(super) estimator_rules: AtomicBool,
+    pub(super) local_limit: AtomicU32,
+    pub(super) hungry: AtomicBool,
+    pub(super) signals: AtomicU8,
+    pub(super) clock: Clock,
     parts: ClassParts,
-    window: WindowSetup,
-    tally: Tally,
-    books: Mutex<Books>,
-    waiters: Mutex<Waiters>,
+    pub(super) window: WindowSetup,
+    pub(super) tally: Tally,
+    pub(super) books: Mutex<Books>,
+    pub(super) waiters: Mutex<Waiters>,
     /// Slots of an ended lease period, kept in use for the grace of their cancellation; `None` outside of one.
-    parked: Mutex<Option<u32>>,
-    listener: Mutex<Option<Waker>>,
+    pub(super) parked: Mutex<Option<u32>>,
+    pub(super) listener: Mutex<Option<Waker>>,
     #[cfg(feature = "fleet")]
-    fence: crate::fence::Fence,
+    pub(super) fence: crate::fence::Fence,
 }
 
-/// What every request writes.
+/// What every request reads and writes, on one cache line: whoever has won the word has the rest at hand.
 #[derive(Debug)]
-struct Hot {
-    word: AtomicU64,
-    /// The most in use since the window began.
-    window_peak: AtomicU32,
-    /// The most in use since the last report.
-    report_peak: AtomicU32,
+pub(super) struct Hot {
+    pub(super) word: AtomicU64,
+    /// From here on nothing is admitted.
+    pub(super) fence_at: AtomicU64,
+    /// When the window may close.
+    pub(super) window_ends: AtomicU64,
+    /// The lease period, which a fence ends.
+    pub(super) period: AtomicU32,
+    /// The most in use since the books last looked.
+    pub(super) peak: AtomicU32,
 }
 
-/// What is settled at leisure, by one at a time.
-#[derive(Debug)]
-struct Books {
-    /// Since the gate was made.
-    totals: Totals,
-    /// Since the window began.
-    window: Totals,
-    estimator: Estimator,
+/// Who asks for a slot.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(super) enum Asking {
+    /// A newcomer, behind those who wait.
+    Newcomer,
+    /// The first of those who wait; the queue is locked.
+    First,
 }
 
 impl Gate {
@@ -98,13 +89,12 @@ impl Gate {
         Self {
             hot: CachePadded::new(Hot {
                 word: AtomicU64::new(Word::idle(setup.ceiling).bits()),
-                window_peak: AtomicU32::new(0),
-                report_peak: AtomicU32::new(0),
+                fence_at: AtomicU64::new(setup.fence_at.as_nanos()),
+                window_ends: AtomicU64::new(now.saturating_add(setup.window.length).as_nanos()),
+                period: AtomicU32::new(0),
+                peak: AtomicU32::new(0),
             }),
-            fence_at: AtomicU64::new(setup.fence_at.as_nanos()),
-            period: AtomicU32::new(0),
             status: AtomicU8::new(setup.status as u8),
-            window_ends: AtomicU64::new(now.saturating_add(setup.window.length).as_nanos()),
             estimator_rules: AtomicBool::new(setup.estimator_rules),
             local_limit: AtomicU32::new(setup.estimator.limit()),
             hungry: AtomicBool::new(false),
@@ -113,11 +103,7 @@ impl Gate {
             parts: ClassParts::DEFAULT,
             window: setup.window,
             tally: Tally::new(),
-            books: Mutex::new(Books {
-                totals: Totals::default(),
-                window: Totals::default(),
-                estimator: setup.estimator,
-            }),
+            books: Mutex::new(Books::new(setup.estimator)),
             waiters: Mutex::new(Waiters::default()),
             parked: Mutex::new(None),
             listener: Mutex::new(None),
@@ -129,7 +115,7 @@ impl Gate {
     /// Takes a slot for `class`.
     #[inline]
     pub(crate) fn try_acquire(self: &Arc<Self>, class: Criticality) -> Result<Lease, Shed> {
-        match self.admit(class) {
+        match self.admit(class, Asking::Newcomer) {
             Ok(slot) => Ok(Lease::new(Arc::clone(self), slot.since, slot.period)),
             Err(shed) => {
                 self.refused(shed);
@@ -140,13 +126,15 @@ impl Gate {
 
     /// Counts a slot in, without a lease to give it back.
     #[inline]
-    fn admit(&self, class: Criticality) -> Result<Handed, Shed> {
+    pub(super) fn admit(&self, class: Criticality, asking: Asking) -> Result<Handed, Shed> {
         // Read before the slot is taken: a fence between the two makes the lease one of the old period.
-        let period = self.period.load(Ordering::Acquire);
-        let mut seen = self.hot.word.load(Ordering::Relaxed);
+        let period = self.hot.period.load(Ordering::Acquire);
+        let mut seen = self.hot.word.load(Ordering::Acquire);
         let in_flight = loop {
             let word = Word::from_bits(seen);
-            if word.in_flight() >= self.parts.cap(word.ceiling(), class) {
+            if word.in_flight() >= self.parts.cap(word.ceiling(), class)
+                || asking == Asking::Newcomer && word.is_behind_waiters(class)
+            {
                 return Err(self.reason(word));
             }
             let taken = word.one_more();
@@ -154,7 +142,7 @@ impl Gate {
                 seen,
                 taken.bits(),
                 Ordering::AcqRel,
-                Ordering::Relaxed,
+                Ordering::Acquire,
             ) {
                 Ok(_) => break taken.in_flight(),
                 Err(now) => seen = now,
@@ -162,26 +150,41 @@ impl Gate {
         };
         // The slot first, then the clock: a process that slept between the two must see that it is late.
         let since = self.clock.now();
-        if self.is_late(since) {
-            self.give_back();
+        if since.as_nanos() >= self.hot.fence_at.load(Ordering::Acquire) {
+            self.take_back_late(asking);
             return Err(Shed::Fenced);
         }
-        raise(&self.hot.window_peak, in_flight);
-        raise(&self.hot.report_peak, in_flight);
+        if self.hot.peak.load(Ordering::Relaxed) < in_flight {
+            self.hot.peak.fetch_max(in_flight, Ordering::Relaxed);
+        }
         Ok(Handed { since, period })
     }
 
     #[cold]
-    fn reason(&self, word: Word) -> Shed {
-        match self.status.load(Ordering::Relaxed) {
-            status if status == Status::Closed as u8 => Shed::Closed,
-            status if status == Status::Cold as u8 => Shed::Cold,
-            status if status == Status::Fenced as u8 => Shed::Fenced,
-            _ if word.in_flight() < word.ceiling() => Shed::Class,
-            _ => Shed::Full,
+    #[inline(never)]
+    fn take_back_late(&self, asking: Asking) {
+        match asking {
+            Asking::Newcomer => self.give_back(),
+            // The queue is locked, and whoever moves the fence serves it after us.
+            Asking::First => {
+                self.hot.word.fetch_sub(1, Ordering::AcqRel);
+            }
         }
     }
 
+    #[cold]
+    #[inline(never)]
+    fn reason(&self, word: Word) -> Shed {
+        match self.status() {
+            Status::Closed => Shed::Closed,
+            Status::Cold => Shed::Cold,
+            Status::Fenced => Shed::Fenced,
+            Status::Open if word.in_flight() < word.ceiling() && !word.has_waiters() => Shed::Class,
+            Status::Open => Shed::Full,
+        }
+    }
+
+    /// Books a refusal.
     pub(crate) fn refused(&self, shed: Shed) {
         self.tally.shed(shed);
         if self.hungry.load(Ordering::Relaxed) {
@@ -194,14 +197,14 @@ impl Gate {
     /// What a fence cancelled may still run at the backend: its slot stays in use until the grace is over (I2).
     #[inline]
     pub(super) fn return_slot(&self, period: u32) {
-        if period == self.period.load(Ordering::Acquire) || !self.park() {
+        if period == self.hot.period.load(Ordering::Acquire) || !self.park() {
             self.give_back();
         }
     }
 
     #[cold]
     fn park(&self) -> bool {
-        let mut parked = self.parked.lock().expect("nothing panics under this lock");
+        let mut parked = lock(&self.parked);
         parked.as_mut().map(|count| *count += 1).is_some()
     }
 
@@ -210,6 +213,14 @@ impl Gate {
     pub(super) fn give_back(&self) {
         let before = Word::from_bits(self.hot.word.fetch_sub(1, Ordering::AcqRel));
         debug_assert!(before.in_flight() > 0, "a slot came back twice");
+        if before.has_waiters() || before.in_flight() > before.ceiling() {
+            self.gave_back(before);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn gave_back(&self, before: Word) {
         if before.has_waiters() {
             self.serve_waiters();
         }
@@ -222,33 +233,45 @@ impl Gate {
     #[inline]
     pub(super) fn settle(&self, outcome: Outcome, since: LocalTime) {
         let now = self.clock.now();
-        self.tally.settle(outcome, now.since(since));
-        if now.as_nanos() >= self.window_ends.load(Ordering::Relaxed) {
+        self.tally.settle(outcome, micros(since, now));
+        if now.as_nanos() >= self.hot.window_ends.load(Ordering::Relaxed) {
             self.close_window(now);
         }
     }
 
     pub(super) fn linger(&self, since: LocalTime) {
-        self.tally.linger(self.clock.now().since(since));
+        self.linger_until(since, self.clock.now());
+    }
+
+    pub(super) fn linger_until(&self, since: LocalTime, now: LocalTime) {
+        self.tally.linger(micros(since, now));
     }
 
     /// Moves the ceiling; slots above it drain, waiters below it are served.
     pub(crate) fn set_ceiling(&self, ceiling: u32) {
-        let mut seen = self.hot.word.load(Ordering::Relaxed);
+        if self.move_ceiling(ceiling).has_waiters() {
+            self.serve_waiters();
+        }
+    }
+
+    /// Moves the ceiling; if the answer has waiters they must be served.
+    pub(super) fn move_ceiling(&self, ceiling: u32) -> Word {
+        self.change(|word| word.with_ceiling(ceiling))
+    }
+
+    /// Changes the word by `change`; answers what it was.
+    pub(super) fn change(&self, change: impl Fn(Word) -> Word) -> Word {
+        let mut seen = self.hot.word.load(Ordering::Acquire);
         loop {
-            let word = Word::from_bits(seen).with_ceiling(ceiling);
             match self.hot.word.compare_exchange_weak(
                 seen,
-                word.bits(),
+                change(Word::from_bits(seen)).bits(),
                 Ordering::AcqRel,
-                Ordering::Relaxed,
+                Ordering::Acquire,
             ) {
-                Ok(_) => break,
+                Ok(before) => return Word::from_bits(before),
                 Err(now) => seen = now,
             }
-        }
-        if Word::from_bits(seen).has_waiters() {
-            self.serve_waiters();
         }
     }
 
@@ -262,23 +285,8 @@ impl Gate {
         &self.clock
     }
 
-    /// What the estimator of this process alone would allow.
-    pub(crate) fn local_limit(&self) -> u32 {
-        self.local_limit.load(Ordering::Relaxed)
-    }
-
-    /// Everything counted so far.
-    pub(crate) fn totals(&self) -> Totals {
-        let mut books = self
-            .books
-            .lock()
-            .expect("the books are not poisoned: nothing panics under them");
-        self.collect(&mut books);
-        books.totals
-    }
-
     pub(crate) fn status(&self) -> Status {
-        match self.status.load(Ordering::Relaxed) {
+        match self.status.load(Ordering::Acquire) {
             status if status == Status::Open as u8 => Status::Open,
             status if status == Status::Cold as u8 => Status::Cold,
             status if status == Status::Fenced as u8 => Status::Fenced,
@@ -286,255 +294,21 @@ impl Gate {
         }
     }
 
+    /// Says why the ceiling is what it is. After [`Status::Closed`] the estimator moves nothing any more, and
+    /// everybody who waits is told.
     pub(crate) fn set_status(&self, status: Status) {
+        // Under the books' lock: a window that is being closed must not open the gate again afterwards.
+        let books = lock(&self.books);
         self.status.store(status as u8, Ordering::Release);
-        if status == Status::Closed {
-            let wakers = self.lock_waiters().wakers();
-            wakers.into_iter().for_each(Waker::wake);
-        }
-    }
-
-    fn collect(&self, books: &mut Books) {
-        let fresh = self.tally.drain();
-        books.totals.add(&fresh);
-        books.window.add(&fresh);
-    }
-
-    #[cold]
-    fn close_window(&self, now: LocalTime) {
-        // Whoever comes second finds the window closed by the first.
-        let Ok(mut books) = self.books.try_lock() else {
-            return;
-        };
-        if now.as_nanos() < self.window_ends.load(Ordering::Relaxed) {
-            return;
-        }
-        self.collect(&mut books);
-        let (ceiling, in_flight) = self.sample();
-        let seen = books.window;
-        if seen.successes + seen.overloads < u64::from(self.window.min_samples) {
-            // Too few to say anything: the window goes on.
-            self.window_ends.store(
-                now.saturating_add(self.window.length / 4).as_nanos(),
-                Ordering::Relaxed,
-            );
-            return;
-        }
-        let peak = self
-            .hot
-            .window_peak
-            .swap(in_flight, Ordering::Relaxed)
-            .max(in_flight);
-        books.window = Totals::default();
-        let limit = books.estimator.close(&seen, peak, ceiling);
-        self.local_limit.store(limit, Ordering::Relaxed);
-        self.window_ends.store(
-            now.saturating_add(self.window.length).as_nanos(),
-            Ordering::Relaxed,
-        );
         drop(books);
-        if self.estimator_rules.load(Ordering::Relaxed) && self.status() == Status::Open {
-            self.set_ceiling(limit);
-        }
-    }
-
-    fn lock_waiters(&self) -> impl std::ops::DerefMut<Target = Waiters> + '_ {
-        self.waiters
-            .lock()
-            .expect("the queue is not poisoned: nothing panics under it")
-    }
-
-    /// Hands free slots to those who wait, in order.
-    #[cold]
-    fn serve_waiters(&self) {
-        let mut wake = Vec::new();
-        {
-            let mut waiters = self.lock_waiters();
-            while let Some(ticket) = waiters.first() {
-                // Caps fall with the class, so if the first cannot be served nobody can.
-                let Ok(slot) = self.admit_waiter(ticket.class()) else {
-                    break;
-                };
-                wake.extend(waiters.hand(ticket, slot));
-            }
-            if waiters.is_empty() {
-                self.hot.word.fetch_and(!WAITERS, Ordering::AcqRel);
-            }
-        }
-        wake.into_iter().for_each(Waker::wake);
-    }
-
-    /// As [`Self::admit`], but a late slot is given back without serving the queue again, which is locked.
-    fn admit_waiter(&self, class: Criticality) -> Result<Handed, Shed> {
-        let period = self.period.load(Ordering::Acquire);
-        let mut seen = self.hot.word.load(Ordering::Acquire);
-        let in_flight = loop {
-            let word = Word::from_bits(seen);
-            if word.in_flight() >= self.parts.cap(word.ceiling(), class) {
-                return Err(Shed::Full);
-            }
-            let taken = word.one_more();
-            match self.hot.word.compare_exchange_weak(
-                seen,
-                taken.bits(),
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
-                Ok(_) => break taken.in_flight(),
-                Err(now) => seen = now,
-            }
-        };
-        let since = self.clock.now();
-        if self.is_late(since) {
-            self.hot.word.fetch_sub(1, Ordering::AcqRel);
-            return Err(Shed::Fenced);
-        }
-        raise(&self.hot.window_peak, in_flight);
-        raise(&self.hot.report_peak, in_flight);
-        Ok(Handed { since, period })
-    }
-
-    #[inline]
-    fn is_late(&self, now: LocalTime) -> bool {
-        now.as_nanos() >= self.fence_at.load(Ordering::Acquire)
-    }
-
-    fn signal(&self, what: u8) {
-        if self.signals.fetch_or(what, Ordering::AcqRel) & what == 0 {
-            let listener = self
-                .listener
-                .lock()
-                .expect("nothing panics under this lock")
-                .take();
-            if let Some(listener) = listener {
-                listener.wake();
-            }
-        }
-    }
-}
-
-/// What the waiting form needs.
-#[cfg(feature = "fleet")]
-impl Gate {
-    /// Joins the queue, unless a slot came back meanwhile.
-    pub(super) fn enqueue(&self, class: Criticality, waker: Waker) -> Result<Handed, Ticket> {
-        let mut waiters = self.lock_waiters();
-        // From here on whoever gives a slot back comes to the queue; one that came back before is seen below.
-        self.hot.word.fetch_or(WAITERS, Ordering::AcqRel);
-        if waiters.is_first(class)
-            && let Ok(slot) = self.admit_waiter(class)
-        {
-            if waiters.is_empty() {
-                self.hot.word.fetch_and(!WAITERS, Ordering::AcqRel);
-            }
-            return Ok(slot);
-        }
-        Err(waiters.join(class, waker))
-    }
-
-    /// The slot handed to `ticket`; else remembers whom to wake.
-    pub(super) fn poll_ticket(&self, ticket: Ticket, waker: &Waker) -> Option<Handed> {
-        let mut waiters = self.lock_waiters();
-        let handed = waiters.take(ticket);
-        if handed.is_none() {
-            waiters.update(ticket, waker);
-        }
-        handed
-    }
-
-    /// Leaves the queue; a slot handed over meanwhile is the caller's.
-    pub(super) fn leave(&self, ticket: Ticket) -> Option<Handed> {
-        let mut waiters = self.lock_waiters();
-        let handed = waiters.leave(ticket);
-        if waiters.is_empty() {
-            self.hot.word.fetch_and(!WAITERS, Ordering::AcqRel);
-        }
-        handed
-    }
-
-    /// Whether a slot handed over earlier may still be used.
-    pub(super) fn still_good(&self, slot: Handed) -> bool {
-        slot.period == self.period.load(Ordering::Acquire) && !self.is_late(self.clock.now())
-    }
-}
-
-/// What the driver of a fleet guard needs.
-#[cfg(feature = "fleet")]
-impl Gate {
-    /// From `at` on nothing is admitted.
-    pub(crate) fn set_fence_at(&self, at: LocalTime) {
-        self.fence_at.store(at.as_nanos(), Ordering::Release);
-    }
-
-    /// Ends the lease period: tokens of leases admitted in it are cancelled, their slots come back with
-    /// [`Self::end_grace`].
-    pub(crate) fn end_period(&self) {
-        self.parked
-            .lock()
-            .expect("nothing panics under this lock")
-            .get_or_insert(0);
-        self.period.fetch_add(1, Ordering::AcqRel);
-        self.fence.cancel();
-    }
-
-    /// The grace is over: what was cancelled has ended at the backend too.
-    pub(crate) fn end_grace(&self) {
-        let parked = self
-            .parked
-            .lock()
-            .expect("nothing panics under this lock")
-            .take();
-        (0..parked.unwrap_or(0)).for_each(|_| self.give_back());
-    }
-
-    pub(crate) fn token(&self, period: u32) -> crate::fence::FenceToken {
-        let token = self.fence.token();
-        // The token first, then the period: a fence between the two is seen by one of them.
-        if self.period.load(Ordering::Acquire) == period {
-            token
-        } else {
-            crate::fence::FenceToken::cancelled_already()
-        }
-    }
-
-    /// Whether refusals are news to the driver (share below target).
-    pub(crate) fn set_hungry(&self, hungry: bool) {
-        self.hungry.store(hungry, Ordering::Relaxed);
-    }
-
-    /// Whether the local estimator moves the ceiling.
-    pub(crate) fn set_estimator_rules(&self, rules: bool) {
-        self.estimator_rules.store(rules, Ordering::Relaxed);
-    }
-
-    /// The most in use since the last call.
-    pub(crate) fn take_report_peak(&self) -> u32 {
-        let (_, in_flight) = self.sample();
-        self.hot
-            .report_peak
-            .swap(in_flight, Ordering::Relaxed)
-            .max(in_flight)
-    }
-
-    /// What happened since the last call; else `waker` is woken when something does.
-    pub(crate) fn poll_signals(&self, waker: &Waker) -> Option<Signals> {
-        *self
-            .listener
-            .lock()
-            .expect("nothing panics under this lock") = Some(waker.clone());
-        match self.signals.swap(0, Ordering::AcqRel) {
-            0 => None,
-            bits => Some(Signals {
-                starved: bits & STARVED != 0,
-                drained: bits & DRAINED != 0,
-            }),
+        if status == Status::Closed {
+            let wakers = lock(&self.waiters).wakers();
+            wakers.into_iter().for_each(Waker::wake);
         }
     }
 }
 
 #[inline]
-fn raise(peak: &AtomicU32, to: u32) {
-    if peak.load(Ordering::Relaxed) < to {
-        peak.fetch_max(to, Ordering::Relaxed);
-    }
+const fn micros(since: LocalTime, now: LocalTime) -> u64 {
+    now.as_nanos().saturating_sub(since.as_nanos()) / 1000
 }

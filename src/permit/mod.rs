@@ -13,16 +13,21 @@
 
 #[cfg(feature = "fleet")]
 mod acquire;
+mod books;
 mod gate;
 mod lease;
+mod queue;
+mod steering;
 mod tally;
 mod waiters;
 mod word;
 
 #[cfg(feature = "fleet")]
 pub use self::acquire::Acquire;
-pub(crate) use self::gate::{Gate, GateSetup, Signals, Status};
+pub(crate) use self::gate::{Gate, GateSetup, Status};
 pub use self::lease::{Lease, Outcome};
+#[cfg(feature = "fleet")]
+pub(crate) use self::steering::Signals;
 pub(crate) use self::tally::Totals;
 
 use crate::criticality::Criticality;

@@ -6,12 +6,14 @@
 use crate::permit::{Outcome, Shed};
 use crate::sync::{AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
-use std::time::Duration;
 
 const SUM_BITS: u32 = 40;
 const SUM_MASK: u64 = (1 << SUM_BITS) - 1;
-/// One latency, at most 17 minutes, so that a thousand of them fit the sum between two readings.
-const MAX_SAMPLE_US: u64 = 1 << 30;
+/// A latency below this (17 s) goes into the common word: 65 536 of them fit its sum between two readings, which
+/// are a fraction of a second apart. A longer one is counted there and summed apart.
+const LONG_US: u64 = 1 << 24;
+/// One latency, at most 12 days, so that no sum overflows.
+const MAX_SAMPLE_US: u64 = 1 << 40;
 
 /// What was counted over some time. All counts only ever rise.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -67,10 +69,45 @@ struct Stripe {
     /// Count in the upper 24 bits, microseconds in the lower 40.
     success: AtomicU64,
     overload: AtomicU64,
+    long_success_us: AtomicU64,
+    long_overload_us: AtomicU64,
     failures: AtomicU64,
     ignored: AtomicU64,
     other_us: AtomicU64,
     sheds: [AtomicU64; Shed::ALL.len()],
+}
+
+impl Stripe {
+    /// Everything but the frequent case.
+    #[cold]
+    #[inline(never)]
+    fn settle(&self, outcome: Outcome, us: u64) {
+        let us = us.min(MAX_SAMPLE_US);
+        let (short, long) = if us < LONG_US { (us, 0) } else { (0, us) };
+        let add = |cell: &AtomicU64, more| {
+            if more > 0 {
+                cell.fetch_add(more, Ordering::Relaxed);
+            }
+        };
+        match outcome {
+            Outcome::Success => {
+                add(&self.success, 1 << SUM_BITS | short);
+                add(&self.long_success_us, long);
+            }
+            Outcome::Overload => {
+                add(&self.overload, 1 << SUM_BITS | short);
+                add(&self.long_overload_us, long);
+            }
+            Outcome::Failure => {
+                add(&self.failures, 1);
+                add(&self.other_us, us);
+            }
+            Outcome::Ignore => {
+                add(&self.ignored, 1);
+                add(&self.other_us, us);
+            }
+        }
+    }
 }
 
 /// The stripes.
@@ -86,39 +123,23 @@ impl Tally {
         )
     }
 
-    /// One slot has come to `outcome` after `held`.
+    /// One slot has come to `outcome` after `us` microseconds.
     #[inline]
-    pub(crate) fn settle(&self, outcome: Outcome, held: Duration) {
+    pub(crate) fn settle(&self, outcome: Outcome, us: u64) {
         let stripe = self.mine();
-        let us = micros(held);
-        match outcome {
-            Outcome::Success => {
-                stripe
-                    .success
-                    .fetch_add((1 << SUM_BITS) | us, Ordering::Relaxed);
-            }
-            Outcome::Overload => {
-                stripe
-                    .overload
-                    .fetch_add((1 << SUM_BITS) | us, Ordering::Relaxed);
-            }
-            Outcome::Failure => {
-                stripe.failures.fetch_add(1, Ordering::Relaxed);
-                stripe.other_us.fetch_add(us, Ordering::Relaxed);
-            }
-            Outcome::Ignore => {
-                stripe.ignored.fetch_add(1, Ordering::Relaxed);
-                stripe.other_us.fetch_add(us, Ordering::Relaxed);
-            }
+        if outcome == Outcome::Success && us < LONG_US {
+            let one = (1 << SUM_BITS) | us;
+            stripe.success.fetch_add(one, Ordering::Relaxed);
+        } else {
+            stripe.settle(outcome, us);
         }
     }
 
-    /// A slot was held for `held` beyond its sample.
+    /// A slot was held for `us` microseconds beyond its sample.
     #[inline]
-    pub(crate) fn linger(&self, held: Duration) {
-        self.mine()
-            .other_us
-            .fetch_add(micros(held), Ordering::Relaxed);
+    pub(crate) fn linger(&self, us: u64) {
+        let us = us.min(MAX_SAMPLE_US);
+        self.mine().other_us.fetch_add(us, Ordering::Relaxed);
     }
 
     #[inline]
@@ -137,9 +158,9 @@ impl Tally {
             let (success, overload) = (take(&stripe.success), take(&stripe.overload));
             sum.add(&Totals {
                 successes: success >> SUM_BITS,
-                success_us: success & SUM_MASK,
+                success_us: (success & SUM_MASK) + take(&stripe.long_success_us),
                 overloads: overload >> SUM_BITS,
-                overload_us: overload & SUM_MASK,
+                overload_us: (overload & SUM_MASK) + take(&stripe.long_overload_us),
                 failures: take(&stripe.failures),
                 ignored: take(&stripe.ignored),
                 other_us: take(&stripe.other_us),
@@ -154,13 +175,6 @@ impl Tally {
         // The count is a power of two.
         &self.0[stripe::of_this_thread() & (self.0.len() - 1)]
     }
-}
-
-#[inline]
-fn micros(held: Duration) -> u64 {
-    u64::try_from(held.as_micros())
-        .unwrap_or(MAX_SAMPLE_US)
-        .min(MAX_SAMPLE_US)
 }
 
 #[cfg(not(tidegate_loom))]
@@ -215,12 +229,12 @@ mod tests {
     #[test]
     fn draining_returns_everything_once() {
         let tally = Tally::new();
-        tally.settle(Outcome::Success, Duration::from_micros(20));
-        tally.settle(Outcome::Success, Duration::from_micros(30));
-        tally.settle(Outcome::Overload, Duration::from_micros(7));
-        tally.settle(Outcome::Failure, Duration::from_micros(1));
-        tally.settle(Outcome::Ignore, Duration::from_micros(2));
-        tally.linger(Duration::from_micros(5));
+        tally.settle(Outcome::Success, 20);
+        tally.settle(Outcome::Success, 30);
+        tally.settle(Outcome::Overload, 7);
+        tally.settle(Outcome::Failure, 1);
+        tally.settle(Outcome::Ignore, 2);
+        tally.linger(5);
         tally.shed(Shed::Fenced);
         let sum = tally.drain();
         assert_eq!((sum.successes, sum.success_us), (2, 50));
@@ -235,11 +249,16 @@ mod tests {
     }
 
     #[test]
-    fn an_absurd_latency_does_not_spill_into_the_count() {
+    fn a_long_latency_does_not_spill_into_the_count() {
         let tally = Tally::new();
-        for _ in 0..1000 {
-            tally.settle(Outcome::Success, Duration::MAX);
+        for _ in 0..3000 {
+            tally.settle(Outcome::Success, LONG_US);
+            tally.settle(Outcome::Success, LONG_US - 1);
+            tally.settle(Outcome::Overload, u64::MAX);
         }
-        assert_eq!(tally.drain().successes, 1000);
+        let sum = tally.drain();
+        assert_eq!((sum.successes, sum.overloads), (6000, 3000));
+        assert_eq!(sum.success_us, 3000 * (2 * LONG_US - 1));
+        assert_eq!(sum.overload_us, 3000 * MAX_SAMPLE_US);
     }
 }

@@ -12,12 +12,6 @@ pub(crate) struct Ticket {
     number: u64,
 }
 
-impl Ticket {
-    pub(crate) const fn class(self) -> Criticality {
-        self.class
-    }
-}
-
 /// A slot handed to a waiter who has not come for it yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Handed {
@@ -25,6 +19,8 @@ pub(crate) struct Handed {
     pub(crate) period: u32,
 }
 
+/// The queue. Wakers that leave it are handed out, so that none is dropped or woken under its lock: both run code of
+/// the caller's, which may come back here.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
     next: u64,
@@ -43,18 +39,22 @@ impl Waiters {
         ticket
     }
 
-    /// Whose turn it is.
-    pub(crate) fn first(&self) -> Option<Ticket> {
-        self.waiting.keys().next().copied()
+    /// Whose turn it is, and the class.
+    pub(crate) fn first(&self) -> Option<(Ticket, Criticality)> {
+        self.waiting
+            .keys()
+            .next()
+            .map(|ticket| (*ticket, ticket.class))
+    }
+
+    /// The class first in line.
+    pub(crate) fn first_class(&self) -> Option<Criticality> {
+        self.first().map(|(_, class)| class)
     }
 
     /// Whether a newcomer of `class` would be served before everybody who waits.
     pub(crate) fn is_first(&self, class: Criticality) -> bool {
-        self.first().is_none_or(|first| class < first.class)
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.first_class().is_none_or(|first| class < first)
     }
 
     /// Hands a slot to `ticket`, who must be waiting; answers whom to wake.
@@ -71,17 +71,19 @@ impl Waiters {
         self.handed.remove(&ticket)
     }
 
-    /// Whom to wake when it is this ticket's turn; the task may have moved.
-    pub(crate) fn update(&mut self, ticket: Ticket, waker: &Waker) {
-        if let Some(known) = self.waiting.get_mut(&ticket) {
-            known.clone_from(waker);
+    /// Whom to wake when it is this ticket's turn, since the task may have moved; answers the waker to drop.
+    pub(crate) fn update(&mut self, ticket: Ticket, waker: Waker) -> Option<Waker> {
+        match self.waiting.get_mut(&ticket) {
+            Some(known) if known.will_wake(&waker) => Some(waker),
+            Some(known) => Some(std::mem::replace(known, waker)),
+            None => Some(waker),
         }
     }
 
-    /// Leaves the queue. Answers a slot that was handed over meanwhile: the caller gives it back.
-    pub(crate) fn leave(&mut self, ticket: Ticket) -> Option<Handed> {
-        self.waiting.remove(&ticket);
-        self.handed.remove(&ticket)
+    /// Leaves the queue. Answers the waker to drop, and a slot that was handed over meanwhile: the caller gives it
+    /// back.
+    pub(crate) fn leave(&mut self, ticket: Ticket) -> (Option<Waker>, Option<Handed>) {
+        (self.waiting.remove(&ticket), self.handed.remove(&ticket))
     }
 
     /// Everybody who waits, to be told that there is nothing to wait for.
