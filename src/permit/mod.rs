@@ -16,6 +16,8 @@ mod acquire;
 mod books;
 mod gate;
 mod lease;
+#[cfg(all(test, tidegate_loom))]
+mod model;
 mod queue;
 mod steering;
 mod tally;
