@@ -10,6 +10,8 @@
 //! | [`rule`] | rate limits as pure functions of `(state, cost, now)` |
 //! | [`limiter`] | the [`RateLimiter`]: a rule over a bounded table of keys |
 //! | [`headers`] | what a client is told: `RateLimit`, `RateLimit-Policy`, `Retry-After` |
+//! | [`classify`] | what an answer says about the backend |
+//! | [`reject`] | what a denial looks like on the wire |
 //! | [`permit`] | the permit word: one atomic that keeps (ceiling, in-flight) exact, and the [`Lease`] that gives a slot back |
 //! | [`adaptive`] | limit algorithms over latency windows, and the [`LocalGuard`] |
 //! | [`fleet`] | the fleet guard: one ceiling for many processes |
@@ -17,6 +19,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod adaptive;
+pub mod classify;
 mod criticality;
 pub mod decision;
 pub mod error;
@@ -29,6 +32,7 @@ pub mod limiter;
 mod observe;
 pub mod permit;
 pub mod quota;
+pub mod reject;
 pub mod rule;
 #[cfg(feature = "fleet")]
 pub mod store;
