@@ -25,6 +25,11 @@ impl FenceToken {
         Cancelled(self.0.clone().cancelled_owned())
     }
 
+    /// The token of work that no lease guards.
+    pub(crate) fn never() -> Self {
+        Self(CancellationToken::new())
+    }
+
     pub(crate) fn cancelled_already() -> Self {
         let token = CancellationToken::new();
         token.cancel();

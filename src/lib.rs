@@ -12,6 +12,7 @@
 //! | [`headers`] | what a client is told: `RateLimit`, `RateLimit-Policy`, `Retry-After` |
 //! | [`classify`] | what an answer says about the backend |
 //! | [`reject`] | what a denial looks like on the wire |
+//! | `slot` | a request's slot on its way from the request to the end of the response body |
 //! | [`permit`] | the permit word: one atomic that keeps (ceiling, in-flight) exact, and the [`Lease`] that gives a slot back |
 //! | [`adaptive`] | limit algorithms over latency windows, and the [`LocalGuard`] |
 //! | [`fleet`] | the fleet guard: one ceiling for many processes |
@@ -35,6 +36,8 @@ pub mod quota;
 pub mod reject;
 pub mod rule;
 #[cfg(feature = "fleet")]
+pub mod slot;
+#[cfg(feature = "fleet")]
 pub mod store;
 mod sync;
 pub mod time;
@@ -46,3 +49,5 @@ pub use crate::key::Key;
 pub use crate::limiter::RateLimiter;
 pub use crate::permit::{ConcurrencyGuard, Lease, Outcome, Shed};
 pub use crate::quota::Quota;
+#[cfg(feature = "fleet")]
+pub use crate::slot::Slot;

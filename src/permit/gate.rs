@@ -232,7 +232,12 @@ impl Gate {
     /// Books the outcome of a slot taken at `since`, and closes the window if it is over.
     #[inline]
     pub(super) fn settle(&self, outcome: Outcome, since: LocalTime) {
-        let now = self.clock.now();
+        self.settle_at(outcome, since, self.clock.now());
+    }
+
+    /// As [`Self::settle`], with a sample that ended at `now` or a little before it.
+    #[inline]
+    pub(super) fn settle_at(&self, outcome: Outcome, since: LocalTime, now: LocalTime) {
         self.tally.settle(outcome, micros(since, now));
         if now.as_nanos() >= self.hot.window_ends.load(Ordering::Relaxed) {
             self.close_window(now);

@@ -93,6 +93,21 @@ impl Lease {
         }
     }
 
+    /// As [`Self::observe`], with a sample that ended at `at`: the head of an answer whose outcome came later.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn observe_at(&mut self, outcome: Outcome, at: LocalTime) {
+        if !self.observed {
+            self.observed = true;
+            self.gate.settle_at(outcome, self.since, at);
+        }
+    }
+
+    /// Whether the outcome is settled.
+    #[cfg(feature = "fleet")]
+    pub(crate) const fn is_observed(&self) -> bool {
+        self.observed
+    }
+
     /// A slot that outlived its sample books the time until now, so that the fleet's measured concurrency includes
     /// bodies that stream for long. Costs a clock reading; call it at most once, before the drop.
     pub(crate) fn linger(&self, since: LocalTime) {

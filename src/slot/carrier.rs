@@ -1,0 +1,492 @@
+//! The response's own part of a slot: what becomes of it as head, body and trailers pass by.
+
+use crate::classify::{Answer, Classifier, Measure, gives_sample};
+use crate::fence::FenceToken;
+use crate::permit::{Lease, Outcome};
+use crate::slot::Slot;
+use crate::slot::shared::{Kept, Shared};
+use crate::time::LocalTime;
+
+/// Carries a lease from the request through the response future to the end of the response body.
+///
+/// It is told what happens in this order: [`answered`](Self::answered) or [`failed`](Self::failed) once, then for
+/// the body any of [`trailers`](Self::trailers), and one of [`ended`](Self::ended), [`broke`](Self::broke). Dropping
+/// it at any point gives the slot back (unless a [`Hold`](crate::slot::Hold) keeps it), with [`Outcome::Ignore`] if
+/// there was no outcome before. Extra calls do nothing.
+///
+/// ```text
+///  Asked --answered--> Settled        outcome told at the head (`Measure::Head`)
+///                      Ends(outcome)  told when the body ends (`Measure::End`)
+///                      Rpc            told by the trailers
+///                      Unsampled      never: an event stream
+/// ```
+#[derive(Debug, Default)]
+#[must_use = "dropping the carrier gives the slot back"]
+pub struct Carrier {
+    part: Part,
+    stage: Stage,
+}
+
+#[derive(Debug, Default)]
+enum Part {
+    #[default]
+    Nothing,
+    Alone(Kept),
+    Shared(Shared),
+}
+
+#[derive(Debug, Default)]
+enum Stage {
+    #[default]
+    Asked,
+    Settled,
+    Ends(Outcome),
+    Rpc {
+        classifier: Classifier,
+        /// When the sample ended, with [`Measure::Head`].
+        head: Option<LocalTime>,
+    },
+    Unsampled,
+}
+
+/// What the head of an answer says that matters here. Free of any framework's types.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Head<'a> {
+    /// The status code.
+    pub status: u16,
+    /// The `content-type`.
+    pub content_type: Option<&'a [u8]>,
+    /// The `grpc-status`: present in the head only if the call has no answer but its status.
+    pub grpc_status: Option<&'a [u8]>,
+    /// Whether a layer of ours wrote this answer instead of the handler.
+    pub denied: bool,
+    /// Whether the request was a CONNECT: a 2xx then opens a tunnel, as a 101 does.
+    pub connect: bool,
+    /// Bytes of the body that will be sent, if known; zero for the answer to a HEAD.
+    pub length: Option<u64>,
+}
+
+/// What an answer's head means for the slot.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Answered {
+    /// The slot goes on with the body.
+    Body,
+    /// The connection was upgraded and a [`Hold`](crate::slot::Hold) keeps the slot.
+    UpgradeHeld,
+    /// The connection was upgraded and nobody holds the slot: it was given back.
+    UpgradeUnheld,
+}
+
+/// A body of at most this many bytes fits every buffer on its way: the time it takes is not worth a clock reading.
+const SHORT_BODY: u64 = 64 * 1024;
+
+impl Carrier {
+    /// Takes charge of `lease`.
+    #[inline]
+    pub const fn new(lease: Lease) -> Self {
+        Self {
+            part: Part::Alone(Kept::new(lease)),
+            stage: Stage::Asked,
+        }
+    }
+
+    /// Whether there is nothing (left) to give back.
+    #[inline]
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        matches!(self.part, Part::Nothing)
+    }
+
+    /// A slot for the request's extensions. `outer` is the slot of the layer around, if any.
+    #[must_use]
+    pub fn slot(&mut self, outer: Option<&Slot>) -> Slot {
+        match std::mem::take(&mut self.part) {
+            Part::Nothing => Slot::without_lease(crate::slot::Admission::Unguarded, outer),
+            Part::Alone(lease) => {
+                let shared = Shared::new(lease, outer.and_then(Slot::shared).cloned());
+                let slot = Slot::of(&shared);
+                self.part = Part::Shared(shared);
+                slot
+            }
+            Part::Shared(shared) => {
+                let slot = Slot::of(&shared);
+                self.part = Part::Shared(shared);
+                slot
+            }
+        }
+    }
+
+    /// The fence of the lease, if there is one.
+    #[must_use]
+    pub fn token(&self) -> Option<FenceToken> {
+        match &self.part {
+            Part::Nothing => None,
+            Part::Alone(lease) => Some(lease.lease().token()),
+            Part::Shared(shared) => shared.with(|lease| lease.lease().token()),
+        }
+    }
+
+    /// The handler answered.
+    #[inline]
+    pub fn answered(
+        &mut self,
+        head: &Head<'_>,
+        classifier: &Classifier,
+        measure: Measure,
+    ) -> Answered {
+        if head.status == 101 || (head.connect && head.status / 100 == 2) {
+            let held = matches!(&self.part, Part::Shared(shared) if shared.is_held());
+            self.release();
+            return if held {
+                Answered::UpgradeHeld
+            } else {
+                Answered::UpgradeUnheld
+            };
+        }
+        self.stage = if head.denied {
+            self.settle(Outcome::Ignore, head);
+            Stage::Settled
+        } else if let Some(code) = head.grpc_status {
+            self.settle(classifier.outcome(Answer::grpc(code)), head);
+            Stage::Settled
+        } else if head.status == 200 && is_rpc(head.content_type) {
+            Stage::Rpc {
+                classifier: classifier.clone(),
+                head: match measure {
+                    Measure::Head => self.with(|lease| lease.now()),
+                    Measure::End => None,
+                },
+            }
+        } else if !gives_sample(head.content_type) {
+            Stage::Unsampled
+        } else {
+            let outcome = classifier.outcome(Answer::Status(head.status));
+            match measure {
+                Measure::Head => {
+                    self.settle(outcome, head);
+                    Stage::Settled
+                }
+                Measure::End => Stage::Ends(outcome),
+            }
+        };
+        if head.length == Some(0) {
+            self.ended();
+        }
+        Answered::Body
+    }
+
+    /// The service answered with an error instead of a response.
+    pub fn failed(&mut self, classifier: &Classifier) {
+        let outcome = classifier.outcome(Answer::Error);
+        self.with(|lease| lease.observe(outcome));
+        self.release();
+    }
+
+    /// The handler panicked: an application error.
+    pub fn panicked(&mut self) {
+        self.with(|lease| lease.observe(Outcome::Failure));
+        self.release();
+    }
+
+    /// The body's trailers passed, with this `grpc-status`.
+    pub fn trailers(&mut self, grpc_status: Option<&[u8]>) {
+        if let Stage::Rpc { classifier, .. } = &self.stage {
+            let answer = grpc_status.map_or(Answer::Error, Answer::grpc);
+            self.tell(classifier.outcome(answer));
+        }
+    }
+
+    /// The body ended.
+    #[inline]
+    pub fn ended(&mut self) {
+        match &self.stage {
+            Stage::Ends(outcome) => self.tell(*outcome),
+            // A call that ends without trailers was cut short.
+            Stage::Rpc { classifier, .. } => self.tell(classifier.outcome(Answer::Error)),
+            Stage::Asked | Stage::Settled | Stage::Unsampled => {}
+        }
+        self.release();
+    }
+
+    /// The body ended with an error.
+    pub fn broke(&mut self) {
+        if matches!(self.stage, Stage::Ends(_) | Stage::Rpc { .. }) {
+            self.tell(Outcome::Failure);
+        }
+        self.release();
+    }
+
+    /// Lets go of the slot. What was not settled is [`Outcome::Ignore`].
+    #[inline]
+    pub fn release(&mut self) {
+        match std::mem::take(&mut self.part) {
+            Part::Nothing => {}
+            Part::Alone(lease) => drop(lease),
+            Part::Shared(shared) => shared.leave(),
+        }
+    }
+
+    /// An outcome known after the head.
+    fn tell(&mut self, outcome: Outcome) {
+        let sample_ended = match std::mem::replace(&mut self.stage, Stage::Settled) {
+            Stage::Rpc { head, .. } => head,
+            Stage::Asked | Stage::Settled | Stage::Ends(_) | Stage::Unsampled => None,
+        };
+        self.with(|lease| match sample_ended {
+            Some(at) => lease.observe_at(outcome, at),
+            None => lease.observe(outcome),
+        });
+    }
+
+    /// The outcome at the head; the time a long body or a holder takes from here on is booked.
+    #[inline]
+    fn settle(&mut self, outcome: Outcome, head: &Head<'_>) {
+        let long = head.length.is_none_or(|length| length > SHORT_BODY);
+        match &mut self.part {
+            Part::Nothing => {}
+            Part::Alone(lease) => {
+                lease.observe(outcome);
+                if long {
+                    lease.keep_beyond();
+                }
+            }
+            Part::Shared(shared) => {
+                let held = shared.is_held();
+                shared.with(|lease| {
+                    lease.observe(outcome);
+                    if long || held {
+                        lease.keep_beyond();
+                    }
+                });
+            }
+        }
+    }
+
+    fn with<T>(&mut self, what: impl FnOnce(&mut Kept) -> T) -> Option<T> {
+        match &mut self.part {
+            Part::Nothing => None,
+            Part::Alone(lease) => Some(what(lease)),
+            Part::Shared(shared) => shared.with(what),
+        }
+    }
+}
+
+impl Drop for Carrier {
+    #[inline]
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+fn is_rpc(content_type: Option<&[u8]>) -> bool {
+    content_type.is_some_and(crate::classify::is_grpc)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adaptive::{Fixed, LocalGuard};
+    use crate::time::{Clock, ManualClock};
+    use crate::{ConcurrencyGuard, Criticality};
+    use std::time::Duration;
+
+    fn carried() -> (LocalGuard, ManualClock, Carrier) {
+        let (clock, lever) = Clock::manual();
+        let guard = LocalGuard::with_clock(Fixed::new(1), clock);
+        let carrier = Carrier::new(guard.try_acquire(Criticality::Default).unwrap());
+        (guard, lever, carrier)
+    }
+
+    fn head(status: u16, content_type: &'static str) -> Head<'static> {
+        Head {
+            status,
+            content_type: Some(content_type.as_bytes()),
+            ..Head::default()
+        }
+    }
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// (successes, failures, overloads, ignored), sum of the samples, time kept otherwise; both in ms.
+    fn told(guard: &LocalGuard) -> ([u64; 4], u64, u64) {
+        let reader = guard.try_acquire(Criticality::Default).unwrap();
+        let totals = reader.gate().totals();
+        let counts = [
+            totals.successes,
+            totals.failures,
+            totals.overloads,
+            totals.ignored,
+        ];
+        let samples = totals.success_us + totals.overload_us;
+        (counts, samples / 1000, totals.other_us / 1000)
+    }
+
+    #[test]
+    fn the_sample_ends_at_the_head_and_the_slot_comes_back_with_the_body() {
+        let (guard, clock, mut carrier) = carried();
+        clock.advance(5 * MS);
+        let answered = carrier.answered(
+            &head(200, "text/html"),
+            &Classifier::server(),
+            Measure::Head,
+        );
+        assert_eq!((answered, guard.in_flight()), (Answered::Body, 1));
+        clock.advance(20 * MS);
+        carrier.ended();
+        assert_eq!(guard.in_flight(), 0);
+        drop(carrier);
+        assert_eq!(told(&guard), ([1, 0, 0, 0], 5, 20));
+    }
+
+    #[test]
+    fn measured_to_the_end_the_sample_ends_with_the_body() {
+        let (guard, clock, mut carrier) = carried();
+        clock.advance(5 * MS);
+        carrier.answered(&head(200, "text/html"), &Classifier::server(), Measure::End);
+        clock.advance(20 * MS);
+        carrier.ended();
+        assert_eq!(told(&guard), ([1, 0, 0, 0], 25, 0));
+    }
+
+    #[test]
+    fn a_body_that_breaks_or_is_left_half_read_gives_no_sample_to_the_end() {
+        for (breaks, counts) in [(true, [0, 1, 0, 0]), (false, [0, 0, 0, 1])] {
+            let (guard, clock, mut carrier) = carried();
+            carrier.answered(&head(200, "text/html"), &Classifier::server(), Measure::End);
+            clock.advance(20 * MS);
+            if breaks {
+                carrier.broke();
+            }
+            drop(carrier);
+            assert_eq!(told(&guard), (counts, 0, 20));
+            assert_eq!(guard.in_flight(), 0);
+        }
+    }
+
+    #[test]
+    fn an_event_stream_gives_no_sample() {
+        let (guard, clock, mut carrier) = carried();
+        carrier.answered(
+            &head(200, "text/event-stream"),
+            &Classifier::server(),
+            Measure::Head,
+        );
+        clock.advance(1000 * MS);
+        carrier.ended();
+        assert_eq!(told(&guard), ([0, 0, 0, 1], 0, 1000));
+    }
+
+    #[test]
+    fn a_grpc_call_is_told_by_its_trailers_and_measured_to_its_head() {
+        for (trailers, counts, samples, other) in [
+            (Some(&b"0"[..]), [1, 0, 0, 0], 5, 20),
+            (Some(&b"14"[..]), [0, 0, 1, 0], 5, 20),
+            (Some(&b"13"[..]), [0, 1, 0, 0], 0, 25),
+            (Some(&b"5"[..]), [0, 0, 0, 1], 0, 25),
+            (None, [0, 1, 0, 0], 0, 25),
+        ] {
+            let (guard, clock, mut carrier) = carried();
+            clock.advance(5 * MS);
+            carrier.answered(
+                &head(200, "application/grpc"),
+                &Classifier::server(),
+                Measure::Head,
+            );
+            clock.advance(20 * MS);
+            if trailers.is_some() {
+                carrier.trailers(trailers);
+            }
+            carrier.ended();
+            assert_eq!(told(&guard), (counts, samples, other));
+        }
+    }
+
+    #[test]
+    fn a_grpc_call_without_a_body_is_told_by_its_head() {
+        let (guard, _, mut carrier) = carried();
+        let unavailable = Head {
+            grpc_status: Some(b"14"),
+            length: Some(0),
+            ..head(200, "application/grpc")
+        };
+        carrier.answered(&unavailable, &Classifier::server(), Measure::Head);
+        assert_eq!(guard.in_flight(), 0);
+        assert_eq!(told(&guard).0, [0, 0, 1, 0]);
+    }
+
+    #[test]
+    fn our_own_denial_says_nothing_about_the_backend() {
+        let (guard, _, mut carrier) = carried();
+        let denied = Head {
+            denied: true,
+            ..head(503, "application/problem+json")
+        };
+        carrier.answered(&denied, &Classifier::server(), Measure::Head);
+        carrier.ended();
+        assert_eq!(told(&guard).0, [0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn an_upgrade_nobody_holds_gives_the_slot_back_at_the_head() {
+        let tunnel = Head {
+            status: 200,
+            connect: true,
+            ..Head::default()
+        };
+        for upgrade in [head(101, ""), tunnel] {
+            let (guard, clock, mut carrier) = carried();
+            clock.advance(MS);
+            let answered = carrier.answered(&upgrade, &Classifier::server(), Measure::Head);
+            assert_eq!((answered, guard.in_flight()), (Answered::UpgradeUnheld, 0));
+            assert_eq!(told(&guard), ([0, 0, 0, 1], 0, 1));
+        }
+    }
+
+    #[test]
+    fn an_upgrade_that_is_held_keeps_its_slot_until_the_hold_goes() {
+        let (guard, clock, mut carrier) = carried();
+        let hold = carrier.slot(None).hold().unwrap();
+        let answered = carrier.answered(&head(101, ""), &Classifier::server(), Measure::Head);
+        drop(carrier);
+        assert_eq!((answered, guard.in_flight()), (Answered::UpgradeHeld, 1));
+        clock.advance(40 * MS);
+        drop(hold);
+        assert_eq!(guard.in_flight(), 0);
+        assert_eq!(told(&guard), ([0, 0, 0, 1], 0, 40));
+    }
+
+    #[test]
+    fn a_hold_beyond_the_response_is_booked_as_time_kept() {
+        let (guard, clock, mut carrier) = carried();
+        let slot = carrier.slot(None);
+        clock.advance(5 * MS);
+        let short = Head {
+            length: Some(2),
+            ..head(200, "text/html")
+        };
+        carrier.answered(&short, &Classifier::server(), Measure::Head);
+        let hold = slot.hold().unwrap();
+        carrier.ended();
+        clock.advance(7 * MS);
+        drop(hold);
+        assert_eq!(told(&guard), ([1, 0, 0, 0], 5, 7));
+    }
+
+    #[test]
+    fn errors_and_panics_are_failures_and_dropping_is_nothing() {
+        type End = fn(Carrier);
+        let ends: [(End, [u64; 4]); 4] = [
+            (|mut it| it.failed(&Classifier::server()), [0, 1, 0, 0]),
+            (|mut it| it.failed(&Classifier::upstream()), [0, 0, 1, 0]),
+            (|mut it| it.panicked(), [0, 1, 0, 0]),
+            (drop, [0, 0, 0, 1]),
+        ];
+        for (end, counts) in ends {
+            let (guard, _, carrier) = carried();
+            end(carrier);
+            assert_eq!(told(&guard).0, counts);
+            assert_eq!(guard.in_flight(), 0);
+        }
+    }
+}
