@@ -13,6 +13,7 @@
 //! | [`classify`] | what an answer says about the backend |
 //! | [`reject`] | what a denial looks like on the wire |
 //! | `slot` | a request's slot on its way from the request to the end of the response body |
+//! | `tower` | layers for any HTTP service or client over tower |
 //! | [`permit`] | the permit word: one atomic that keeps (ceiling, in-flight) exact, and the [`Lease`] that gives a slot back |
 //! | [`adaptive`] | limit algorithms over latency windows, and the [`LocalGuard`] |
 //! | [`fleet`] | the fleet guard: one ceiling for many processes |
@@ -41,6 +42,8 @@ pub mod slot;
 pub mod store;
 mod sync;
 pub mod time;
+#[cfg(feature = "tower")]
+pub mod tower;
 
 pub use crate::criticality::Criticality;
 pub use crate::decision::{Decision, Verdict};

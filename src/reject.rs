@@ -3,7 +3,6 @@
 use crate::classify::is_grpc;
 use crate::permit::Shed;
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Why a request was not served, and when to come back.
@@ -16,11 +15,11 @@ use std::time::Duration;
 /// | the store failed under a policy that then denies | 503, `temporary-reduced-capacity` | 14 | 1 to 3 s, spread |
 ///
 /// The HTTP body is a problem document (RFC 9457) of the types of draft-ietf-httpapi-ratelimit-headers.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Denial {
     reason: Reason,
     retry_after: Option<Duration>,
-    policy: Option<Arc<str>>,
+    policy: Option<&'static str>,
 }
 
 /// Why a request was not served.
@@ -106,7 +105,7 @@ impl Denial {
 
     /// The same, naming the quota's policy in the problem document.
     #[must_use]
-    pub fn violating(mut self, policy: Arc<str>) -> Self {
+    pub const fn violating(mut self, policy: &'static str) -> Self {
         self.policy = Some(policy);
         self
     }
@@ -144,8 +143,8 @@ impl Denial {
 
     /// The violated quota's policy, if it was named.
     #[must_use]
-    pub fn policy(&self) -> Option<&str> {
-        self.policy.as_deref()
+    pub const fn policy(&self) -> Option<&'static str> {
+        self.policy
     }
 
     /// The HTTP status: 429 or 503.
@@ -200,7 +199,7 @@ impl Denial {
     }
 
     fn problem(&self) -> Cow<'static, str> {
-        match (self.reason, &self.policy) {
+        match (self.reason, self.policy) {
             (Reason::Quota | Reason::TooLarge, None) => Cow::Borrowed(concat!(
                 r#"{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","#,
                 r#""title":"Request cannot be satisfied as assigned quota has been exceeded","status":429}"#
@@ -315,7 +314,7 @@ mod tests {
     fn the_body_is_a_problem_document() {
         for denial in [
             Denial::quota(Duration::ZERO),
-            Denial::quota(Duration::ZERO).violating("per \"minute\"\n".into()),
+            Denial::quota(Duration::ZERO).violating("per \"minute\"\n"),
             Denial::too_large(),
             Denial::overload(Shed::Class),
             Denial::store(),

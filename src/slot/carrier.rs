@@ -91,6 +91,15 @@ impl Carrier {
         }
     }
 
+    /// Carries nothing: the request passed without a lease.
+    #[inline]
+    pub const fn empty() -> Self {
+        Self {
+            part: Part::Nothing,
+            stage: Stage::Asked,
+        }
+    }
+
     /// Whether there is nothing (left) to give back.
     #[inline]
     #[must_use]

@@ -1,0 +1,120 @@
+//! The service: one decision a request, made in `call`.
+
+use crate::permit::Lease;
+use crate::slot::{Admission, Carrier, Slot};
+use crate::tower::RequestHead;
+use crate::tower::concurrency::future::{Asked, Waiting};
+use crate::tower::concurrency::layer::{Enforcement, OnFull, Settings};
+use crate::tower::concurrency::{ResponseBody, ResponseFuture};
+use http::{Request, Response};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tower_service::Service;
+
+/// A service behind a guard. Made by [`ConcurrencyLayer`](crate::tower::ConcurrencyLayer).
+#[derive(Clone, Debug)]
+pub struct Concurrency<S> {
+    inner: S,
+    settings: Arc<Settings>,
+}
+
+impl<S> Concurrency<S> {
+    pub(super) const fn new(inner: S, settings: Arc<Settings>) -> Self {
+        Self { inner, settings }
+    }
+
+    /// The service inside.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The service inside.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The service inside.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, Req, Res> Service<Request<Req>> for Concurrency<S>
+where
+    S: Service<Request<Req>, Response = Response<Res>> + Clone,
+    Res: http_body::Body,
+{
+    type Response = Response<ResponseBody<Res>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, Req>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Req>) -> Self::Future {
+        let settings = &self.settings;
+        let head = RequestHead::of(&request);
+        let asked = Asked::of(&head);
+        if settings.is_exempt(&head) {
+            let inner = pass(&mut self.inner, settings, request, Admission::Exempt);
+            return ResponseFuture::running(inner, Carrier::empty(), settings, asked);
+        }
+        let class = settings.class(&head);
+        if let (OnFull::Wait(max), Enforcement::Enforce) = (settings.on_full, settings.enforcement)
+        {
+            let acquire = settings.guard.acquire(class, max);
+            // The service that is ready waits; the clone left behind asks again.
+            let clone = self.inner.clone();
+            let ready = std::mem::replace(&mut self.inner, clone);
+            return ResponseFuture::waiting(Waiting::new(acquire, ready, request), settings, asked);
+        }
+        match settings.guard.try_acquire(class) {
+            Ok(lease) => {
+                let carrier = admit(lease, settings, &mut request);
+                ResponseFuture::running(self.inner.call(request), carrier, settings, asked)
+            }
+            Err(shed) => match settings.enforcement {
+                Enforcement::Enforce => ResponseFuture::denied(shed, settings, asked),
+                Enforcement::Shadow => {
+                    let inner = pass(
+                        &mut self.inner,
+                        settings,
+                        request,
+                        Admission::Shadowed(shed),
+                    );
+                    ResponseFuture::running(inner, Carrier::empty(), settings, asked)
+                }
+            },
+        }
+    }
+}
+
+/// A lease on its way, shown to the handler unless slots are off.
+#[inline]
+pub(super) fn admit<B>(lease: Lease, settings: &Settings, request: &mut Request<B>) -> Carrier {
+    let mut carrier = Carrier::new(lease);
+    if settings.slots {
+        let slot = carrier.slot(request.extensions().get::<Slot>());
+        request.extensions_mut().insert(slot);
+    }
+    carrier
+}
+
+/// Calls the service without a lease.
+fn pass<S, B>(
+    inner: &mut S,
+    settings: &Settings,
+    mut request: Request<B>,
+    admission: Admission,
+) -> S::Future
+where
+    S: Service<Request<B>>,
+{
+    if settings.slots {
+        let slot = Slot::without_lease(admission, request.extensions().get::<Slot>());
+        request.extensions_mut().insert(slot);
+    }
+    inner.call(request)
+}

@@ -1,0 +1,27 @@
+//! tower layers: a concurrency guard and rate limits in front of any HTTP service, axum's and hyper's among them,
+//! or around a client.
+//!
+//! Both layers decide in `call`, hold nothing between `poll_ready` and `call`, and leave the service's error type
+//! and the request's body type as they are. What they count lives in the guard or limiter they were given, never in
+//! `layer()`: a layer that is applied per route, per method or per connection still enforces one limit.
+//!
+//! ```
+//! use tidegate::adaptive::LocalGuard;
+//! use tidegate::tower::ConcurrencyLayer;
+//!
+//! let guard = LocalGuard::fixed(100);
+//! let layer = ConcurrencyLayer::new(guard.clone())
+//!     .exempt(|request| request.uri().path() == "/health");
+//! // axum: Router::new().route(..).layer(layer)
+//! ```
+
+mod body;
+pub mod concurrency;
+mod denial;
+mod request;
+
+pub use self::concurrency::{ConcurrencyLayer, OnFull};
+pub use self::request::RequestHead;
+
+/// Any error, as bodies report it.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
