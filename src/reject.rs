@@ -1,6 +1,8 @@
 //! What a denial looks like on the wire, free of any framework's types.
 
 use crate::classify::is_grpc;
+use crate::decision::{Decision, Verdict};
+use crate::headers;
 use crate::permit::Shed;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -9,7 +11,7 @@ use std::time::Duration;
 ///
 /// | denial | HTTP | gRPC | `Retry-After` |
 /// |---|---|---|---|
-/// | over a quota | 429, `quota-exceeded` | 8 (exhausted) | when the quota allows it |
+/// | over a quota | 429, `quota-exceeded` | 8 (exhausted) | when the quota allows it; none if it never will |
 /// | costs more than a quota ever allows | 429, `quota-exceeded` | 8, pushback -1 (never) | none |
 /// | no slot, or the fence | 503, `temporary-reduced-capacity` | 14 (unavailable) | 1 to 3 s, spread |
 /// | the store failed under a policy that then denies | 503, `temporary-reduced-capacity` | 14 | 1 to 3 s, spread |
@@ -83,6 +85,18 @@ impl Denial {
         Self::new(Reason::TooLarge, None)
     }
 
+    /// The denial that a rate limit's `decision` means; `None` if it allows.
+    #[must_use]
+    pub fn of(decision: &Decision) -> Option<Self> {
+        let reason = match decision.outcome() {
+            Verdict::Allow => return None,
+            Verdict::Deny => Reason::Quota,
+            Verdict::TooLarge => Reason::TooLarge,
+        };
+        let denial = Self::new(reason, decision.retry_after());
+        Some(denial.violating(decision.policy().as_str()))
+    }
+
     /// No slot. When to come back is drawn at random, so that refused clients do not come back together.
     #[must_use]
     pub fn overload(reason: Shed) -> Self {
@@ -133,12 +147,7 @@ impl Denial {
     #[must_use]
     pub fn retry_after_seconds(&self) -> Option<u64> {
         self.retry_after
-            .map(|after| {
-                after
-                    .as_secs()
-                    .saturating_add(u64::from(after.subsec_nanos() > 0))
-            })
-            .map(|seconds| seconds.max(1))
+            .map(|after| headers::seconds_up(after).max(1))
     }
 
     /// The violated quota's policy, if it was named.

@@ -114,12 +114,12 @@ impl Carrier {
             Part::Nothing => Slot::without_lease(crate::slot::Admission::Unguarded, outer),
             Part::Alone(lease) => {
                 let shared = Shared::new(lease, outer.and_then(Slot::shared).cloned());
-                let slot = Slot::of(&shared);
+                let slot = Slot::of(&shared, outer);
                 self.part = Part::Shared(shared);
                 slot
             }
             Part::Shared(shared) => {
-                let slot = Slot::of(&shared);
+                let slot = Slot::of(&shared, outer);
                 self.part = Part::Shared(shared);
                 slot
             }

@@ -1,6 +1,8 @@
 //! What a handler sees of its slot, and how it keeps it.
 
+use crate::decision::Decision;
 use crate::fence::FenceToken;
+use crate::headers;
 use crate::permit::{Outcome, Shed};
 use crate::slot::shared::Shared;
 
@@ -25,6 +27,7 @@ pub enum Admission {
 #[derive(Clone, Debug)]
 pub struct Slot {
     admission: Admission,
+    rate: Option<Decision>,
     shared: Option<Shared>,
 }
 
@@ -34,13 +37,28 @@ impl Slot {
     pub fn without_lease(admission: Admission, outer: Option<&Self>) -> Self {
         Self {
             admission,
+            rate: outer.and_then(|outer| outer.rate),
             shared: outer.and_then(|outer| outer.shared.clone()),
         }
     }
 
-    pub(super) fn of(shared: &Shared) -> Self {
+    /// A slot that tells of a rate limit's decision, beside what the slot of the layer around tells.
+    #[must_use]
+    pub fn rated(decision: Decision, outer: Option<&Self>) -> Self {
+        let mut slot = outer
+            .cloned()
+            .unwrap_or_else(|| Self::without_lease(Admission::Unguarded, None));
+        slot.rate = match slot.rate {
+            Some(other) => headers::binding(&[other, decision]).copied(),
+            None => Some(decision),
+        };
+        slot
+    }
+
+    pub(super) fn of(shared: &Shared, outer: Option<&Self>) -> Self {
         Self {
             admission: Admission::Admitted,
+            rate: outer.and_then(|outer| outer.rate),
             shared: Some(shared.clone()),
         }
     }
@@ -53,6 +71,13 @@ impl Slot {
     #[must_use]
     pub const fn decision(&self) -> Admission {
         self.admission
+    }
+
+    /// What the rate limits decided; of several the [`binding`](headers::binding) decision. In shadow mode that may
+    /// be a denial.
+    #[must_use]
+    pub const fn rate(&self) -> Option<&Decision> {
+        self.rate.as_ref()
     }
 
     /// A token that is cancelled when this process's lease on its slots runs out. Already cancelled when the slot is
@@ -236,6 +261,25 @@ mod tests {
         assert_eq!(slot.decision(), Admission::Exempt);
         assert!(!slot.token().is_cancelled());
         slot.hold().expect("nothing to lose").success();
+    }
+
+    #[test]
+    fn the_binding_rate_decision_reaches_the_innermost_slot() {
+        let limiter = |limit| crate::RateLimiter::new(crate::Quota::per_second(limit));
+        let wide = limiter(10).check(&crate::Key::EVERYONE, 1);
+        let narrow = limiter(3).check(&crate::Key::EVERYONE, 1);
+        let outer = Slot::rated(narrow, Some(&Slot::rated(wide, None)));
+        assert_eq!(outer.decision(), Admission::Unguarded);
+        let guard = LocalGuard::fixed(1);
+        let mut carrier = Carrier::new(guard.try_acquire(Criticality::Default).unwrap());
+        let slot = carrier.slot(Some(&outer));
+        assert_eq!(slot.rate(), Some(&narrow));
+        assert_eq!(slot.decision(), Admission::Admitted);
+        let inner = Slot::rated(wide, Some(&slot));
+        assert_eq!(
+            (inner.rate(), inner.decision()),
+            (Some(&narrow), Admission::Admitted)
+        );
     }
 
     #[test]

@@ -7,20 +7,27 @@
 //!
 //! ```
 //! use tidegate::adaptive::LocalGuard;
-//! use tidegate::tower::ConcurrencyLayer;
+//! use tidegate::tower::{ConcurrencyLayer, RateLimitLayer, key};
+//! use tidegate::{Quota, RateLimiter};
 //!
 //! let guard = LocalGuard::fixed(100);
-//! let layer = ConcurrencyLayer::new(guard.clone())
+//! let in_flight = ConcurrencyLayer::new(guard.clone())
 //!     .exempt(|request| request.uri().path() == "/health");
-//! // axum: Router::new().route(..).layer(layer)
+//!
+//! let limiter = RateLimiter::new(Quota::per_second(100).burst(20));
+//! let quota = RateLimitLayer::new(limiter).key(key::header("x-api-key"));
+//! // axum: Router::new().route(..).layer(in_flight).layer(quota)
 //! ```
 
 mod body;
 pub mod concurrency;
 mod denial;
+pub mod key;
+pub mod rate_limit;
 mod request;
 
 pub use self::concurrency::{ConcurrencyLayer, OnFull};
+pub use self::rate_limit::{Headers, RateLimitLayer};
 pub use self::request::RequestHead;
 
 /// Any error, as bodies report it.

@@ -1,0 +1,83 @@
+//! The response future: the service's answer with headers, or a denial.
+
+use crate::decision::Decision;
+use crate::tower::rate_limit::ResponseBody;
+use crate::tower::rate_limit::layer::Settings;
+use bytes::Bytes;
+use http::Response;
+use pin_project::pin_project;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+/// The response of a service behind a rate limit.
+#[must_use = "futures do nothing unless polled"]
+#[pin_project]
+pub struct ResponseFuture<F> {
+    #[pin]
+    state: State<F>,
+}
+
+#[pin_project(project = StateProject)]
+enum State<F> {
+    Running {
+        #[pin]
+        inner: F,
+        told: Option<(Decision, Arc<Settings>)>,
+    },
+    Denied(Option<Response<Bytes>>),
+}
+
+impl<F> ResponseFuture<F> {
+    /// Says nothing about the limit.
+    #[inline]
+    pub(super) const fn silent(inner: F) -> Self {
+        let state = State::Running { inner, told: None };
+        Self { state }
+    }
+
+    #[inline]
+    pub(super) const fn telling(inner: F, decision: Decision, settings: Arc<Settings>) -> Self {
+        let told = Some((decision, settings));
+        let state = State::Running { inner, told };
+        Self { state }
+    }
+
+    pub(super) const fn denied(response: Response<Bytes>) -> Self {
+        let state = State::Denied(Some(response));
+        Self { state }
+    }
+}
+
+impl<F, B, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(match self.project().state.project() {
+            StateProject::Running { inner, told } => {
+                let mut response = ready!(inner.poll(cx))?;
+                if let Some((decision, settings)) = told {
+                    settings.tell(decision, response.headers_mut());
+                }
+                Ok(response.map(ResponseBody::inner))
+            }
+            StateProject::Denied(response) => {
+                let response = response
+                    .take()
+                    .expect("a future is not polled after its end");
+                Ok(response.map(ResponseBody::denied))
+            }
+        })
+    }
+}
+
+impl<F> fmt::Debug for ResponseFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

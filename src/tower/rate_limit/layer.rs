@@ -1,0 +1,241 @@
+//! The layer: which limiter, whose requests count together, and what clients are told.
+
+use crate::decision::Decision;
+use crate::headers::{self, Legacy};
+use crate::key::{Key, KeySecret};
+use crate::limiter::RateLimiter;
+use crate::reject::Denial;
+use crate::tower::RequestHead;
+use crate::tower::denial::Responder;
+use crate::tower::key::RequestKey;
+use crate::tower::rate_limit::RateLimit;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tower_layer::Layer;
+
+/// Which headers tell clients about their limit, on allowed and on denied responses.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Headers {
+    /// None, but `Retry-After` on denials.
+    Off,
+    /// `RateLimit` and `RateLimit-Policy`, as in draft-ietf-httpapi-ratelimit-headers-11.
+    #[default]
+    Standard,
+    /// `X-RateLimit-Limit`, `-Remaining` and `-Reset`, which older clients know.
+    Legacy,
+    /// Both.
+    All,
+}
+
+/// Puts a [`RateLimiter`] in front of a service.
+///
+/// Cheap to clone. Clones, and all the services they wrap, share the limiter's counts. The type has no parameters:
+/// it can be returned from functions and kept in structs.
+///
+/// # Defaults
+/// All requests count together ([`Key::EVERYONE`]), each costs 1, none is exempt, [`Headers::Standard`], a
+/// [`Slot`](crate::Slot) in the request's extensions, problem documents as denials.
+///
+/// # Examples
+/// ```
+/// use tidegate::tower::{RateLimitLayer, key};
+/// use tidegate::{Quota, RateLimiter};
+///
+/// fn api_limit() -> RateLimitLayer {
+///     let limiter = RateLimiter::new(Quota::per_second(100).burst(20));
+///     RateLimitLayer::new(limiter).key((key::header("x-tenant"), key::method()))
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct RateLimitLayer {
+    settings: Arc<Settings>,
+}
+
+type Rule<T> = Arc<dyn Fn(&RequestHead<'_>) -> T + Send + Sync>;
+
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) limiter: RateLimiter,
+    key: Option<RequestKey>,
+    secret: Option<KeySecret>,
+    cost: Option<Rule<u32>>,
+    exempt: Option<Rule<bool>>,
+    pub(super) shadow: bool,
+    pub(super) slots: bool,
+    headers: Headers,
+    /// The value of `RateLimit-Policy`, which never changes.
+    policy: HeaderValue,
+    pub(super) responder: Responder,
+    denied: Arc<AtomicU64>,
+}
+
+impl RateLimitLayer {
+    /// A layer that asks `limiter`. Keep a clone of the limiter to read its statistics.
+    #[must_use]
+    pub fn new(limiter: RateLimiter) -> Self {
+        let policy = headers::rate_limit_policy(&[*limiter.policy()]);
+        Self {
+            settings: Arc::new(Settings {
+                policy: value(policy.as_bytes()),
+                limiter,
+                key: None,
+                secret: None,
+                cost: None,
+                exempt: None,
+                shadow: false,
+                slots: true,
+                headers: Headers::default(),
+                responder: Responder::default(),
+                denied: Arc::default(),
+            }),
+        }
+    }
+
+    /// Whose requests count together: see [`key`](crate::tower::key).
+    #[must_use]
+    pub fn key(self, key: impl Into<RequestKey>) -> Self {
+        let key = key.into();
+        self.with(|settings| settings.key = Some(key))
+    }
+
+    /// Hashes what keys are made of under a secret, so that nobody can choose identifiers that share a key. Layers
+    /// and processes that share limits need the same.
+    #[must_use]
+    pub fn secret(self, secret: KeySecret) -> Self {
+        self.with(|settings| settings.secret = Some(secret))
+    }
+
+    /// What a request costs. 0 asks how things stand and books nothing.
+    #[must_use]
+    pub fn cost(self, rule: impl Fn(&RequestHead<'_>) -> u32 + Send + Sync + 'static) -> Self {
+        self.with(|settings| settings.cost = Some(Arc::new(rule)))
+    }
+
+    /// Requests that pass uncounted, such as health checks.
+    #[must_use]
+    pub fn exempt(self, rule: impl Fn(&RequestHead<'_>) -> bool + Send + Sync + 'static) -> Self {
+        self.with(|settings| settings.exempt = Some(Arc::new(rule)))
+    }
+
+    /// Decides and counts, but lets everything pass and sends no headers. [`Slot::rate`](crate::Slot::rate) and
+    /// [`Self::denied`] tell.
+    #[must_use]
+    pub fn shadow(self, shadow: bool) -> Self {
+        self.with(|settings| settings.shadow = shadow)
+    }
+
+    /// Which headers tell clients about their limit.
+    #[must_use]
+    pub fn headers(self, headers: Headers) -> Self {
+        self.with(|settings| settings.headers = headers)
+    }
+
+    /// Whether requests get a [`Slot`](crate::Slot) in their extensions. Costs one allocation a request.
+    #[must_use]
+    pub fn slots(self, slots: bool) -> Self {
+        self.with(|settings| settings.slots = slots)
+    }
+
+    /// The response to a denied request, in place of the problem document. gRPC calls are still denied with a gRPC
+    /// status. Headers are added as configured.
+    #[must_use]
+    pub fn denial(
+        self,
+        respond: impl Fn(&Denial) -> Response<Bytes> + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|settings| settings.responder = Responder::custom(respond))
+    }
+
+    /// Requests denied so far, or in shadow mode those that would have been.
+    #[must_use]
+    pub fn denied(&self) -> u64 {
+        self.settings.denied.load(Ordering::Relaxed)
+    }
+
+    fn with(mut self, set: impl FnOnce(&mut Settings)) -> Self {
+        set(Arc::make_mut(&mut self.settings));
+        self
+    }
+}
+
+impl<S> Layer<S> for RateLimitLayer {
+    type Service = RateLimit<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RateLimit::new(inner, Arc::clone(&self.settings))
+    }
+}
+
+impl Settings {
+    /// The decision on a request; `None` if it is exempt.
+    #[inline]
+    pub(super) fn decide(&self, head: &RequestHead<'_>) -> Option<Decision> {
+        if self.exempt.as_ref().is_some_and(|rule| rule(head)) {
+            return None;
+        }
+        let key = self
+            .key
+            .as_ref()
+            .map_or(Key::EVERYONE, |rule| rule.of(head, self.secret.as_ref()));
+        let cost = self.cost.as_ref().map_or(1, |rule| rule(head));
+        let decision = self.limiter.check(&key, cost);
+        if !decision.is_allowed() {
+            self.denied.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(decision)
+    }
+
+    #[inline]
+    pub(super) fn tells(&self) -> bool {
+        self.headers != Headers::Off && !self.shadow
+    }
+
+    /// Adds the headers that tell about `decision` to those that layers inside have added.
+    pub(super) fn tell(&self, decision: &Decision, to: &mut HeaderMap) {
+        if matches!(self.headers, Headers::Standard | Headers::All) {
+            to.append(RATE_LIMIT_POLICY, self.policy.clone());
+            let limit = headers::rate_limit(std::slice::from_ref(decision));
+            to.append(RATE_LIMIT, value(limit.as_bytes()));
+        }
+        if matches!(self.headers, Headers::Legacy | Headers::All) {
+            let ours = Legacy::of(decision);
+            let told = to.get(X_RATE_LIMIT_REMAINING).and_then(number);
+            if told.is_none_or(|remaining| u64::from(ours.remaining) <= remaining) {
+                to.insert(X_RATE_LIMIT_LIMIT, ours.limit.into());
+                to.insert(X_RATE_LIMIT_REMAINING, ours.remaining.into());
+                to.insert(X_RATE_LIMIT_RESET, ours.reset.into());
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("limiter", &self.limiter)
+            .field("key", &self.key)
+            .field("shadow", &self.shadow)
+            .field("slots", &self.slots)
+            .field("headers", &self.headers)
+            .field("responder", &self.responder)
+            .finish_non_exhaustive()
+    }
+}
+
+fn value(bytes: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(bytes).expect("policy names and numbers are visible ASCII")
+}
+
+fn number(value: &HeaderValue) -> Option<u64> {
+    value.to_str().ok()?.parse().ok()
+}
+
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static(headers::RATE_LIMIT_POLICY);
+const RATE_LIMIT: HeaderName = HeaderName::from_static(headers::RATE_LIMIT);
+const X_RATE_LIMIT_LIMIT: HeaderName = HeaderName::from_static(headers::X_RATE_LIMIT_LIMIT);
+const X_RATE_LIMIT_REMAINING: HeaderName = HeaderName::from_static(headers::X_RATE_LIMIT_REMAINING);
+const X_RATE_LIMIT_RESET: HeaderName = HeaderName::from_static(headers::X_RATE_LIMIT_RESET);

@@ -1,0 +1,218 @@
+//! The layer on a clock moved by hand: denials, headers, what handlers see.
+
+use crate::reject::{Denial, Reason};
+use crate::time::{Clock, ManualClock};
+use crate::tower::{Headers, RateLimitLayer, key};
+use crate::{Quota, RateLimiter, Slot};
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body::Body;
+use http_body_util::{BodyExt, Full};
+use std::convert::Infallible;
+use std::future::ready;
+use std::time::Duration;
+use tower::{Layer, Service, ServiceExt, service_fn};
+
+fn limiter(quota: Quota) -> (RateLimiter, ManualClock) {
+    let (clock, lever) = Clock::manual();
+    let builder = RateLimiter::builder(quota).name("api").clock(clock);
+    (builder.build().unwrap(), lever)
+}
+
+type Reply = Response<Full<Bytes>>;
+
+/// Answers with what the handler saw of the decision in its extensions.
+fn handler(request: Request<()>) -> std::future::Ready<Result<Reply, Infallible>> {
+    let mut response = Response::new(Full::from("hello"));
+    if let Some(slot) = request.extensions().get::<Slot>() {
+        response.extensions_mut().insert(*slot.rate().unwrap());
+    }
+    ready(Ok(response))
+}
+
+async fn ask(
+    layer: &RateLimitLayer,
+    request: Request<()>,
+) -> Response<impl Body<Data = Bytes, Error = Infallible> + use<>> {
+    layer
+        .layer(service_fn(handler))
+        .oneshot(request)
+        .await
+        .unwrap()
+}
+
+fn get() -> Request<()> {
+    Request::get("/").body(()).unwrap()
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
+    headers
+        .get_all(name)
+        .iter()
+        .map(|it| it.to_str().unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn allowed_and_denied_are_told_as_the_draft_says() {
+    let (limiter, clock) = limiter(Quota::per_minute(2));
+    let layer = RateLimitLayer::new(limiter);
+    let first = ask(&layer, get()).await;
+    assert_eq!(first.status(), 200);
+    assert_eq!(
+        header(first.headers(), "ratelimit-policy"),
+        [r#""api";q=2;w=60"#]
+    );
+    assert_eq!(header(first.headers(), "ratelimit"), [r#""api";r=1;t=30"#]);
+    assert_eq!(
+        first.into_body().collect().await.unwrap().to_bytes(),
+        "hello"
+    );
+    clock.advance(Duration::from_millis(500));
+    ask(&layer, get()).await;
+
+    let denied = ask(&layer, get()).await;
+    assert_eq!(denied.status(), 429);
+    assert_eq!(header(denied.headers(), "retry-after"), ["30"]);
+    assert_eq!(header(denied.headers(), "ratelimit"), [r#""api";r=0;t=30"#]);
+    let denial = *denied.extensions().get::<Denial>().unwrap();
+    assert_eq!(
+        (denial.reason(), denial.policy()),
+        (Reason::Quota, Some("api"))
+    );
+    assert_eq!(denial.retry_after(), Some(Duration::from_millis(29_500)));
+    assert_eq!(layer.denied(), 1);
+
+    clock.advance(Duration::from_millis(29_500));
+    assert_eq!(ask(&layer, get()).await.status(), 200);
+}
+
+#[tokio::test]
+async fn several_layers_list_every_policy_and_show_the_binding_one_to_older_clients() {
+    let (wide, _) = limiter(Quota::per_hour(100));
+    let (narrow, _) = limiter(Quota::per_minute(5));
+    for (inside, outside) in [(&wide, &narrow), (&narrow, &wide)] {
+        let [inside, outside] =
+            [inside, outside].map(|it| RateLimitLayer::new(it.clone()).headers(Headers::All));
+        let response = outside
+            .layer(inside.layer(service_fn(handler)))
+            .oneshot(get())
+            .await
+            .unwrap();
+        let headers = response.headers();
+        assert_eq!(header(headers, "ratelimit").len(), 2);
+        assert_eq!(header(headers, "ratelimit-policy").len(), 2);
+        assert_eq!(header(headers, "x-ratelimit-limit"), ["5"]);
+        let seen = response.extensions().get::<crate::Decision>().unwrap();
+        assert_eq!(seen.limit(), 5);
+    }
+}
+
+#[tokio::test]
+async fn headers_and_slots_can_be_switched_off() {
+    let (limiter, _) = limiter(Quota::per_second(1));
+    let layer = RateLimitLayer::new(limiter)
+        .headers(Headers::Off)
+        .slots(false);
+    let allowed = ask(&layer, get()).await;
+    assert!(allowed.headers().is_empty());
+    assert!(allowed.extensions().get::<crate::Decision>().is_none());
+    let denied = ask(&layer, get()).await;
+    assert_eq!(header(denied.headers(), "retry-after"), ["1"]);
+    assert!(!denied.headers().contains_key("ratelimit"));
+}
+
+#[tokio::test]
+async fn keys_count_apart_and_costs_count_as_much_as_they_say() {
+    let (limiter, _) = limiter(Quota::per_second(10));
+    let layer = RateLimitLayer::new(limiter)
+        .key((key::header("x-tenant"), key::method()))
+        .cost(|request| {
+            if request.uri().path() == "/export" {
+                8
+            } else {
+                1
+            }
+        });
+    let from = |tenant: &str, path: &str| {
+        Request::get(path)
+            .header("x-tenant", tenant)
+            .body(())
+            .unwrap()
+    };
+    assert_eq!(ask(&layer, from("a", "/export")).await.status(), 200);
+    assert_eq!(ask(&layer, from("a", "/export")).await.status(), 429);
+    assert_eq!(ask(&layer, from("a", "/")).await.status(), 200);
+    assert_eq!(ask(&layer, from("b", "/export")).await.status(), 200);
+}
+
+#[tokio::test]
+async fn what_can_never_pass_is_denied_without_a_time_to_come_back() {
+    let (limiter, _) = limiter(Quota::per_second(10));
+    let layer = RateLimitLayer::new(limiter).cost(|_| 11);
+    let denied = ask(&layer, get()).await;
+    assert_eq!(denied.status(), 429);
+    assert!(!denied.headers().contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn exempt_and_shadowed_requests_pass() {
+    let (limiter, _) = limiter(Quota::DENY_ALL);
+    let layer = RateLimitLayer::new(limiter);
+    let exempt = layer
+        .clone()
+        .exempt(|request| request.uri().path() == "/health");
+    let health = Request::get("/health").body(()).unwrap();
+    assert_eq!(ask(&exempt, health).await.status(), 200);
+    assert_eq!(ask(&exempt, get()).await.status(), 429);
+    let shadow = layer.shadow(true);
+    let before = shadow.denied();
+    let passed = ask(&shadow, get()).await;
+    assert_eq!((passed.status().as_u16(), passed.headers().len()), (200, 0));
+    assert!(
+        !passed
+            .extensions()
+            .get::<crate::Decision>()
+            .unwrap()
+            .is_allowed()
+    );
+    assert_eq!(shadow.denied() - before, 1);
+}
+
+#[tokio::test]
+async fn grpc_is_denied_in_its_own_form_and_others_in_the_users() {
+    let (limiter, _) = limiter(Quota::DENY_ALL);
+    let layer = RateLimitLayer::new(limiter).denial(|denial| {
+        let mut response = Response::new(Bytes::from_static(b"later"));
+        *response.status_mut() = http::StatusCode::from_u16(denial.status()).unwrap();
+        response
+    });
+    let call = Request::post("/service/Method")
+        .header("content-type", "application/grpc")
+        .body(())
+        .unwrap();
+    let denied = ask(&layer, call).await;
+    assert_eq!(
+        (denied.status().as_u16(), &denied.headers()["grpc-status"]),
+        (200, &"8".parse().unwrap())
+    );
+    assert!(denied.body().is_end_stream());
+    let denied = ask(&layer, get()).await;
+    assert_eq!(denied.status(), 429);
+    assert_eq!(
+        denied.into_body().collect().await.unwrap().to_bytes(),
+        "later"
+    );
+}
+
+#[tokio::test]
+async fn one_layer_is_one_limit_however_often_it_is_applied() {
+    let (limiter, _) = limiter(Quota::per_second(3));
+    let layer = RateLimitLayer::new(limiter);
+    let mut passed = 0;
+    for _ in 0..20 {
+        let mut service = layer.clone().layer(service_fn(handler));
+        passed += u32::from(service.call(get()).await.unwrap().status() == 200);
+    }
+    assert_eq!(passed, 3);
+}
