@@ -256,7 +256,6 @@ impl fmt::Display for FieldValue {
 mod tests {
     use super::*;
     use crate::decision::PolicyName;
-    use crate::quota::Quota;
     use crate::rule::{Gcra, Tat};
     use crate::time::LocalTime;
 

@@ -62,6 +62,11 @@ impl LocalGuard {
         self.gate.sample().0
     }
 
+    #[cfg(all(test, feature = "fleet"))]
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
     /// Slots in use.
     #[must_use]
     pub fn in_flight(&self) -> u32 {

@@ -394,7 +394,7 @@ fn walks() -> u64 {
     std::env::var("TIDEGATE_WALKS")
         .ok()
         .and_then(|walks| walks.parse().ok())
-        .unwrap_or(300)
+        .unwrap_or(100)
 }
 
 #[test]
