@@ -47,10 +47,10 @@ pub(crate) mod key_state;
 pub(crate) mod member;
 pub(crate) mod message;
 mod plan;
-mod record;
+pub(crate) mod record;
 pub(crate) mod settings;
 #[cfg(test)]
-mod walk;
+pub(crate) mod walk;
 
 #[cfg(feature = "fleet")]
 pub use self::builder::DistributedGuardBuilder;

@@ -45,8 +45,23 @@ enum Message {
     Push(u64, Push),
 }
 
-struct World {
+/// A second store that must answer as the first.
+pub(crate) trait Twin {
+    fn beat(&mut self, beat: &Beat, empty: EmptyStore) -> Answer;
+    fn commit(&mut self, commit: &Commit) -> CommitAnswer;
+    /// Loses everything.
+    fn flush(&mut self);
+    /// Remembers its state.
+    fn back_up(&mut self);
+    /// Goes on from the remembered state, as server `server`.
+    fn restore(&mut self, server: u32);
+}
+
+struct World<'a> {
     rng: Rng,
+    twin: Option<&'a mut dyn Twin>,
+    /// Server identities repeat after so many restores.
+    servers: u32,
     now: u64,
     settings: Settings,
     empty: EmptyStore,
@@ -59,6 +74,7 @@ struct World {
     /// The store was disturbed; claims may add up to more than the limit until it has planned again.
     disturbed: bool,
     most: u32,
+    replies: usize,
 }
 
 /// How hostile a walk is.
@@ -99,10 +115,12 @@ impl Node {
     }
 }
 
-impl World {
+impl World<'_> {
     fn new(seed: u64, settings: Settings, nodes: usize) -> Self {
         let mut world = Self {
             rng: Rng::with_seed(seed),
+            twin: None,
+            servers: u32::MAX,
             now: 0,
             settings,
             empty: EmptyStore::Learn,
@@ -114,6 +132,7 @@ impl World {
             network: Vec::new(),
             disturbed: false,
             most: 0,
+            replies: 0,
         };
         (0..nodes).for_each(|name| world.start(name));
         world
@@ -144,13 +163,28 @@ impl World {
     }
 
     fn deliver(&mut self, message: Message) {
+        self.replies += usize::from(matches!(message, Message::Beat(_) | Message::Commit(_)));
         match message {
             Message::Beat(beat) => {
                 let answer = self.store.beat(&beat, &self.server(), self.empty);
+                if let Some(twin) = &mut self.twin {
+                    assert_eq!(
+                        twin.beat(&beat, self.empty),
+                        answer,
+                        "the twin answers {beat:?} otherwise"
+                    );
+                }
                 self.network.push(Message::Answer(beat.incarnation, answer));
             }
             Message::Commit(commit) => {
                 let (answer, pushes) = self.store.commit(&commit, &self.server());
+                if let Some(twin) = &mut self.twin {
+                    assert_eq!(
+                        twin.commit(&commit),
+                        answer,
+                        "the twin answers {commit:?} otherwise"
+                    );
+                }
                 self.network
                     .push(Message::CommitAnswer(commit.incarnation, answer));
                 self.network
@@ -250,14 +284,20 @@ impl World {
             }
             97 if faults.store && self.rng.u32(..20) == 0 => {
                 self.store = KeyState::default();
+                self.twin.iter_mut().for_each(|twin| twin.flush());
                 self.disturbed = true;
             }
             98 if faults.store && self.rng.u32(..20) == 0 => {
                 self.store = self.backup.clone();
-                self.server += 1;
+                self.server = (self.server + 1) % self.servers;
+                let server = self.server;
+                self.twin.iter_mut().for_each(|twin| twin.restore(server));
                 self.disturbed = true;
             }
-            99 => self.backup = self.store.clone(),
+            99 => {
+                self.backup = self.store.clone();
+                self.twin.iter_mut().for_each(|twin| twin.back_up());
+            }
             _ => {}
         }
         if self.nodes.is_empty() {
@@ -358,6 +398,35 @@ impl World {
     }
 }
 
+/// Walks `steps` from `seed` with `twin` beside the memory store, comparing every reply; answers how many there were.
+pub(crate) fn walk_beside(twin: &mut dyn Twin, seed: u64, steps: usize, servers: u32) -> usize {
+    let outages = [
+        Outage::FailClosed,
+        Outage::Frozen {
+            hold: Duration::from_millis(300),
+        },
+        Outage::SafeShare {
+            slots: 2,
+            hold: Duration::from_millis(300),
+        },
+    ];
+    let settings = Settings {
+        outage: outages[(seed % 3) as usize],
+        ..settings()
+    };
+    let mut world = World::new(seed, settings, 3);
+    (world.twin, world.servers) = (Some(twin), servers);
+    world.empty = if seed % 2 == 0 {
+        EmptyStore::Learn
+    } else {
+        EmptyStore::Trust
+    };
+    for _ in 0..steps {
+        world.step(ALL);
+    }
+    world.replies
+}
+
 /// Walks `steps` from `seed`; answers the most that was ever in flight, or what broke.
 fn walk(
     seed: u64,
@@ -390,6 +459,7 @@ fn hold(settings: &Settings, nodes: usize, faults: Faults, walks: u64) {
     );
 }
 
+/// How many seeds: more with `TIDEGATE_WALKS`.
 fn walks() -> u64 {
     std::env::var("TIDEGATE_WALKS")
         .ok()

@@ -1,13 +1,17 @@
 //! Where a fleet's shared state lives: one port, one atomic step at a time, data in and data out.
 //!
 //! A store runs the two steps of a key, beat and commit, atomically, and tells nodes of changed grants. It decides
-//! nothing: [`MemoryStore`] runs the functions of `fleet::key_state`, a remote store their other spelling.
+//! nothing: [`MemoryStore`] runs the functions of `fleet::key_state`, `RedisStore` their other spelling.
 
 mod error;
 mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 pub use self::error::{StoreError, StoreErrorKind};
 pub use self::memory::MemoryStore;
+#[cfg(feature = "redis")]
+pub use self::redis::RedisStore;
 
 use crate::fleet::key_state::EmptyStore;
 use crate::fleet::message::{Answer, Beat, Commit, CommitAnswer, Push};
@@ -41,6 +45,13 @@ pub struct FleetStore(pub(crate) Arc<dyn Exchange>);
 
 impl From<MemoryStore> for FleetStore {
     fn from(store: MemoryStore) -> Self {
+        Self(Arc::new(store))
+    }
+}
+
+#[cfg(feature = "redis")]
+impl From<RedisStore> for FleetStore {
+    fn from(store: RedisStore) -> Self {
         Self(Arc::new(store))
     }
 }

@@ -1,0 +1,347 @@
+//! Messages as the scripts speak them: words in, words out.
+
+use crate::fleet::key_state::{EmptyStore, TOKEN_LIFE};
+use crate::fleet::message::{
+    Answer, Beat, Commit, CommitAnswer, Committed, Grant, Mode, NodeView, Push, Report, Snapshot,
+    Ticket, Welcome,
+};
+use crate::fleet::record::{Life, Record};
+use crate::store::{StoreError, StoreErrorKind};
+use crate::time::StoreTime;
+use redis::{FromRedisValue, Value};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A key that no node has used for this long goes away; one that comes back after that learns like any lost one.
+const KEEP: Duration = Duration::from_secs(24 * 3600);
+
+/// The arguments of the beat script.
+pub(super) fn beat(beat: &Beat, empty: EmptyStore) -> Vec<String> {
+    let optional =
+        |number: Option<u64>| number.map_or_else(String::new, |number| number.to_string());
+    vec![
+        beat.name.to_string(),
+        beat.incarnation.to_string(),
+        beat.sequence.to_string(),
+        optional(beat.epoch),
+        beat.fresh_epoch.to_string(),
+        optional(beat.store_time.map(StoreTime::as_micros)),
+        beat.echo.to_string(),
+        beat.generation.to_string(),
+        beat.share.to_string(),
+        beat.in_flight.to_string(),
+        match beat.mode {
+            Mode::Running => "0",
+            Mode::Fenced => "1",
+            Mode::Closing => "2",
+        }
+        .to_owned(),
+        u8::from(beat.starved).to_string(),
+        beat.limit.to_string(),
+        beat.plan.to_string(),
+        report(&beat.report),
+        beat.settings.revision.to_string(),
+        beat.line.to_string(),
+        micros(beat.settings.reclaim()),
+        micros(beat.settings.linger()),
+        micros(beat.settings.slack()),
+        u8::from(empty == EmptyStore::Trust).to_string(),
+        micros(TOKEN_LIFE),
+    ]
+}
+
+/// The arguments of the commit script. `channel` is what the incarnation is appended to for a push.
+pub(super) fn commit(commit: &Commit, channel: &str) -> Vec<String> {
+    let mut words = vec![
+        commit.incarnation.to_string(),
+        commit.epoch.to_string(),
+        commit.token.to_string(),
+        commit.version.to_string(),
+        commit.limit.to_string(),
+        commit.nodes.to_string(),
+        u8::from(commit.hungry).to_string(),
+        u8::from(commit.acknowledged).to_string(),
+        micros(commit.round),
+        micros(commit.rest),
+        micros(TOKEN_LIFE),
+        KEEP.as_millis().to_string(),
+        channel.to_owned(),
+    ];
+    for change in &commit.changes {
+        words.push(change.incarnation.to_string());
+        words.extend([change.share, change.safe, change.target].map(|slots| slots.to_string()));
+    }
+    words
+}
+
+/// The answer to a beat of `sequence`.
+pub(super) fn answer(sequence: u64, reply: Value) -> Result<Answer, StoreError> {
+    let mut words = Words::of(reply, "beat")?;
+    let welcome = words.text()?;
+    let epoch = words.number()?;
+    let stamp = words.number()?;
+    let store_time = StoreTime::from_micros(words.number()?);
+    let grant = words.grant()?;
+    let target = words.number()?;
+    let limit = words.number()?;
+    let plan = words.number()?;
+    let nodes = words.number()?;
+    let learning = Duration::from_micros(words.number()?);
+    let again_in = words.number::<i64>()?;
+    let settings = words.text()?;
+    let welcome = match &*welcome {
+        "member" => Welcome::Member,
+        "duplicate" => Welcome::DuplicateName,
+        "gone" => Welcome::Gone,
+        "other" => Welcome::OtherSettings(settings.into()),
+        _ => return Err(words.malformed()),
+    };
+    let ticket = words.ticket(epoch)?;
+    Ok(Answer {
+        sequence,
+        epoch,
+        welcome,
+        stamp,
+        store_time,
+        grant,
+        target,
+        limit,
+        plan,
+        nodes,
+        learning,
+        again_in: u64::try_from(again_in).ok().map(Duration::from_micros),
+        ticket,
+    })
+}
+
+/// The answer to a commit.
+pub(super) fn commit_answer(reply: Value) -> Result<CommitAnswer, StoreError> {
+    let mut words = Words::of(reply, "commit")?;
+    let outcome = match &*words.text()? {
+        "applied" => Committed::Applied,
+        "repeated" => Committed::Repeated,
+        "token" => Committed::StaleToken,
+        "epoch" => Committed::OtherEpoch,
+        "version" => Committed::StaleVersion,
+        "unsound" => Committed::Unsound,
+        _ => return Err(words.malformed()),
+    };
+    let epoch = words.number()?;
+    Ok(CommitAnswer {
+        outcome,
+        epoch,
+        grant: words.grant()?,
+        target: words.number()?,
+        limit: words.number()?,
+        plan: words.number()?,
+        nodes: words.number()?,
+        ticket: words.ticket(epoch)?,
+    })
+}
+
+/// A pushed grant.
+pub(super) fn push(line: &str) -> Option<Push> {
+    let mut words = line.split(' ').map(|word| word.parse::<u64>().ok());
+    let mut next = || words.next().flatten();
+    let epoch = next()?;
+    let generation = next()?;
+    let mut slots = || next().and_then(|slots| u32::try_from(slots).ok());
+    let grant = Grant {
+        generation,
+        share: slots()?,
+        safe: slots()?,
+    };
+    Some(Push {
+        epoch,
+        grant,
+        target: slots()?,
+    })
+}
+
+fn report(report: &Report) -> String {
+    let Report {
+        local_limit,
+        demand,
+        peak,
+        weight,
+        baseline_us,
+        completions,
+        latency_us,
+        held_us,
+        arrivals,
+        sheds,
+        other_sheds,
+        drops,
+    } = report;
+    format!(
+        "{local_limit},{demand},{peak},{weight},{baseline_us},{completions},{latency_us},{held_us},{arrivals},{sheds},\
+         {other_sheds},{drops}"
+    )
+}
+
+fn read_report(line: &str) -> Option<Report> {
+    let mut words = line.split(',').map(|word| word.parse::<u64>().ok());
+    let mut next = || words.next().flatten();
+    let mut small = || next().and_then(|number| u32::try_from(number).ok());
+    let (local_limit, demand, peak, weight) = (small()?, small()?, small()?, small()?);
+    Some(Report {
+        local_limit,
+        demand,
+        peak,
+        weight,
+        baseline_us: next()?,
+        completions: next()?,
+        latency_us: next()?,
+        held_us: next()?,
+        arrivals: next()?,
+        sheds: next()?,
+        other_sheds: next()?,
+        drops: next()?,
+    })
+}
+
+/// A record's line, in the order of the scripts' `FIELDS`.
+fn read_record(line: &str) -> Option<Record> {
+    let mut words = line.splitn(19, ' ');
+    let mut next = || words.next();
+    let mut number = || next().and_then(|word| word.parse::<u64>().ok());
+    let life = match number()? {
+        0 => Life::Live,
+        1 => Life::Quarantined,
+        2 => Life::Refused,
+        3 => Life::Lapsed,
+        4 => Life::Left,
+        _ => return None,
+    };
+    let (closing, starved) = (number()? == 1, number()? == 1);
+    let (sequence, born) = (number()?, number()?);
+    let (deadline, ends) = (
+        StoreTime::from_micros(number()?),
+        StoreTime::from_micros(number()?),
+    );
+    let generation = number()?;
+    let mut slots = || number().and_then(|slots| u32::try_from(slots).ok());
+    let grant = Grant {
+        generation,
+        share: slots()?,
+        safe: slots()?,
+    };
+    let (target, in_flight, enforced, low, high) =
+        (slots()?, slots()?, slots()?, slots()?, slots()?);
+    let mark = number()?;
+    let safe_high = number().and_then(|slots| u32::try_from(slots).ok())?;
+    let report = read_report(next()?)?;
+    let name = Arc::from(next()?);
+    Some(Record {
+        name,
+        life,
+        closing,
+        starved,
+        sequence,
+        born,
+        deadline,
+        ends,
+        grant,
+        target,
+        in_flight,
+        enforced,
+        low,
+        high,
+        mark,
+        safe_high,
+        report,
+    })
+}
+
+fn micros(duration: Duration) -> String {
+    duration.as_micros().to_string()
+}
+
+/// The words of a reply, in order.
+struct Words {
+    script: &'static str,
+    words: std::vec::IntoIter<Value>,
+    read: usize,
+}
+
+impl Words {
+    fn of(reply: Value, script: &'static str) -> Result<Self, StoreError> {
+        let empty = Self {
+            script,
+            words: Vec::new().into_iter(),
+            read: 0,
+        };
+        match reply {
+            Value::Array(words) => Ok(Self {
+                words: words.into_iter(),
+                ..empty
+            }),
+            _ => Err(empty.malformed()),
+        }
+    }
+
+    fn malformed(&self) -> StoreError {
+        let Self { script, read, .. } = self;
+        StoreError::new(
+            StoreErrorKind::Protocol,
+            format!(
+                "the {script} script answered in another shape than it should, at word {read}: is the server a Redis?"
+            ),
+        )
+    }
+
+    fn value(&mut self) -> Result<Value, StoreError> {
+        self.read += 1;
+        self.words.next().ok_or_else(|| self.malformed())
+    }
+
+    fn text(&mut self) -> Result<String, StoreError> {
+        let value = self.value()?;
+        String::from_redis_value(value).map_err(|_| self.malformed())
+    }
+
+    fn number<N: FromStr>(&mut self) -> Result<N, StoreError> {
+        self.text()?.parse().map_err(|_| self.malformed())
+    }
+
+    fn grant(&mut self) -> Result<Grant, StoreError> {
+        Ok(Grant {
+            generation: self.number()?,
+            share: self.number()?,
+            safe: self.number()?,
+        })
+    }
+
+    fn ticket(&mut self, epoch: u64) -> Result<Option<Box<Ticket>>, StoreError> {
+        let mut words = match self.value()? {
+            Value::Nil | Value::Boolean(false) => return Ok(None),
+            ticket => Self::of(ticket, self.script)?,
+        };
+        let token = words.number()?;
+        let version = words.number()?;
+        let store_time = StoreTime::from_micros(words.number()?);
+        let limit = words.number()?;
+        let plan = words.number()?;
+        let settings = Arc::from(words.text()?);
+        let list = words.value()?;
+        let mut records = Self::of(list, self.script)?;
+        let mut nodes: Vec<NodeView> = Vec::with_capacity(records.words.len() / 2);
+        while records.words.len() > 0 {
+            let incarnation = records.number()?;
+            let record = read_record(&records.text()?).ok_or_else(|| records.malformed())?;
+            nodes.push(record.view(incarnation));
+        }
+        nodes.sort_unstable_by_key(|node| node.incarnation);
+        let snapshot = Snapshot {
+            epoch,
+            version,
+            store_time,
+            limit,
+            plan,
+            settings,
+            nodes,
+        };
+        Ok(Some(Box::new(Ticket { token, snapshot })))
+    }
+}
