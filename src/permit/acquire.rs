@@ -1,8 +1,8 @@
 //! The waiting form of taking a slot.
 
 use crate::criticality::Criticality;
-use crate::permit::gate::{Gate, Status};
 use crate::permit::waiters::{Handed, Ticket};
+use crate::permit::{Gate, Status};
 use crate::permit::{Lease, Shed};
 use pin_project::{pin_project, pinned_drop};
 use std::future::Future;
@@ -51,7 +51,7 @@ impl Future for Acquire {
                 return Poll::Ready(refuse(this.gate, Shed::Closed));
             }
             None => match this.gate.enqueue(*this.class, cx.waker().clone()) {
-                Ok(slot) => return Poll::Ready(Ok(lease(this.gate, slot))),
+                Ok(slot) => return Poll::Ready(Ok(this.gate.lease(slot))),
                 Err(ticket) => {
                     this.sleep.set(Some(tokio::time::sleep(*this.max_wait)));
                     *this.ticket.insert(ticket)
@@ -90,21 +90,17 @@ impl PinnedDrop for Acquire {
             .take()
             .and_then(|ticket| this.gate.leave(ticket))
         {
-            lease(this.gate, slot).ignore();
+            this.gate.lease(slot).ignore();
         }
     }
-}
-
-fn lease(gate: &Arc<Gate>, slot: Handed) -> Lease {
-    Lease::new(Arc::clone(gate), slot.since, slot.period)
 }
 
 /// A slot handed over before the fence and found after it must not start anything.
 fn collect(gate: &Arc<Gate>, slot: Handed) -> Result<Lease, Shed> {
     match gate.still_good(slot) {
-        Some(slot) => Ok(lease(gate, slot)),
+        Some(slot) => Ok(gate.lease(slot)),
         None => {
-            lease(gate, slot).ignore();
+            gate.lease(slot).ignore();
             refuse(gate, Shed::Fenced)
         }
     }

@@ -1,7 +1,7 @@
 //! The gate's books: what was counted, and the estimator that learns from it.
 
 use crate::adaptive::Estimator;
-use crate::permit::gate::{Gate, Status};
+use crate::permit::core::{Core, Status};
 use crate::permit::tally::Totals;
 use crate::sync::{Ordering, lock};
 use crate::time::LocalTime;
@@ -32,7 +32,7 @@ impl Books {
     }
 }
 
-impl Gate {
+impl Core {
     /// What the estimator of this process alone would allow.
     pub(crate) fn local_limit(&self) -> u32 {
         self.local_limit.load(Ordering::Relaxed)
@@ -66,10 +66,10 @@ impl Gate {
 
     /// Brings both peaks up to date; answers what is in use now, where the next ones start.
     fn collect_peak(&self, books: &mut Books) -> u32 {
-        let peak = self.hot.peak.swap(0, Ordering::Relaxed);
+        let peak = self.read.peak.swap(0, Ordering::Relaxed);
         // After the swap: whoever took a slot since then has raised the peak again, or is in this sample.
         let (_, in_flight) = self.sample();
-        self.hot.peak.fetch_max(in_flight, Ordering::Relaxed);
+        self.read.peak.fetch_max(in_flight, Ordering::Relaxed);
         let peak = peak.max(in_flight);
         books.window_peak = books.window_peak.max(peak);
         books.report_peak = books.report_peak.max(peak);
@@ -84,7 +84,7 @@ impl Gate {
         let Ok(mut books) = self.books.try_lock() else {
             return;
         };
-        if now.as_nanos() < self.hot.window_ends.load(Ordering::Relaxed) {
+        if now.as_nanos() < self.read.window_ends.load(Ordering::Relaxed) {
             return;
         }
         self.collect(&mut books);
@@ -111,6 +111,8 @@ impl Gate {
     }
 
     fn window_ends_at(&self, at: LocalTime) {
-        self.hot.window_ends.store(at.as_nanos(), Ordering::Relaxed);
+        self.read
+            .window_ends
+            .store(at.as_nanos(), Ordering::Relaxed);
     }
 }

@@ -1,7 +1,9 @@
 //! One slot in use, and what became of it.
 
-use crate::permit::Gate;
+use crate::permit::core::Core;
+use crate::permit::gate::Handle;
 use crate::time::LocalTime;
+use crossbeam_utils::CachePadded;
 use std::fmt;
 use std::sync::Arc;
 
@@ -35,18 +37,22 @@ pub enum Outcome {
 /// ```
 #[must_use = "dropping a lease gives its slot back at once"]
 pub struct Lease {
-    gate: Arc<Gate>,
+    handle: Arc<CachePadded<Handle>>,
     since: LocalTime,
     period: u32,
     observed: bool,
 }
 
 impl Lease {
-    /// Takes charge of a slot that `gate` has just counted.
+    /// Takes charge of a slot that the core of `handle` has just counted in.
     #[inline]
-    pub(super) const fn new(gate: Arc<Gate>, since: LocalTime, period: u32) -> Self {
+    pub(super) const fn new(
+        handle: Arc<CachePadded<Handle>>,
+        since: LocalTime,
+        period: u32,
+    ) -> Self {
         Self {
-            gate,
+            handle,
             since,
             period,
             observed: false,
@@ -89,7 +95,8 @@ impl Lease {
     pub fn observe(&mut self, outcome: Outcome) {
         if !self.observed {
             self.observed = true;
-            self.gate.settle(outcome, self.since);
+            let stripe = self.handle.stripe;
+            self.gate().settle(stripe, outcome, self.since);
         }
     }
 
@@ -98,7 +105,8 @@ impl Lease {
     pub(crate) fn observe_at(&mut self, outcome: Outcome, at: LocalTime) {
         if !self.observed {
             self.observed = true;
-            self.gate.settle_at(outcome, self.since, at);
+            self.gate()
+                .settle_at(self.handle.stripe, outcome, self.since, at);
         }
     }
 
@@ -111,7 +119,7 @@ impl Lease {
     /// A slot that outlived its sample books the time until now, so that the fleet's measured concurrency includes
     /// bodies that stream for long. Costs a clock reading; call it at most once, before the drop.
     pub(crate) fn linger(&self, since: LocalTime) {
-        self.gate.linger(since);
+        self.gate().linger(since);
     }
 
     /// When the slot was taken.
@@ -125,11 +133,12 @@ impl Lease {
     #[cfg(feature = "fleet")]
     #[must_use]
     pub fn token(&self) -> crate::fence::FenceToken {
-        self.gate.token(self.period)
+        self.gate().token(self.period)
     }
 
-    pub(crate) fn gate(&self) -> &Gate {
-        &self.gate
+    #[inline]
+    pub(crate) fn gate(&self) -> &Core {
+        &self.handle.core
     }
 }
 
@@ -137,7 +146,7 @@ impl Drop for Lease {
     #[inline]
     fn drop(&mut self) {
         self.observe(Outcome::Ignore);
-        self.gate.return_slot(self.period);
+        self.gate().return_slot(self.period);
     }
 }
 

@@ -14,19 +14,26 @@
 #[cfg(feature = "fleet")]
 mod acquire;
 mod books;
+mod core;
 mod gate;
 mod lease;
 #[cfg(all(test, tidegate_loom))]
 mod model;
 mod queue;
 mod steering;
+mod stripe;
 mod tally;
+#[cfg_attr(
+    not(any(feature = "fleet", tidegate_loom)),
+    allow(dead_code, reason = "without a timer nobody waits")
+)]
 mod waiters;
 mod word;
 
 #[cfg(feature = "fleet")]
 pub use self::acquire::Acquire;
-pub(crate) use self::gate::{Gate, GateSetup, Status};
+pub(crate) use self::core::{GateSetup, Status};
+pub(crate) use self::gate::Gate;
 pub use self::lease::{Lease, Outcome};
 #[cfg(feature = "fleet")]
 pub(crate) use self::steering::Signals;

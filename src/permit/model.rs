@@ -9,7 +9,6 @@
 
 use crate::adaptive::{Estimator, Fixed, WindowSetup};
 use crate::criticality::Criticality;
-use crate::permit::waiters::Handed;
 use crate::permit::{Gate, GateSetup, Lease, Outcome, Shed, Status};
 use crate::time::{Clock, LocalTime, ManualClock};
 use loom::sync::Notify;
@@ -64,16 +63,16 @@ fn wait(gate: &Arc<Gate>, class: Criticality) -> Result<Lease, Shed> {
     let bell = Arc::new(Bell(Notify::new()));
     let waker = Waker::from(Arc::clone(&bell));
     let ticket = match gate.enqueue(class, waker.clone()) {
-        Ok(slot) => return Ok(lease(gate, slot)),
+        Ok(slot) => return Ok(gate.lease(slot)),
         Err(ticket) => ticket,
     };
     loop {
         if let Some(slot) = gate.poll_ticket(ticket, &waker) {
-            return Ok(lease(gate, slot));
+            return Ok(gate.lease(slot));
         }
         if gate.status() == Status::Closed {
             return match gate.leave(ticket) {
-                Some(slot) => Ok(lease(gate, slot)),
+                Some(slot) => Ok(gate.lease(slot)),
                 None => Err(Shed::Closed),
             };
         }
@@ -87,11 +86,7 @@ fn wait_briefly(gate: &Arc<Gate>, class: Criticality) {
         Ok(slot) => Some(slot),
         Err(ticket) => gate.leave(ticket),
     };
-    drop(slot.map(|slot| lease(gate, slot)));
-}
-
-fn lease(gate: &Arc<Gate>, slot: Handed) -> Lease {
-    Lease::new(Arc::clone(gate), slot.since, slot.period)
+    drop(slot.map(|slot| gate.lease(slot)));
 }
 
 fn with(gate: &Arc<Gate>, work: impl FnOnce(Arc<Gate>) + Send + 'static) -> thread::JoinHandle<()> {
@@ -179,7 +174,7 @@ fn a_newcomer_never_overtakes_one_who_waits() {
         assert_eq!(gate.try_acquire(Criticality::Bulk).unwrap_err(), Shed::Full);
         worker.join().unwrap();
         let slot = gate.poll_ticket(ticket, bell).expect("it is its turn");
-        drop(lease(&gate, slot));
+        drop(gate.lease(slot));
         assert!(gate.try_acquire(CLASS).is_ok());
     });
 }

@@ -6,7 +6,7 @@
 //! * Whatever may make a slot free (a slot given back, a ceiling raised, a fence moved on) reads the mark in or after
 //!   the step that did it, and serves the queue.
 
-use crate::permit::gate::{Asking, Gate};
+use crate::permit::core::{Asking, Core};
 use crate::sync::lock;
 use std::task::Waker;
 
@@ -17,7 +17,7 @@ use {
     crate::sync::Ordering,
 };
 
-impl Gate {
+impl Core {
     /// Hands free slots to those who wait, in order.
     #[cold]
     pub(super) fn serve_waiters(&self) {
@@ -38,7 +38,7 @@ impl Gate {
 }
 
 #[cfg(any(feature = "fleet", tidegate_loom))]
-impl Gate {
+impl Core {
     /// Joins the queue, unless there is a slot.
     pub(super) fn enqueue(&self, class: Criticality, waker: Waker) -> Result<Handed, Ticket> {
         let mut waiters = lock(&self.waiters);
@@ -83,9 +83,9 @@ impl Gate {
 
     /// The slot as it is now that its waiter has come for it, if it may still be used: its time starts here.
     pub(super) fn still_good(&self, slot: Handed) -> Option<Handed> {
-        let since = self.clock.now();
-        let in_time = since.as_nanos() < self.hot.fence_at.load(Ordering::Acquire);
-        let in_period = slot.period == self.hot.period.load(Ordering::Acquire);
+        let since = self.read.clock.now();
+        let in_time = since.as_nanos() < self.read.fence_at.load(Ordering::Acquire);
+        let in_period = slot.period == self.read.period.load(Ordering::Acquire);
         (in_time && in_period).then(|| {
             self.linger_until(slot.since, since);
             Handed { since, ..slot }

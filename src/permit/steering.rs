@@ -1,6 +1,6 @@
 //! What the driver of a fleet guard moves and hears: the fence, the lease period and the signals.
 
-use crate::permit::gate::Gate;
+use crate::permit::core::Core;
 use crate::sync::{Ordering, lock};
 
 #[cfg(any(feature = "fleet", tidegate_loom))]
@@ -19,7 +19,7 @@ pub(crate) struct Signals {
 pub(super) const STARVED: u8 = 1;
 pub(super) const DRAINED: u8 = 2;
 
-impl Gate {
+impl Core {
     #[cold]
     pub(super) fn signal(&self, what: u8) {
         if self.signals.fetch_or(what, Ordering::AcqRel) & what == 0 {
@@ -32,10 +32,10 @@ impl Gate {
 }
 
 #[cfg(any(feature = "fleet", tidegate_loom))]
-impl Gate {
+impl Core {
     /// From `at` on nothing is admitted. Moved on, it serves those who waited behind it.
     pub(crate) fn set_fence_at(&self, at: LocalTime) {
-        self.hot.fence_at.store(at.as_nanos(), Ordering::Release);
+        self.read.fence_at.store(at.as_nanos(), Ordering::Release);
         // A step on the word, not a load: whoever marks the word after it sees the new fence.
         if self.change(|word| word).has_waiters() {
             self.serve_waiters();
@@ -62,12 +62,12 @@ impl Gate {
 }
 
 #[cfg(feature = "fleet")]
-impl Gate {
+impl Core {
     /// Ends the lease period: tokens of leases admitted in it are cancelled, their slots come back with
     /// [`Self::end_grace`].
     pub(crate) fn end_period(&self) {
         lock(&self.parked).get_or_insert(0);
-        self.hot.period.fetch_add(1, Ordering::AcqRel);
+        self.read.period.fetch_add(1, Ordering::AcqRel);
         self.fence.cancel();
     }
 
@@ -80,7 +80,7 @@ impl Gate {
     pub(crate) fn token(&self, period: u32) -> crate::fence::FenceToken {
         let token = self.fence.token();
         // The token first, then the period: a fence between the two is seen by one of them.
-        if self.hot.period.load(Ordering::Acquire) == period {
+        if self.read.period.load(Ordering::Acquire) == period {
             token
         } else {
             crate::fence::FenceToken::cancelled_already()

@@ -3,7 +3,7 @@
 //! A successful release costs one relaxed addition: count and latency travel in one `u64`. Stripes are emptied by
 //! whoever closes a window or composes a report, so they hold at most one such period.
 
-use crate::permit::{Outcome, Shed};
+use crate::permit::{Outcome, Shed, stripe};
 use crate::sync::{AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 
@@ -123,10 +123,10 @@ impl Tally {
         )
     }
 
-    /// One slot has come to `outcome` after `us` microseconds.
+    /// One slot has come to `outcome` after `us` microseconds; booked on the stripe with that number.
     #[inline]
-    pub(crate) fn settle(&self, outcome: Outcome, us: u64) {
-        let stripe = self.mine();
+    pub(crate) fn settle(&self, stripe: usize, outcome: Outcome, us: u64) {
+        let stripe = &self.0[stripe];
         if outcome == Outcome::Success && us < LONG_US {
             let one = (1 << SUM_BITS) | us;
             stripe.success.fetch_add(one, Ordering::Relaxed);
@@ -177,51 +177,6 @@ impl Tally {
     }
 }
 
-#[cfg(not(tidegate_loom))]
-mod stripe {
-    //! Which stripe a thread writes to.
-
-    use std::cell::Cell;
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    /// A power of two, at least the number of processors, at most 32.
-    pub(super) fn count() -> usize {
-        static COUNT: OnceLock<usize> = OnceLock::new();
-        *COUNT.get_or_init(|| {
-            let processors = std::thread::available_parallelism().map_or(4, usize::from);
-            processors.next_power_of_two().min(32)
-        })
-    }
-
-    #[inline]
-    pub(super) fn of_this_thread() -> usize {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        thread_local!(static MINE: Cell<usize> = const { Cell::new(usize::MAX) });
-        MINE.with(|mine| match mine.get() {
-            usize::MAX => {
-                let index = NEXT.fetch_add(1, Ordering::Relaxed) & 0xffff;
-                mine.set(index);
-                index
-            }
-            index => index,
-        })
-    }
-}
-
-#[cfg(tidegate_loom)]
-mod stripe {
-    //! One stripe: loom explores the interleavings on it.
-
-    pub(super) fn count() -> usize {
-        1
-    }
-
-    pub(super) fn of_this_thread() -> usize {
-        0
-    }
-}
-
 #[cfg(all(test, not(tidegate_loom)))]
 mod tests {
     use super::*;
@@ -229,11 +184,11 @@ mod tests {
     #[test]
     fn draining_returns_everything_once() {
         let tally = Tally::new();
-        tally.settle(Outcome::Success, 20);
-        tally.settle(Outcome::Success, 30);
-        tally.settle(Outcome::Overload, 7);
-        tally.settle(Outcome::Failure, 1);
-        tally.settle(Outcome::Ignore, 2);
+        tally.settle(0, Outcome::Success, 20);
+        tally.settle(0, Outcome::Success, 30);
+        tally.settle(0, Outcome::Overload, 7);
+        tally.settle(0, Outcome::Failure, 1);
+        tally.settle(0, Outcome::Ignore, 2);
         tally.linger(5);
         tally.shed(Shed::Fenced);
         let sum = tally.drain();
@@ -252,9 +207,9 @@ mod tests {
     fn a_long_latency_does_not_spill_into_the_count() {
         let tally = Tally::new();
         for _ in 0..3000 {
-            tally.settle(Outcome::Success, LONG_US);
-            tally.settle(Outcome::Success, LONG_US - 1);
-            tally.settle(Outcome::Overload, u64::MAX);
+            tally.settle(0, Outcome::Success, LONG_US);
+            tally.settle(0, Outcome::Success, LONG_US - 1);
+            tally.settle(0, Outcome::Overload, u64::MAX);
         }
         let sum = tally.drain();
         assert_eq!((sum.successes, sum.overloads), (6000, 3000));
