@@ -23,12 +23,10 @@ impl Responder {
     /// The response, marked with the [`Denial`] in its extensions: layers around must not take it for the
     /// backend's answer.
     pub(super) fn respond(&self, denial: Denial, form: Form) -> Response<Bytes> {
-        let mut response = match (&self.0, form) {
-            (Some(respond), Form::Problem) => respond(&denial),
-            (Some(_), Form::Grpc) | (None, _) => render(&denial, form),
-        };
-        response.extensions_mut().insert(denial);
-        response
+        match (&self.0, form) {
+            (Some(respond), Form::Problem) => mark(respond(&denial), denial),
+            (Some(_), Form::Grpc) | (None, _) => denial_response(denial, form),
+        }
     }
 }
 
@@ -41,7 +39,11 @@ impl fmt::Debug for Responder {
     }
 }
 
-fn render(denial: &Denial, form: Form) -> Response<Bytes> {
+/// A denial as a response, for handlers and frameworks that say no themselves.
+///
+/// The [`Denial`] is also in the response's extensions: layers around see that it is not the backend's answer.
+#[must_use]
+pub fn denial_response(denial: Denial, form: Form) -> Response<Bytes> {
     let rendered = denial.render(form);
     let mut response = Response::new(match rendered.body {
         Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
@@ -59,6 +61,11 @@ fn render(denial: &Denial, form: Form) -> Response<Bytes> {
         headers.append(HeaderName::from_static(name), value);
     }
     *response.headers_mut() = headers;
+    mark(response, denial)
+}
+
+fn mark(mut response: Response<Bytes>, denial: Denial) -> Response<Bytes> {
+    response.extensions_mut().insert(denial);
     response
 }
 

@@ -17,7 +17,9 @@ use crate::key::{Key, KeyBuilder, KeyPart, KeySecret};
 use crate::tower::RequestHead;
 use http::{Extensions, HeaderName, HeaderValue, header};
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Makes a [`Key`] of a request. Cheap to clone; any rule is of this one type.
 #[derive(Clone)]
@@ -26,10 +28,12 @@ pub struct RequestKey(Rule);
 #[derive(Clone)]
 enum Rule {
     /// Adds parts, and may stand in a tuple with others.
-    Parts(Arc<dyn Fn(&RequestHead<'_>, &mut KeyBuilder) + Send + Sync>),
+    Parts(Arc<Parts>),
     /// Makes the whole key.
     Whole(Arc<dyn Fn(&RequestHead<'_>) -> Key + Send + Sync>),
 }
+
+type Parts = dyn Fn(&RequestHead<'_>, &mut KeyBuilder) + Send + Sync;
 
 impl RequestKey {
     /// The key that `rule` makes.
@@ -92,6 +96,37 @@ tuple_key!(A B);
 tuple_key!(A B C);
 tuple_key!(A B C D);
 
+/// The address of the other end of the connection, from the [`PeerAddr`] that the server puts into each request's
+/// extensions. Adapters offer the same from what their framework has.
+///
+/// Addresses count as [`peer_by`] says.
+#[must_use]
+pub fn peer() -> RequestKey {
+    peer_by(
+        |extensions| extensions.get::<PeerAddr>().map(|peer| peer.0.ip()),
+        "insert a `tidegate::tower::key::PeerAddr` into the extensions of every request, where the server accepts the \
+         connection",
+    )
+}
+
+/// The address of the peer, as a server that knows it says in the request's extensions.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// The address that `find` finds in the extensions. IPv6 counts by its first 64 bits, which one host commonly has to
+/// itself; an IPv4 address in an IPv6 one counts as the IPv4 address it is.
+///
+/// If there is none the program lacks a line: `hint` says which, once, and all requests share one key until it is
+/// written.
+#[must_use]
+pub fn peer_by(find: fn(&Extensions) -> Option<IpAddr>, hint: &'static str) -> RequestKey {
+    let missing = MissingPeer::new(hint);
+    RequestKey::from_parts(move |request, key| match find(request.extensions()) {
+        Some(address) => network(address).write(key),
+        None => missing.write(key),
+    })
+}
+
 /// The first value of the header called `name`, such as an API key. Only the hash of it is kept.
 ///
 /// # Panics
@@ -144,6 +179,45 @@ pub fn path_template(read: fn(&Extensions) -> Option<&str>) -> RequestKey {
             .unwrap_or("<unmatched>")
             .write(key);
     })
+}
+
+/// Stands in for the address of a peer that nobody told, and says so once.
+struct MissingPeer {
+    hint: &'static str,
+    told: AtomicBool,
+}
+
+impl MissingPeer {
+    const fn new(hint: &'static str) -> Self {
+        Self {
+            hint,
+            told: AtomicBool::new(false),
+        }
+    }
+
+    #[cold]
+    fn write(&self, key: &mut KeyBuilder) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            let hint = self.hint;
+            #[cfg(feature = "tracing")]
+            tracing::error!(
+                "all clients share one rate limit, since their addresses are unknown: {hint}"
+            );
+            #[cfg(not(feature = "tracing"))]
+            eprintln!(
+                "tidegate: all clients share one rate limit, since their addresses are unknown: {hint}"
+            );
+        }
+        "<unknown peer>".write(key);
+    }
+}
+
+/// What of an address counts.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() & (u128::MAX << 64)).into()),
+    }
 }
 
 /// Bytes as a part, also where a sized one is asked for.
@@ -222,6 +296,22 @@ mod tests {
         matched.extensions_mut().insert("/items/{id}");
         assert_ne!(of(&template, &matched), of(&template, &tenant(1)));
         assert_eq!(of(&template, &tenant(1)), Key::of("<unmatched>"));
+    }
+
+    #[test]
+    fn peers_count_by_address_or_all_together() {
+        let from = |address: &str| {
+            let mut request = Request::get("/").body(()).unwrap();
+            let at = PeerAddr(SocketAddr::new(address.parse().unwrap(), 4711));
+            request.extensions_mut().insert(at);
+            of(&peer(), &request)
+        };
+        assert_ne!(from("192.0.2.1"), from("192.0.2.2"));
+        assert_eq!(from("192.0.2.1"), from("::ffff:192.0.2.1"));
+        assert_eq!(from("2001:db8:0:1::1"), from("2001:db8:0:1:ffff::2"));
+        assert_ne!(from("2001:db8:0:1::1"), from("2001:db8:0:2::1"));
+        let unknown = Request::get("/").body(()).unwrap();
+        assert_eq!(of(&peer(), &unknown), Key::of("<unknown peer>"));
     }
 
     #[test]

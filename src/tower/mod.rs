@@ -27,6 +27,7 @@ pub mod rate_limit;
 mod request;
 
 pub use self::concurrency::{ConcurrencyLayer, OnFull};
+pub use self::denial::denial_response;
 pub use self::rate_limit::{Headers, RateLimitLayer};
 pub use self::request::RequestHead;
 

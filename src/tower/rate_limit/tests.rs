@@ -22,6 +22,7 @@ fn limiter(quota: Quota) -> (RateLimiter, ManualClock) {
 type Reply = Response<Full<Bytes>>;
 
 /// Answers with what the handler saw of the decision in its extensions.
+#[expect(clippy::needless_pass_by_value, reason = "a service takes its request")]
 fn handler(request: Request<()>) -> std::future::Ready<Result<Reply, Infallible>> {
     let mut response = Response::new(Full::from("hello"));
     if let Some(slot) = request.extensions().get::<Slot>() {
