@@ -1,0 +1,125 @@
+//! A server on loopback and clients of both versions of HTTP that can be made to vanish.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Request, Response, Version};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tidegate::adaptive::LocalGuard;
+use tidegate_axum::tidegate;
+use tokio::net::{TcpListener, TcpStream};
+
+pub(crate) const VERSIONS: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
+
+/// Serves `app` until the runtime ends.
+pub(crate) async fn serve(app: Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    address
+}
+
+/// Serves `app` as a plain router, without connect info.
+pub(crate) async fn serve_plain(app: Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    address
+}
+
+/// One connection.
+pub(crate) struct Client {
+    address: SocketAddr,
+    sender: Sender,
+    socket: std::net::TcpStream,
+}
+
+enum Sender {
+    One(http1::SendRequest<Full<Bytes>>),
+    Two(http2::SendRequest<Full<Bytes>>),
+}
+
+impl Client {
+    pub(crate) async fn connect(address: SocketAddr, version: Version) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let stream = stream.into_std().unwrap();
+        let socket = stream.try_clone().unwrap();
+        let io = TokioIo::new(TcpStream::from_std(stream).unwrap());
+        let sender = if version == Version::HTTP_2 {
+            let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+            tokio::spawn(connection);
+            Sender::Two(sender)
+        } else {
+            let (sender, connection) = http1::handshake(io).await.unwrap();
+            tokio::spawn(connection);
+            Sender::One(sender)
+        };
+        Self {
+            address,
+            sender,
+            socket,
+        }
+    }
+
+    pub(crate) fn request(&self, method: &str, path: &str) -> Request<Full<Bytes>> {
+        Request::builder()
+            .method(method)
+            .uri(format!("http://{}{path}", self.address))
+            .header("host", self.address.to_string())
+            .body(Full::default())
+            .unwrap()
+    }
+
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> hyper::Result<Response<Incoming>> {
+        match &mut self.sender {
+            Sender::One(sender) => sender.send_request(request).await,
+            Sender::Two(sender) => sender.send_request(request).await,
+        }
+    }
+
+    pub(crate) async fn get(&mut self, path: &str) -> hyper::Result<Response<Incoming>> {
+        self.send(self.request("GET", path)).await
+    }
+
+    /// Closes the connection without a word.
+    pub(crate) fn vanish(self) {
+        self.socket.shutdown(std::net::Shutdown::Both).unwrap();
+    }
+}
+
+/// Waits until `guard` has `in_flight` slots in use.
+pub(crate) async fn settles(guard: &LocalGuard, in_flight: u32) {
+    let reached = async {
+        while guard.in_flight() != in_flight {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), reached)
+        .await
+        .unwrap_or_else(|_| panic!("{} in flight instead of {in_flight}", guard.in_flight()));
+}
+
+/// A body that sends one chunk and then nothing for ever.
+pub(crate) fn stalling() -> Body {
+    use futures_util::stream::{self, StreamExt};
+    let first = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"first"))]);
+    Body::from_stream(first.chain(stream::pending()))
+}
+
+/// A body that never ends and always has more.
+pub(crate) fn endless() -> Body {
+    let chunk = Bytes::from_static(&[b'x'; 4096]);
+    Body::from_stream(futures_util::stream::repeat_with(move || {
+        Ok::<_, std::io::Error>(chunk.clone())
+    }))
+}

@@ -1,0 +1,153 @@
+//! A WebSocket's slot: kept until the socket closes if somebody holds it, else given back at the head and counted.
+
+mod support;
+
+use axum::Router;
+use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::response::Response;
+use axum::routing::any;
+use std::future::pending;
+use std::net::SocketAddr;
+use support::{serve, settles};
+use tidegate::adaptive::LocalGuard;
+use tidegate::tower::ConcurrencyLayer;
+use tidegate_axum::{Slot, on_upgrade, tidegate};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+async fn server() -> (LocalGuard, ConcurrencyLayer, SocketAddr) {
+    let guard = LocalGuard::fixed(2);
+    let layer = ConcurrencyLayer::new(guard.clone());
+    let app = Router::new()
+        .route("/held", any(held))
+        .route("/by_hand", any(by_hand))
+        .route("/panics", any(panics))
+        .route("/hangs", any(hangs))
+        .route("/closes", any(closes))
+        .route("/forgotten", any(forgotten))
+        .layer(layer.clone());
+    let address = serve(app).await;
+    (guard, layer, address)
+}
+
+async fn echo(mut socket: WebSocket) {
+    while let Some(Ok(message)) = socket.recv().await {
+        if socket.send(message).await.is_err() {
+            break;
+        }
+    }
+}
+
+async fn held(upgrade: WebSocketUpgrade, slot: Slot) -> Response {
+    on_upgrade(upgrade, &slot, echo)
+}
+
+async fn by_hand(upgrade: WebSocketUpgrade, slot: Slot) -> Response {
+    let hold = slot.hold().expect("the handler still runs");
+    upgrade.on_upgrade(async move |socket| {
+        echo(socket).await;
+        hold.ignore();
+    })
+}
+
+async fn panics(upgrade: WebSocketUpgrade, slot: Slot) -> Response {
+    on_upgrade(upgrade, &slot, |socket| async move {
+        assert!(socket.protocol().is_some(), "a bug in a socket's task");
+    })
+}
+
+async fn hangs(upgrade: WebSocketUpgrade, slot: Slot) -> Response {
+    on_upgrade(upgrade, &slot, |_socket| pending())
+}
+
+async fn closes(upgrade: WebSocketUpgrade, slot: Slot) -> Response {
+    on_upgrade(upgrade, &slot, async |_socket| ())
+}
+
+async fn forgotten(upgrade: WebSocketUpgrade) -> Response {
+    upgrade.on_upgrade(echo)
+}
+
+/// Opens a WebSocket by hand (RFC 6455 4.1) and reads the head of the answer.
+async fn open(address: SocketAddr, path: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(socket.read_u8().await.unwrap());
+    }
+    assert!(
+        head.starts_with(b"HTTP/1.1 101 "),
+        "{}",
+        head.escape_ascii()
+    );
+    socket
+}
+
+/// A masked text frame "hi" (RFC 6455 5.2), and its echo.
+async fn talk(socket: &mut TcpStream) {
+    socket
+        .write_all(&[0x81, 0x82, 0, 0, 0, 0, b'h', b'i'])
+        .await
+        .unwrap();
+    let mut echo = [0; 4];
+    socket.read_exact(&mut echo).await.unwrap();
+    assert_eq!(&echo, b"\x81\x02hi");
+}
+
+#[tokio::test]
+async fn a_held_socket_counts_until_the_client_closes_it() {
+    for path in ["/held", "/by_hand"] {
+        let (guard, layer, address) = server().await;
+        let mut first = open(address, path).await;
+        let mut second = open(address, path).await;
+        talk(&mut first).await;
+        talk(&mut second).await;
+        assert_eq!(guard.in_flight(), 2);
+        drop(first);
+        settles(&guard, 1).await;
+        talk(&mut second).await;
+        drop(second);
+        settles(&guard, 0).await;
+        assert_eq!(layer.unheld_upgrades(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_socket_whose_task_ends_panics_or_is_closed_by_the_server() {
+    for path in ["/closes", "/panics"] {
+        let (guard, _, address) = server().await;
+        let mut socket = open(address, path).await;
+        let mut rest = Vec::new();
+        socket.read_to_end(&mut rest).await.unwrap();
+        settles(&guard, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_socket_whose_task_does_not_listen_keeps_its_slot() {
+    let (guard, _, address) = server().await;
+    let socket = open(address, "/hangs").await;
+    drop(socket);
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        guard.in_flight(),
+        1,
+        "the task still works, and the slot says so"
+    );
+}
+
+#[tokio::test]
+async fn a_socket_nobody_holds_is_counted_and_runs_without_a_slot() {
+    let (guard, layer, address) = server().await;
+    let mut socket = open(address, "/forgotten").await;
+    settles(&guard, 0).await;
+    talk(&mut socket).await;
+    assert_eq!((guard.in_flight(), layer.unheld_upgrades()), (0, 1));
+}
