@@ -131,6 +131,11 @@ impl ChildGuard {
         self.signal(Signal::TERM);
     }
 
+    /// Interrupts the child (SIGINT), as Ctrl-C does.
+    pub fn interrupt(&self) {
+        self.signal(Signal::INT);
+    }
+
     /// Stops the child (SIGSTOP), and returns when it stands.
     pub fn stop(&self) {
         self.signal(Signal::STOP);
