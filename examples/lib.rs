@@ -1,0 +1,8 @@
+//! Programs that use tidegate: run them with `cargo run --release --example NAME`.
+//!
+//! | name | what |
+//! |---|---|
+//! | `quickstart` | two nodes that share a limit, without any server, and what to try on them |
+//! | `axum_minimal`, `hyper_minimal` | the shortest programs |
+//! | `per_route` | limits that differ from route to route |
+//! | `client_side` | the guard around a client instead of a server |
