@@ -95,6 +95,29 @@ pub enum ConfigError {
         /// The longest that makes sense.
         most: Duration,
     },
+    /// A text is not a network whose proxies can be trusted.
+    #[error(
+        "cannot trust {text:?} as a network of proxies; write an address or a range of them, as in \"10.0.0.0/8\", \
+         \"2001:db8::/32\" or \"127.0.0.1\""
+    )]
+    TrustedProxy {
+        /// The text, cut to 64 characters.
+        text: Box<str>,
+    },
+    /// A network that contains every address.
+    #[error(
+        "trusting every address lets every client choose its own; list the networks that your proxies are in, \
+         as in \"10.0.0.0/8\""
+    )]
+    TrustEverybody,
+    /// An IPv6 prefix that no client's network has.
+    #[error(
+        "an IPv6 prefix of {prefix} bits does not tell clients apart; choose from 16 to 128, 64 being a home's network"
+    )]
+    Ipv6Prefix {
+        /// The prefix that was asked for.
+        prefix: u8,
+    },
 }
 
 impl ConfigError {

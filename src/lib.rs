@@ -9,6 +9,7 @@
 //! | [`quota`], [`key`], [`decision`] | what is allowed, to whom, and the answer |
 //! | [`rule`] | rate limits as pure functions of `(state, cost, now)` |
 //! | [`limiter`] | the [`RateLimiter`]: a rule over a bounded table of keys |
+//! | [`client_ip`] | the client's address behind trusted proxies |
 //! | [`headers`] | what a client is told: `RateLimit`, `RateLimit-Policy`, `Retry-After` |
 //! | [`classify`] | what an answer says about the backend |
 //! | [`reject`] | what a denial looks like on the wire |
@@ -22,6 +23,7 @@
 
 pub mod adaptive;
 pub mod classify;
+pub mod client_ip;
 mod criticality;
 pub mod decision;
 pub mod error;
@@ -45,6 +47,7 @@ pub mod time;
 #[cfg(feature = "tower")]
 pub mod tower;
 
+pub use crate::client_ip::ClientIp;
 pub use crate::criticality::Criticality;
 pub use crate::decision::{Decision, Verdict};
 pub use crate::error::ConfigError;
