@@ -118,6 +118,14 @@ pub enum ConfigError {
         /// The prefix that was asked for.
         prefix: u8,
     },
+    /// A number is below the least that makes sense.
+    #[error("{what} are too few; write {least} or more")]
+    TooFew {
+        /// Of what.
+        what: &'static str,
+        /// The least that makes sense.
+        least: u32,
+    },
 }
 
 impl ConfigError {

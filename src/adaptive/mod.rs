@@ -25,7 +25,7 @@ pub use self::aimd::Aimd;
 pub use self::algorithm::Algorithm;
 pub use self::fixed::Fixed;
 pub use self::gradient2::Gradient2;
-pub use self::guard::LocalGuard;
+pub use self::guard::{LocalGuard, LocalGuardBuilder, LocalStats};
 pub use self::limits::Limits;
 pub use self::vegas::Vegas;
 pub(crate) use self::window::{Estimator, WindowSetup};

@@ -1,5 +1,7 @@
 //! A window of samples, and the step from its sums to an algorithm's new limit.
 
+use crate::adaptive::limits::span;
+use crate::error::ConfigError;
 use crate::permit::Totals;
 use std::fmt;
 use std::time::Duration;
@@ -85,6 +87,19 @@ pub(crate) struct WindowSetup {
 }
 
 impl WindowSetup {
+    /// Whether it can be meant: a length from 1 ms to 1 minute, and at least one sample.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let (least, most) = (Duration::from_millis(1), Duration::from_secs(60));
+        span("the length of a window", self.length, least, most)?;
+        if self.min_samples == 0 {
+            return Err(ConfigError::TooFew {
+                what: "the samples of a window",
+                least: 1,
+            });
+        }
+        Ok(())
+    }
+
     /// How long the window after one with `seen` is; `None` if `seen` is too little to close it.
     pub(crate) fn next(&self, seen: &Totals) -> Option<Duration> {
         if seen.successes + seen.overloads < u64::from(self.min_samples) {

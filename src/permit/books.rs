@@ -17,6 +17,8 @@ pub(crate) struct Books {
     window_peak: u32,
     /// The most in use since the last report.
     report_peak: u32,
+    /// The most in use since the gate was made.
+    peak: u32,
     estimator: Estimator,
 }
 
@@ -27,6 +29,7 @@ impl Books {
             window: Totals::default(),
             window_peak: 0,
             report_peak: 0,
+            peak: 0,
             estimator,
         }
     }
@@ -43,6 +46,14 @@ impl Core {
         let mut books = lock(&self.books);
         self.collect(&mut books);
         books.totals
+    }
+
+    /// Everything counted so far, and the most ever in use.
+    pub(crate) fn totals_and_peak(&self) -> (Totals, u32) {
+        let mut books = lock(&self.books);
+        self.collect(&mut books);
+        self.collect_peak(&mut books);
+        (books.totals, books.peak)
     }
 
     /// The most in use since the last call.
@@ -73,6 +84,7 @@ impl Core {
         let peak = peak.max(in_flight);
         books.window_peak = books.window_peak.max(peak);
         books.report_peak = books.report_peak.max(peak);
+        books.peak = books.peak.max(peak);
         in_flight
     }
 

@@ -14,6 +14,7 @@ use crate::permit::{Outcome, Shed};
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering, lock};
 use crate::time::{Clock, LocalTime};
 use crossbeam_utils::CachePadded;
+use std::fmt;
 use std::task::Waker;
 
 /// Why the ceiling is what it is; only read to name the reason of a denial.
@@ -39,7 +40,6 @@ pub(crate) struct GateSetup {
 }
 
 /// What all handles of a gate share.
-#[derive(Debug)]
 pub(crate) struct Core {
     /// The permit word, alone on its cache line: whoever reads along here would take it from those who write.
     pub(super) word: CachePadded<AtomicU64>,
@@ -61,7 +61,6 @@ pub(crate) struct Core {
 }
 
 /// What every request reads and hardly one writes.
-#[derive(Debug)]
 pub(super) struct Read {
     /// From here on nothing is admitted.
     pub(super) fence_at: AtomicU64,
@@ -306,6 +305,17 @@ impl Core {
             let wakers = lock(&self.waiters).wakers();
             wakers.into_iter().for_each(Waker::wake);
         }
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (ceiling, in_flight) = self.sample();
+        f.debug_struct("Gate")
+            .field("status", &self.status())
+            .field("ceiling", &ceiling)
+            .field("in_flight", &in_flight)
+            .finish_non_exhaustive()
     }
 }
 

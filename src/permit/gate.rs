@@ -8,6 +8,7 @@ use crate::permit::stripe;
 use crate::permit::waiters::Handed;
 use crate::permit::{Lease, Shed};
 use crossbeam_utils::CachePadded;
+use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -16,14 +17,12 @@ use std::sync::Arc;
 /// A lease keeps the core alive, so each one counts a reference up and down. All threads counting on one `Arc` would
 /// cost as much as the permit word itself; each thread counts on a handle of its own instead, of which there are as
 /// many as stripes.
-#[derive(Debug)]
 pub(crate) struct Gate {
     core: Arc<Core>,
     handles: Box<[Arc<CachePadded<Handle>>]>,
 }
 
 /// One thread's way to the core.
-#[derive(Debug)]
 pub(super) struct Handle {
     pub(super) core: Arc<Core>,
     pub(super) stripe: usize,
@@ -66,5 +65,11 @@ impl Deref for Gate {
 
     fn deref(&self) -> &Core {
         &self.core
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.core.fmt(f)
     }
 }
