@@ -25,7 +25,7 @@ use crate::error::ConfigError;
 /// a minimum. [`Vegas`](crate::adaptive::Vegas) queues less.
 ///
 /// # Defaults
-/// [`Limits::default`], tolerance 1.5, smoothing 0.2, a probe in 120 windows.
+/// [`Limits::default`], tolerance 1.5, smoothing 0.2, a probe in 240 windows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gradient2 {
     limits: Limits,
@@ -57,7 +57,7 @@ impl Gradient2 {
             smoothing: 0.2,
             long: Long::default(),
             clear: CLEAR,
-            probe: Probe::new(120),
+            probe: Probe::new(240),
         }
     }
 

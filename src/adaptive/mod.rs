@@ -12,6 +12,8 @@
 mod aimd;
 mod algorithm;
 mod baseline;
+#[cfg(all(test, not(tidegate_loom)))]
+mod closed_loop;
 mod fixed;
 mod gradient2;
 mod guard;

@@ -15,8 +15,8 @@
 //! ```
 //!
 //! A limit that starts far above the capacity thus comes down by 7/10 a step, and the latency learnt is one measured
-//! without a queue. The price is at most 30 % of the capacity for three windows in [`Probe::new`]'s `every`: below
-//! 1 % with the defaults.
+//! without a queue. The price is 30 % of the capacity for three windows, twice that if the first dip still sees a queue:
+//! 1 % of the capacity with the 240 windows (a minute) between dips that the algorithms ask for.
 
 use crate::adaptive::pool::Pool;
 use crate::adaptive::{Limits, Window};
@@ -62,6 +62,8 @@ const FALLEN: f64 = 0.85;
 const ELASTIC: f64 = 0.4;
 /// The first dip comes early: nothing is known of a backend that was met under load.
 const FIRST: u32 = 2;
+/// Windows until a dip that said nothing is tried again.
+const SOON: u32 = 4;
 const ENOUGH_SAMPLES: u64 = 50;
 const ENOUGH_WINDOWS: u32 = 2;
 /// Windows that `recent` pools.
@@ -160,6 +162,14 @@ impl Probe {
             return Step::Hold(from);
         }
         let elasticity = (then / now).ln() / (1.0 / fall).ln();
+        if elasticity <= -ELASTIC {
+            // Latency rose while concurrency fell: things are still moving. Look again soon.
+            let warm = self.warm;
+            self.rest(from);
+            self.left = self.every.min(SOON);
+            self.warm = warm;
+            return Step::Hold(from);
+        }
         if elasticity >= ELASTIC {
             if let Some(lower) = lower(low, limits) {
                 self.stage = Stage::Drain {

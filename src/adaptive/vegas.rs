@@ -25,7 +25,7 @@ use crate::error::ConfigError;
 /// whatever sample comes along; overload cuts a tenth, so that a limit of 1000 comes down in seconds.
 ///
 /// # Defaults
-/// [`Limits::default`], variation 1, a probe in 120 windows.
+/// [`Limits::default`], variation 1, a probe in 240 windows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Vegas {
     limits: Limits,
@@ -42,7 +42,7 @@ impl Vegas {
             limits,
             limit: limits.initial(),
             baseline: Baseline::new(1.0),
-            probe: Probe::new(120),
+            probe: Probe::new(240),
         }
     }
 
