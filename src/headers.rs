@@ -33,6 +33,37 @@ pub const X_RATE_LIMIT_REMAINING: &str = "x-ratelimit-remaining";
 /// The field name `X-RateLimit-Reset`.
 pub const X_RATE_LIMIT_RESET: &str = "x-ratelimit-reset";
 
+/// Which headers tell clients about their limit, on allowed and on denied responses.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Headers {
+    /// None, but `Retry-After` on denials.
+    Off,
+    /// `RateLimit` and `RateLimit-Policy`, as in draft-ietf-httpapi-ratelimit-headers-11.
+    #[default]
+    Standard,
+    /// `X-RateLimit-Limit`, `-Remaining` and `-Reset`, which older clients know.
+    Legacy,
+    /// Both.
+    All,
+}
+
+impl Headers {
+    /// Whether the current fields are sent.
+    #[inline]
+    #[must_use]
+    pub const fn standard(self) -> bool {
+        matches!(self, Self::Standard | Self::All)
+    }
+
+    /// Whether the older fields are sent.
+    #[inline]
+    #[must_use]
+    pub const fn legacy(self) -> bool {
+        matches!(self, Self::Legacy | Self::All)
+    }
+}
+
 /// The value of `RateLimit-Policy`: every policy with its quota `q` and window `w` in seconds.
 ///
 /// Windows are whole seconds there, so one of 1.5 s is told as the next longer one with as much quota as comes back
@@ -119,6 +150,15 @@ impl Legacy {
             remaining: decision.remaining(),
             reset: effective_window(decision),
         }
+    }
+
+    /// Whether these numbers bind a client before those already told by a layer inside, of which `told` is the value
+    /// of `X-RateLimit-Remaining`. What is no number does not count.
+    #[must_use]
+    pub fn binds(&self, told: Option<&[u8]>) -> bool {
+        told.and_then(|it| std::str::from_utf8(it).ok())
+            .and_then(|it| it.parse().ok())
+            .is_none_or(|remaining| u64::from(self.remaining) <= remaining)
     }
 }
 
@@ -366,6 +406,24 @@ mod tests {
                 reset: 3600
             }
         );
+    }
+
+    #[test]
+    fn older_fields_show_the_limit_with_the_least_left() {
+        let ours = Legacy {
+            limit: 9,
+            remaining: 5,
+            reset: 1,
+        };
+        for (told, binds) in [
+            (None, true),
+            (Some("4"), false),
+            (Some("5"), true),
+            (Some("60"), true),
+            (Some("many"), true),
+        ] {
+            assert_eq!(ours.binds(told.map(str::as_bytes)), binds, "{told:?}");
+        }
     }
 
     #[test]

@@ -260,6 +260,18 @@ tuple_part!(A B C);
 tuple_part!(A B C D);
 tuple_part!(A B C D E);
 
+/// The value of the cookie called `name` in the lines of a `Cookie` header (RFC 6265 4.2.1), the first if there are
+/// several.
+#[must_use]
+pub fn cookie_value<'a>(lines: impl IntoIterator<Item = &'a [u8]>, name: &str) -> Option<&'a [u8]> {
+    lines
+        .into_iter()
+        .flat_map(|line| line.split(|byte| *byte == b';'))
+        .map(<[u8]>::trim_ascii)
+        .filter_map(|pair| pair.strip_prefix(name.as_bytes()))
+        .find_map(|rest| rest.strip_prefix(b"="))
+}
+
 /// The key of the public hash: "tidegate key v1", so that keys differ from other programs' SipHash.
 const PUBLIC: [u64; 2] = [
     u64::from_le_bytes(*b"tidegate"),
@@ -318,6 +330,16 @@ mod tests {
         for (at, key) in keys.iter().enumerate() {
             assert!(!keys[..at].contains(key), "number {at} is not new");
         }
+    }
+
+    #[test]
+    fn a_cookie_is_found_by_its_whole_name() {
+        let lines = [&b"a=1; sid=7;b=2"[..], b"sidx=8;xsid=9; sid ;sid=5"];
+        assert_eq!(cookie_value(lines, "sid"), Some(&b"7"[..]));
+        assert_eq!(cookie_value(lines, "b"), Some(&b"2"[..]));
+        assert_eq!(cookie_value(lines, "id"), None);
+        assert_eq!(cookie_value([&b"sid="[..]], "sid"), Some(&b""[..]));
+        assert_eq!(cookie_value([], "sid"), None);
     }
 
     #[test]

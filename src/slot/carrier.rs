@@ -18,7 +18,7 @@ use crate::time::LocalTime;
 ///  Asked --answered--> Settled        outcome told at the head (`Measure::Head`)
 ///                      Ends(outcome)  told when the body ends (`Measure::End`)
 ///                      Rpc            told by the trailers
-///                      Unsampled      never: an event stream
+///                      Unsampled      never: an event stream, a socket
 /// ```
 #[derive(Debug, Default)]
 #[must_use = "dropping the carrier gives the slot back"]
@@ -62,6 +62,8 @@ pub struct Head<'a> {
     pub denied: bool,
     /// Whether the request was a CONNECT: a 2xx then opens a tunnel, as a 101 does.
     pub connect: bool,
+    /// Whether an upgraded connection lives in this answer's body, as in actix-web, and not out of the layer's sight.
+    pub socket: bool,
     /// Bytes of the body that will be sent, if known; zero for the answer to a HEAD.
     pub length: Option<u64>,
 }
@@ -144,7 +146,8 @@ impl Carrier {
         classifier: &Classifier,
         measure: Measure,
     ) -> Answered {
-        if head.status == 101 || (head.connect && head.status / 100 == 2) {
+        let upgrade = head.status == 101 || (head.connect && head.status / 100 == 2);
+        if upgrade && !head.socket {
             let held = matches!(&self.part, Part::Shared(shared) if shared.is_held());
             self.release();
             return if held {
@@ -153,7 +156,9 @@ impl Carrier {
                 Answered::UpgradeUnheld
             };
         }
-        self.stage = if head.denied {
+        self.stage = if upgrade {
+            Stage::Unsampled
+        } else if head.denied {
             self.settle(Outcome::Ignore, head);
             Stage::Settled
         } else if let Some(code) = head.grpc_status {
@@ -450,6 +455,21 @@ mod tests {
             assert_eq!((answered, guard.in_flight()), (Answered::UpgradeUnheld, 0));
             assert_eq!(told(&guard), ([0, 0, 0, 1], 0, 1));
         }
+    }
+
+    #[test]
+    fn a_socket_in_the_body_keeps_the_slot_to_its_end_and_gives_no_sample() {
+        let (guard, clock, mut carrier) = carried();
+        let upgrade = Head {
+            socket: true,
+            ..head(101, "")
+        };
+        let answered = carrier.answered(&upgrade, &Classifier::server(), Measure::Head);
+        assert_eq!((answered, guard.in_flight()), (Answered::Body, 1));
+        clock.advance(40 * MS);
+        carrier.ended();
+        assert_eq!(told(&guard), ([0, 0, 0, 1], 0, 40));
+        assert_eq!(guard.in_flight(), 0);
     }
 
     #[test]

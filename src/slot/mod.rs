@@ -21,7 +21,11 @@
 
 mod carrier;
 mod handle;
+mod on_full;
 mod shared;
+mod watch;
 
 pub use self::carrier::{Answered, Carrier, Head};
 pub use self::handle::{Admission, Hold, Slot};
+pub use self::on_full::OnFull;
+pub use self::watch::Watch;

@@ -13,7 +13,7 @@
 //! What a key is made of is hashed at once and not kept, so API keys and cookies may be used as they are. Requests
 //! that lack a part share one key for its absence.
 
-use crate::key::{Key, KeyBuilder, KeyPart, KeySecret};
+use crate::key::{Key, KeyBuilder, KeyPart, KeySecret, cookie_value};
 use crate::tower::RequestHead;
 use http::{Extensions, HeaderName, HeaderValue, header};
 use std::fmt;
@@ -137,7 +137,7 @@ pub fn header(name: &str) -> RequestKey {
         .unwrap_or_else(|_| panic!("{name:?} cannot be the name of a header"));
     RequestKey::from_parts(move |request, key| {
         let value = request.headers().get(&name);
-        value.map(HeaderValue::as_bytes).map(Bytes).write(key);
+        value.map(HeaderValue::as_bytes).write(key);
     })
 }
 
@@ -146,15 +146,8 @@ pub fn header(name: &str) -> RequestKey {
 pub fn cookie(name: &str) -> RequestKey {
     let name = name.to_owned();
     RequestKey::from_parts(move |request, key| {
-        let value = request
-            .headers()
-            .get_all(header::COOKIE)
-            .iter()
-            .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
-            .map(<[u8]>::trim_ascii)
-            .filter_map(|pair| pair.strip_prefix(name.as_bytes()))
-            .find_map(|rest| rest.strip_prefix(b"="));
-        value.map(Bytes).write(key);
+        let lines = request.headers().get_all(header::COOKIE);
+        cookie_value(lines.iter().map(HeaderValue::as_bytes), &name).write(key);
     })
 }
 
@@ -217,15 +210,6 @@ fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() & (u128::MAX << 64)).into()),
-    }
-}
-
-/// Bytes as a part, also where a sized one is asked for.
-struct Bytes<'a>(&'a [u8]);
-
-impl KeyPart for Bytes<'_> {
-    fn write(&self, key: &mut KeyBuilder) {
-        self.0.write(key);
     }
 }
 

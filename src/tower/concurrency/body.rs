@@ -1,10 +1,9 @@
 //! The response body that carries the slot to its end.
 
 use crate::permit::Shed;
-use crate::slot::Carrier;
+use crate::slot::{Carrier, Watch};
 use crate::tower::BoxError;
 use crate::tower::body::OwnOr;
-use crate::tower::concurrency::watch::Watch;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
@@ -65,7 +64,7 @@ where
             && !this.carrier.is_empty()
             && this
                 .watch
-                .get_or_insert_with(|| Box::pin(Watch::Ready))
+                .get_or_insert_with(|| Box::pin(Watch::new()))
                 .as_mut()
                 .is_fenced(this.carrier, cx)
         {

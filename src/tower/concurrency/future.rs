@@ -2,12 +2,11 @@
 
 use crate::permit::{Acquire, Shed};
 use crate::reject::{Denial, Form};
-use crate::slot::{Answered, Carrier, Head};
+use crate::slot::{Answered, Carrier, Head, Watch};
 use crate::tower::RequestHead;
 use crate::tower::concurrency::ResponseBody;
 use crate::tower::concurrency::layer::Settings;
 use crate::tower::concurrency::service::admit;
-use crate::tower::concurrency::watch::Watch;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body::Body;
@@ -222,9 +221,9 @@ where
 
 fn watch(settings: &Settings) -> Watch {
     if settings.cancels {
-        Watch::Ready
+        Watch::new()
     } else {
-        Watch::Off
+        Watch::off()
     }
 }
 
@@ -249,6 +248,7 @@ fn answered<B: Body>(
             },
             denied: response.extensions().get::<Denial>().is_some(),
             connect: asked.connect,
+            socket: false,
             length: if asked.head_only || response.body().is_end_stream() {
                 Some(0)
             } else {

@@ -4,6 +4,7 @@ use crate::classify::{Classifier, Measure};
 use crate::criticality::Criticality;
 use crate::permit::ConcurrencyGuard;
 use crate::reject::Denial;
+use crate::slot::OnFull;
 use crate::tower::RequestHead;
 use crate::tower::concurrency::Concurrency;
 use crate::tower::denial::Responder;
@@ -12,20 +13,7 @@ use http::Response;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 use tower_layer::Layer;
-
-/// What becomes of a request that finds no slot.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-#[non_exhaustive]
-pub enum OnFull {
-    /// It is refused at once with 503. For servers: whoever waits in a queue holds a connection and grows old.
-    #[default]
-    Reject,
-    /// It waits at most so long for a slot, then it is refused. For clients, and for short bursts. Costs an
-    /// allocation a request, and needs tokio's timer.
-    Wait(Duration),
-}
 
 /// Puts a [`ConcurrencyGuard`] in front of a service.
 ///

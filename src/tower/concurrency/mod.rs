@@ -15,12 +15,12 @@ mod body;
 mod future;
 mod layer;
 mod service;
-mod watch;
 
 pub use self::body::ResponseBody;
 pub use self::future::ResponseFuture;
-pub use self::layer::{ConcurrencyLayer, OnFull};
+pub use self::layer::ConcurrencyLayer;
 pub use self::service::Concurrency;
+pub use crate::slot::OnFull;
 
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,10 @@
 //! The service: one decision a request, made in `call`.
 
 use crate::permit::Lease;
-use crate::slot::{Admission, Carrier, Slot};
+use crate::slot::{Admission, Carrier, OnFull, Slot};
 use crate::tower::RequestHead;
 use crate::tower::concurrency::future::{Asked, Waiting};
-use crate::tower::concurrency::layer::{Enforcement, OnFull, Settings};
+use crate::tower::concurrency::layer::{Enforcement, Settings};
 use crate::tower::concurrency::{ResponseBody, ResponseFuture};
 use http::{Request, Response};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The layer: which limiter, whose requests count together, and what clients are told.
 
 use crate::decision::Decision;
-use crate::headers::{self, Legacy};
+use crate::headers::{self, Headers, Legacy};
 use crate::key::{Key, KeySecret};
 use crate::limiter::RateLimiter;
 use crate::reject::Denial;
@@ -15,21 +15,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tower_layer::Layer;
-
-/// Which headers tell clients about their limit, on allowed and on denied responses.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-#[non_exhaustive]
-pub enum Headers {
-    /// None, but `Retry-After` on denials.
-    Off,
-    /// `RateLimit` and `RateLimit-Policy`, as in draft-ietf-httpapi-ratelimit-headers-11.
-    #[default]
-    Standard,
-    /// `X-RateLimit-Limit`, `-Remaining` and `-Reset`, which older clients know.
-    Legacy,
-    /// Both.
-    All,
-}
 
 /// Puts a [`RateLimiter`] in front of a service.
 ///
@@ -196,15 +181,15 @@ impl Settings {
 
     /// Adds the headers that tell about `decision` to those that layers inside have added.
     pub(super) fn tell(&self, decision: &Decision, to: &mut HeaderMap) {
-        if matches!(self.headers, Headers::Standard | Headers::All) {
+        if self.headers.standard() {
             to.append(RATE_LIMIT_POLICY, self.policy.clone());
             let limit = headers::rate_limit(std::slice::from_ref(decision));
             to.append(RATE_LIMIT, value(limit.as_bytes()));
         }
-        if matches!(self.headers, Headers::Legacy | Headers::All) {
+        if self.headers.legacy() {
             let ours = Legacy::of(decision);
-            let told = to.get(X_RATE_LIMIT_REMAINING).and_then(number);
-            if told.is_none_or(|remaining| u64::from(ours.remaining) <= remaining) {
+            let told = to.get(X_RATE_LIMIT_REMAINING);
+            if ours.binds(told.map(HeaderValue::as_bytes)) {
                 to.insert(X_RATE_LIMIT_LIMIT, ours.limit.into());
                 to.insert(X_RATE_LIMIT_REMAINING, ours.remaining.into());
                 to.insert(X_RATE_LIMIT_RESET, ours.reset.into());
@@ -228,10 +213,6 @@ impl fmt::Debug for Settings {
 
 fn value(bytes: &[u8]) -> HeaderValue {
     HeaderValue::from_bytes(bytes).expect("policy names and numbers are visible ASCII")
-}
-
-fn number(value: &HeaderValue) -> Option<u64> {
-    value.to_str().ok()?.parse().ok()
 }
 
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static(headers::RATE_LIMIT_POLICY);

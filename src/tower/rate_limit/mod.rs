@@ -13,8 +13,9 @@ mod service;
 
 pub use self::body::ResponseBody;
 pub use self::future::ResponseFuture;
-pub use self::layer::{Headers, RateLimitLayer};
+pub use self::layer::RateLimitLayer;
 pub use self::service::RateLimit;
+pub use crate::headers::Headers;
 
 #[cfg(test)]
 mod tests;
