@@ -114,6 +114,11 @@ impl KeyState {
         records.map(|record| u64::from(record.grant.share)).sum()
     }
 
+    /// The epoch and its store time.
+    pub(crate) fn time(&self) -> Option<(u64, StoreTime)> {
+        self.epoch.as_ref().map(|epoch| (epoch.epoch, epoch.time))
+    }
+
     /// Whether this epoch has committed a plan.
     pub(crate) fn has_planned(&self) -> bool {
         self.epoch.as_ref().is_some_and(|epoch| epoch.committed > 0)

@@ -50,6 +50,8 @@ mod plan;
 pub(crate) mod record;
 pub(crate) mod settings;
 #[cfg(test)]
+mod tests;
+#[cfg(test)]
 pub(crate) mod walk;
 
 #[cfg(feature = "fleet")]

@@ -75,6 +75,8 @@ struct World<'a> {
     disturbed: bool,
     most: u32,
     replies: usize,
+    /// The epoch, and the least of store time minus true time in it, in microseconds.
+    behind: Option<(u64, i64)>,
 }
 
 /// How hostile a walk is.
@@ -133,6 +135,7 @@ impl World<'_> {
             disturbed: false,
             most: 0,
             replies: 0,
+            behind: None,
         };
         (0..nodes).for_each(|name| world.start(name));
         world
@@ -240,22 +243,20 @@ impl World<'_> {
         match self.rng.u32(..100) {
             0..10 => self.pass(),
             10..30 => self.tick(incarnation),
-            30..65 => {
-                if !self.network.is_empty() {
-                    let index = if faults.network {
-                        self.rng.usize(..self.network.len())
-                    } else {
-                        0
-                    };
-                    let message = self.network.remove(index);
-                    match self.rng.u32(..10) {
-                        0 if faults.network => {}
-                        1 if faults.network => {
-                            self.network.push(message.clone());
-                            self.deliver(message);
-                        }
-                        _ => self.deliver(message),
+            30..65 if !self.network.is_empty() => {
+                let index = if faults.network {
+                    self.rng.usize(..self.network.len())
+                } else {
+                    0
+                };
+                let message = self.network.remove(index);
+                match self.rng.u32(..10) {
+                    0 if faults.network => {}
+                    1 if faults.network => {
+                        self.network.push(message.clone());
+                        self.deliver(message);
                     }
+                    _ => self.deliver(message),
                 }
             }
             65..82 => self.with(incarnation, |node, now| {
@@ -390,9 +391,35 @@ impl World<'_> {
         if self.disturbed && self.store.has_planned() {
             self.disturbed = false;
         }
+        self.check_time()?;
         let committed = self.store.committed_shares();
         if !self.disturbed && committed > u64::from(LIMIT) {
             return Err(format!("I1: {committed} committed on {LIMIT}"));
+        }
+        Ok(())
+    }
+}
+
+impl World<'_> {
+    /// I11: between any two moments store time gains at most the time that has passed, the drift of the clocks that
+    /// measured it, and one slack.
+    fn check_time(&mut self) -> Result<(), String> {
+        let Some((epoch, time)) = self.store.time() else {
+            return Ok(());
+        };
+        let now = i64::try_from(self.now / 1000).expect("short");
+        let ahead = i64::try_from(time.as_micros()).expect("short") - now;
+        let least = match self.behind {
+            Some((known, least)) if known == epoch => least.min(ahead),
+            _ => ahead,
+        };
+        self.behind = Some((epoch, least));
+        let slack = i64::try_from(self.settings.slack().as_micros()).expect("short");
+        if ahead > least + slack + now / 50 {
+            return Err(format!(
+                "I11: store time gained {} us on {slack} us",
+                ahead - least
+            ));
         }
         Ok(())
     }
@@ -416,7 +443,7 @@ pub(crate) fn walk_beside(twin: &mut dyn Twin, seed: u64, steps: usize, servers:
     };
     let mut world = World::new(seed, settings, 3);
     (world.twin, world.servers) = (Some(twin), servers);
-    world.empty = if seed % 2 == 0 {
+    world.empty = if seed.is_multiple_of(2) {
         EmptyStore::Learn
     } else {
         EmptyStore::Trust
@@ -473,7 +500,7 @@ fn i1_i2_hold_on_a_calm_network() {
 }
 
 #[test]
-fn i1_i2_hold_over_loss_repetition_and_reordering() {
+fn i1_i2_i11_hold_over_loss_repetition_and_reordering() {
     hold(
         &settings(),
         3,

@@ -3,6 +3,8 @@
 mod demand;
 mod equal;
 mod max_min;
+#[cfg(test)]
+mod vectors;
 
 use crate::fleet::message::NodeView;
 use crate::fleet::settings::Allocation;

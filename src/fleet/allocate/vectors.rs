@@ -1,0 +1,76 @@
+//! The golden cases of the pure functions: `tests/vectors/allocation.json`.
+
+use crate::fleet::allocate::{Claimant, split};
+use crate::fleet::estimate;
+use crate::fleet::message::{NodeView, Report};
+use crate::fleet::settings::{Allocation, Estimate, Settings};
+use serde_json::Value;
+use std::sync::Arc;
+
+fn number(value: &Value) -> u32 {
+    u32::try_from(value.as_u64().expect("a number")).expect("a small one")
+}
+
+fn nodes(case: &Value) -> Vec<NodeView> {
+    let list = case["nodes"].as_array().expect("a list").iter().enumerate();
+    let node = |(place, node): (usize, &Value)| NodeView {
+        incarnation: place as u64 + 1,
+        name: Arc::from(node["id"].as_str().expect("a name")),
+        open: true,
+        starved: false,
+        share: number(&node["share"]),
+        safe: 0,
+        target: 0,
+        hold: 0,
+        in_flight: number(&node["in_flight"]),
+        report: Report {
+            local_limit: number(&node["local_limit"]),
+            weight: 1,
+            ..Report::default()
+        },
+    };
+    list.map(node).collect()
+}
+
+#[test]
+fn every_golden_case_is_reproduced() {
+    let text = include_str!("../../../tests/vectors/allocation.json");
+    let vectors: Value = serde_json::from_str(text).expect("JSON");
+    let cases = vectors["cases"].as_array().expect("a list");
+    assert!(cases.len() > 50);
+    for case in cases {
+        let nodes = nodes(case);
+        let views: Vec<&NodeView> = nodes.iter().collect();
+        let limit = |estimate| {
+            estimate::limit(
+                &Settings {
+                    estimate,
+                    ..Settings::default()
+                },
+                0,
+                &views,
+            )
+        };
+        assert_eq!(limit(Estimate::Min), number(&case["min"]), "{case}");
+        let median = limit(Estimate::Median);
+        assert_eq!(median, number(&case["median"]), "{case}");
+        if (median as usize) < nodes.len() {
+            continue;
+        }
+        let claimants: Vec<Claimant<'_>> = nodes.iter().map(Claimant::of).collect();
+        for (policy, name) in [
+            (Allocation::EqualSplit, "equal_split"),
+            (Allocation::DemandProportional, "demand_proportional"),
+        ] {
+            let targets = split(policy, median, &claimants, 0);
+            for (node, target) in nodes.iter().zip(targets) {
+                assert_eq!(
+                    target,
+                    number(&case[name][&*node.name]),
+                    "{name} of {} in {case}",
+                    node.name
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! Named cases of the protocol: what each promise means, step by step, on the production functions.
+
+use crate::fleet::key_state::{EmptyStore, KeyState};
+use crate::fleet::member::{Event, Member, Phase, Sample};
+use crate::fleet::message::{Answer, Committed, Report, Welcome};
+use crate::fleet::plan::plan;
+use crate::fleet::settings::{Estimate, Outage, Settings};
+use crate::time::LocalTime;
+use std::sync::Arc;
+use std::time::Duration;
+
+const SERVER: &str = "server";
+
+fn settings() -> Settings {
+    Settings {
+        estimate: Estimate::Fixed(8),
+        ..Settings::default()
+    }
+}
+
+fn ms(ms: u64) -> LocalTime {
+    LocalTime::from_nanos((1_000_000 + ms) * 1_000_000)
+}
+
+/// A node and what it has in flight, talking to a store that answers at once.
+struct Node {
+    member: Member,
+    in_flight: u32,
+    demand: u32,
+}
+
+impl Node {
+    fn new(name: &str, incarnation: u64, settings: &Settings, now: LocalTime) -> Self {
+        Self {
+            member: Member::new(Arc::from(name), incarnation, settings.clone(), now),
+            in_flight: 0,
+            demand: 8,
+        }
+    }
+
+    /// One beat and its answer, the plan and its commit if this node is asked to; answers what the store said.
+    fn beat(&mut self, now: LocalTime, store: &mut KeyState, empty: EmptyStore) -> Option<Answer> {
+        let answer = self.ask(now, store, empty)?;
+        self.hear(now, answer.clone(), store);
+        Some(answer)
+    }
+
+    /// A beat whose answer stays on the way.
+    fn ask(&mut self, now: LocalTime, store: &mut KeyState, empty: EmptyStore) -> Option<Answer> {
+        self.member.handle_timeout(now);
+        self.member.beat_now(now);
+        let report = Report {
+            demand: self.demand,
+            weight: 1,
+            ..Report::default()
+        };
+        let in_flight = self.in_flight;
+        let sample = || Sample { in_flight, report };
+        let fresh = 100_000 + now.as_nanos();
+        let beat = self.member.poll_beat(now, sample, fresh)?;
+        Some(store.beat(&beat, SERVER, empty))
+    }
+
+    fn hear(&mut self, now: LocalTime, answer: Answer, store: &mut KeyState) -> Vec<Event> {
+        let (mut events, mut ticket) = self.member.handle_answer(now, answer);
+        while let Some(commit) = ticket
+            .take()
+            .and_then(|ticket| plan(&ticket, self.member.incarnation()))
+        {
+            let (answer, _) = store.commit(&commit, SERVER);
+            events.extend(self.member.handle_commit(now, &answer));
+            ticket = answer.ticket;
+        }
+        events
+    }
+}
+
+/// Beats all nodes every 100 ms from `from` until `to`.
+fn run(nodes: &mut [Node], store: &mut KeyState, from: u64, to: u64) {
+    for at in (from..to).step_by(100) {
+        for (offset, node) in nodes.iter_mut().enumerate() {
+            node.beat(ms(at + 10 * offset as u64), store, EmptyStore::Trust);
+        }
+    }
+}
+
+fn shares(nodes: &[Node]) -> Vec<u32> {
+    nodes.iter().map(|node| node.member.ceiling()).collect()
+}
+
+#[test]
+fn i1_shares_of_a_steady_fleet_sum_to_the_limit() {
+    let mut store = KeyState::default();
+    let mut nodes: Vec<Node> = (1..=3)
+        .map(|n| Node::new(&format!("n{n}"), n, &settings(), ms(0)))
+        .collect();
+    run(&mut nodes, &mut store, 0, 2_000);
+    let mut split = shares(&nodes);
+    split.sort_unstable();
+    assert_eq!(split, [2, 3, 3]);
+}
+
+#[test]
+fn i2_a_joiner_gets_nothing_until_the_incumbent_has_drained_and_said_so() {
+    let mut store = KeyState::default();
+    let mut nodes = vec![Node::new("a", 1, &settings(), ms(0))];
+    run(&mut nodes, &mut store, 0, 500);
+    assert_eq!(shares(&nodes), [8]);
+    nodes[0].in_flight = 8;
+    nodes.push(Node::new("b", 2, &settings(), ms(500)));
+    run(&mut nodes, &mut store, 500, 2_000);
+    assert_eq!(shares(&nodes), [4, 0], "all eight are still running on a");
+    nodes[0].in_flight = 6;
+    run(&mut nodes, &mut store, 2_000, 2_500);
+    assert_eq!(shares(&nodes), [4, 2]);
+    nodes[0].in_flight = 4;
+    run(&mut nodes, &mut store, 2_500, 3_000);
+    assert_eq!(shares(&nodes), [4, 4]);
+}
+
+#[test]
+fn i3_a_lower_limit_lowers_everybody_at_once() {
+    let mut store = KeyState::default();
+    let mut nodes: Vec<Node> = (1..=2)
+        .map(|n| Node::new(&format!("n{n}"), n, &settings(), ms(0)))
+        .collect();
+    run(&mut nodes, &mut store, 0, 1_000);
+    nodes.iter_mut().for_each(|node| node.in_flight = 4);
+    // A node with a higher revision brings a lower limit.
+    let lower = Settings {
+        revision: 1,
+        estimate: Estimate::Fixed(4),
+        ..settings()
+    };
+    nodes.push(Node::new("n3", 3, &lower, ms(1_000)));
+    run(&mut nodes, &mut store, 1_000, 2_000);
+    let split = shares(&nodes);
+    assert!(split[0] <= 2 && split[1] <= 2, "{split:?}");
+    assert_eq!(split[2], 0, "eight are running on four");
+}
+
+#[test]
+fn i9_a_flushed_store_raises_nobody_for_one_lease_time_and_then_goes_on() {
+    let mut store = KeyState::default();
+    let mut nodes: Vec<Node> = (1..=2)
+        .map(|n| Node::new(&format!("n{n}"), n, &settings(), ms(0)))
+        .collect();
+    run(&mut nodes, &mut store, 0, 1_000);
+    assert_eq!(shares(&nodes), [4, 4]);
+    store = KeyState::default();
+    nodes.push(Node::new("n3", 3, &settings(), ms(1_000)));
+    // ttl 2 s + drain 1 s + two heartbeats: the claims stand, the newcomer waits.
+    run(&mut nodes, &mut store, 1_000, 4_800);
+    assert_eq!(shares(&nodes), [4, 4, 0]);
+    run(&mut nodes, &mut store, 4_800, 6_500);
+    assert_eq!(shares(&nodes).iter().sum::<u32>(), 8);
+    assert!(shares(&nodes).iter().all(|share| *share >= 2));
+}
+
+#[test]
+fn i10_a_crashed_node_is_reclaimed_within_ttl_drain_and_three_heartbeats() {
+    let mut store = KeyState::default();
+    let mut nodes: Vec<Node> = (1..=2)
+        .map(|n| Node::new(&format!("n{n}"), n, &settings(), ms(0)))
+        .collect();
+    run(&mut nodes, &mut store, 0, 1_000);
+    nodes.pop();
+    let crashed = 1_000;
+    run(&mut nodes, &mut store, crashed, crashed + 2_000);
+    assert_eq!(shares(&nodes), [4], "its lease may still be in use");
+    run(
+        &mut nodes,
+        &mut store,
+        crashed + 2_000,
+        crashed + 2_000 + 1_000 + 3 * 500,
+    );
+    assert_eq!(shares(&nodes), [8]);
+}
+
+#[test]
+fn i10_a_restart_under_the_same_name_is_not_locked_out() {
+    let mut store = KeyState::default();
+    let mut nodes = vec![Node::new("a", 1, &settings(), ms(0))];
+    run(&mut nodes, &mut store, 0, 500);
+    nodes[0] = Node::new("a", 2, &settings(), ms(500));
+    run(&mut nodes, &mut store, 500, 2_000);
+    assert_eq!(
+        shares(&nodes),
+        [0],
+        "what the old life may still run is held"
+    );
+    run(&mut nodes, &mut store, 2_000, 5_500);
+    assert_eq!(shares(&nodes), [8]);
+    assert_eq!(nodes[0].member.phase(), Phase::Active);
+}
+
+#[test]
+fn i10_of_two_live_processes_with_one_name_the_later_is_refused() {
+    let mut store = KeyState::default();
+    let mut nodes = vec![Node::new("a", 1, &settings(), ms(0))];
+    run(&mut nodes, &mut store, 0, 500);
+    nodes.push(Node::new("a", 2, &settings(), ms(500)));
+    run(&mut nodes, &mut store, 500, 2_500);
+    assert_eq!(nodes[0].member.phase(), Phase::Active);
+    assert_eq!(nodes[1].member.phase(), Phase::Refused);
+    run(&mut nodes[..1], &mut store, 2_500, 6_500);
+    assert_eq!(nodes[0].member.ceiling(), 8);
+}
+
+#[test]
+fn i10_a_delayed_beat_of_a_dead_process_locks_nobody_out() {
+    let mut store = KeyState::default();
+    let mut old = Node::new("a", 1, &settings(), ms(0));
+    old.beat(ms(0), &mut store, EmptyStore::Trust);
+    old.member.beat_now(ms(100));
+    let delayed = old
+        .member
+        .poll_beat(ms(100), Sample::default, 7)
+        .expect("due");
+    let mut new = Node::new("a", 2, &settings(), ms(200));
+    new.beat(ms(200), &mut store, EmptyStore::Trust);
+    store.beat(&delayed, SERVER, EmptyStore::Trust);
+    let answer = new
+        .beat(ms(300), &mut store, EmptyStore::Trust)
+        .expect("due");
+    assert_eq!(answer.welcome, Welcome::Member);
+}
+
+#[test]
+fn i10_a_node_that_leaves_with_work_running_keeps_it_held() {
+    let mut store = KeyState::default();
+    let mut nodes: Vec<Node> = (1..=2)
+        .map(|n| Node::new(&format!("n{n}"), n, &settings(), ms(0)))
+        .collect();
+    run(&mut nodes, &mut store, 0, 1_000);
+    nodes[0].in_flight = 3;
+    nodes[0].member.close(ms(1_000));
+    run(&mut nodes, &mut store, 1_000, 2_000);
+    assert_eq!(shares(&nodes), [0, 5]);
+    nodes[0].in_flight = 0;
+    run(&mut nodes, &mut store, 2_000, 2_500);
+    assert_eq!(nodes[0].member.phase(), Phase::Left);
+    assert_eq!(shares(&nodes), [0, 8]);
+}
+
+#[test]
+fn i11_a_node_fences_itself_from_the_moment_it_sent_the_beat() {
+    let mut store = KeyState::default();
+    let mut node = Node::new("a", 1, &settings(), ms(0));
+    node.beat(ms(0), &mut store, EmptyStore::Trust);
+    let answer = node
+        .ask(ms(500), &mut store, EmptyStore::Trust)
+        .expect("due");
+    // The answer takes 200 ms: the lease does not.
+    node.hear(ms(700), answer, &mut store);
+    assert_eq!(node.member.fence_at(), ms(500 + 2_000 - 200));
+    assert_eq!(node.member.handle_timeout(ms(2_299)), None);
+    assert_eq!(node.member.ceiling(), 8);
+    assert_eq!(node.member.handle_timeout(ms(2_300)), Some(Event::Fenced));
+    assert_eq!(node.member.ceiling(), 0);
+}
+
+#[test]
+fn i11_one_beat_moves_the_store_time_by_two_heartbeats_at_most() {
+    let mut store = KeyState::default();
+    let mut node = Node::new("a", 1, &settings(), ms(0));
+    node.beat(ms(0), &mut store, EmptyStore::Trust);
+    // Asleep for an hour, or with a clock that jumped.
+    let answer = node
+        .beat(ms(3_600_000), &mut store, EmptyStore::Trust)
+        .expect("due");
+    assert_eq!(answer.store_time.as_micros(), 1_000_000);
+}
+
+#[test]
+fn an_answer_to_a_beat_from_before_the_fence_does_not_reopen_the_gate() {
+    let mut store = KeyState::default();
+    let mut node = Node::new("a", 1, &settings(), ms(0));
+    node.beat(ms(0), &mut store, EmptyStore::Trust);
+    let late = node
+        .ask(ms(1_799), &mut store, EmptyStore::Trust)
+        .expect("due");
+    let events = node.hear(ms(1_801), late, &mut store);
+    assert_eq!(events, [Event::Fenced]);
+    assert_eq!(node.member.ceiling(), 0);
+    node.beat(ms(1_900), &mut store, EmptyStore::Trust);
+    run(std::slice::from_mut(&mut node), &mut store, 2_000, 2_500);
+    assert_eq!(node.member.ceiling(), 8);
+}
+
+#[test]
+fn safe_slots_outlive_the_fence_and_stay_reserved() {
+    let outage = Outage::SafeShare {
+        slots: 2,
+        hold: Duration::from_secs(10),
+    };
+    let settings = Settings {
+        outage,
+        ..settings()
+    };
+    let mut store = KeyState::default();
+    let mut nodes: Vec<Node> = (1..=2)
+        .map(|n| Node::new(&format!("n{n}"), n, &settings, ms(0)))
+        .collect();
+    run(&mut nodes, &mut store, 0, 1_000);
+    let mut away = nodes.pop().expect("two");
+    away.member.handle_timeout(ms(4_000));
+    assert_eq!(away.member.ceiling(), 2);
+    assert!(away.member.fence_at() > ms(4_000));
+    run(&mut nodes, &mut store, 1_000, 8_000);
+    assert_eq!(shares(&nodes), [6], "two stay with the node that is away");
+    away.member.handle_timeout(ms(20_000));
+    assert_eq!(away.member.ceiling(), 0);
+    run(&mut nodes, &mut store, 8_000, 20_000);
+    assert_eq!(shares(&nodes), [8]);
+}
+
+#[test]
+fn a_repeated_commit_is_answered_and_not_applied() {
+    let mut store = KeyState::default();
+    let mut node = Node::new("a", 1, &settings(), ms(0));
+    let answer = node.ask(ms(0), &mut store, EmptyStore::Trust).expect("due");
+    let (_, ticket) = node.member.handle_answer(ms(0), answer);
+    let commit = plan(&ticket.expect("a plan is due"), 1).expect("settings of ours");
+    let (first, _) = store.commit(&commit, SERVER);
+    let (second, pushes) = store.commit(&commit, SERVER);
+    assert_eq!(first.outcome, Committed::Applied);
+    assert_eq!(second.outcome, Committed::Repeated);
+    assert_eq!((second.grant, second.plan), (first.grant, first.plan));
+    assert!(pushes.is_empty());
+}
+
+#[test]
+fn other_settings_are_refused_unless_their_revision_is_higher() {
+    let mut store = KeyState::default();
+    let mut nodes = vec![Node::new("a", 1, &settings(), ms(0))];
+    run(&mut nodes, &mut store, 0, 500);
+    let other = Settings {
+        estimate: Estimate::Fixed(6),
+        ..settings()
+    };
+    let mut stranger = Node::new("b", 2, &other, ms(500));
+    let answer = stranger
+        .beat(ms(500), &mut store, EmptyStore::Trust)
+        .expect("due");
+    assert!(matches!(answer.welcome, Welcome::OtherSettings(line) if line.contains("fixed:8")));
+    assert_eq!(stranger.member.phase(), Phase::Refused);
+    nodes.push(Node::new(
+        "c",
+        3,
+        &Settings {
+            revision: 1,
+            ..other
+        },
+        ms(600),
+    ));
+    run(&mut nodes, &mut store, 600, 2_500);
+    assert_eq!(
+        shares(&nodes).iter().sum::<u32>(),
+        6,
+        "the new limit holds for old nodes too"
+    );
+}
