@@ -369,7 +369,8 @@ impl Epoch {
 
     fn answer(&mut self, beat: &Beat, welcome: Welcome, material: bool) -> Answer {
         // A node that has just left may still plan what it freed; one that is not welcome may not.
-        let may_plan = welcome == Welcome::Member || (welcome == Welcome::Gone && material);
+        let may_plan =
+            welcome == Welcome::Member || (welcome == Welcome::Gone && (material || self.dirty));
         let ticket = if self.is_learning() || !may_plan {
             self.dirty |= material;
             None

@@ -23,6 +23,8 @@ use std::time::Duration;
 
 /// Early beats are at least this far apart.
 const DEBOUNCE: Duration = Duration::from_millis(20);
+/// So many beats more, at most, after the store has let the node go.
+const MAX_FAREWELLS: u8 = 3;
 /// Epochs that were left and must not come back.
 const REMEMBERED_EPOCHS: usize = 16;
 
@@ -97,6 +99,7 @@ pub(crate) struct Member {
     next_beat: LocalTime,
     failures: u32,
     learning: bool,
+    farewells: u8,
     jitter: u64,
 }
 
@@ -134,6 +137,7 @@ impl Member {
             next_beat: now,
             failures: 0,
             learning: false,
+            farewells: 0,
             // A xorshift must not start at zero.
             jitter: incarnation | 1,
         }
@@ -328,6 +332,13 @@ impl Member {
         self.next_beat = sent.saturating_add(self.jittered(self.settings.heartbeat));
         match &answer.welcome {
             Welcome::Member => {}
+            // What this node gave back is not dealt yet: ask once more, else the others wait for a heartbeat.
+            Welcome::Gone if answer.again_in.is_some() && self.farewells < MAX_FAREWELLS => {
+                self.farewells += 1;
+                self.next_beat =
+                    now.saturating_add(answer.again_in.unwrap_or_default().max(DEBOUNCE));
+                return (events, answer.ticket);
+            }
             Welcome::Gone => {
                 self.phase = Phase::Left;
                 events.push(Event::Left);

@@ -121,7 +121,7 @@ local WELCOME = { [LIVE] = 'member', [LAPSED] = 'member', [QUARANTINED] = 'membe
 
 local function answer(welcome, material, record)
   local ticket = false
-  local may_plan = welcome == 'member' or (welcome == 'gone' and material)
+  local may_plan = welcome == 'member' or (welcome == 'gone' and (material or state.dirty == 1))
   if is_learning() or not may_plan then
     if material then state.dirty = 1 end
   else
