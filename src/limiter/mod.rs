@@ -3,6 +3,7 @@
 //! [`RateLimiter`] keeps its counts in this process: it never blocks on anything but a shard's lock, never fails, and
 //! holds at most `max_keys` keys however many identifiers an attacker makes up.
 
+mod cells;
 mod handle;
 mod shard;
 mod table;

@@ -2,19 +2,20 @@
 
 use crate::decision::Decision;
 use crate::key::Key;
-use crate::limiter::shard::{Placement, Shard};
+use crate::limiter::cells::Placement;
+use crate::limiter::shard::Shard;
 use crate::rule::Gcra;
 use crate::time::LocalTime;
 use crossbeam_utils::CachePadded;
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard};
 
 #[derive(Debug)]
 pub(super) struct Table {
-    shards: Box<[CachePadded<RwLock<Shard>>]>,
-    place: Placement,
+    shards: Box<[CachePadded<Mutex<Shard>>]>,
+    placement: Placement,
     max_keys: usize,
     /// Whether the log has been told that the table ran full.
     told: AtomicBool,
@@ -40,11 +41,14 @@ impl Table {
     pub(super) fn new(max_keys: NonZeroUsize) -> Self {
         let max_keys = max_keys.get();
         let random = RandomState::new();
+        let placement = Placement::new([random.hash_one(0), random.hash_one(1)]);
+        let shards = max_keys.div_ceil(SHARD_KEYS);
+        let room = |at| max_keys / shards + usize::from(at < max_keys % shards);
         Self {
-            shards: (0..max_keys.div_ceil(SHARD_KEYS))
-                .map(|_| CachePadded::new(RwLock::new(Shard::new())))
+            shards: (0..shards)
+                .map(|at| CachePadded::new(Mutex::new(Shard::new(placement, room(at)))))
                 .collect(),
-            place: Placement::new([random.hash_one(0), random.hash_one(1)]),
+            placement,
             max_keys,
             told: AtomicBool::new(false),
         }
@@ -52,34 +56,37 @@ impl Table {
 
     #[inline]
     pub(super) fn decide(&self, key: Key, rule: &Gcra, cost: u32, now: LocalTime) -> Decision {
-        let place = self.place.of(key);
-        let at = self.shard_of(place);
-        let known = read(&self.shards[at]).decide(place, key, rule, cost, now);
-        match known {
+        let place = self.placement.of(key);
+        let mut shard = self.shard(place);
+        match shard.decide(place, key, rule, cost, now) {
             Some(decision) => decision,
-            None => self.admit(at, key, rule, cost, now),
+            None => self.admit(shard, key, rule, cost, now),
         }
     }
 
     pub(super) fn peek(&self, key: Key, rule: &Gcra, now: LocalTime) -> Decision {
-        let place = self.place.of(key);
-        let shard = read(&self.shards[self.shard_of(place)]);
-        shard
-            .decide(place, key, rule, 0, now)
-            .unwrap_or_else(|| shard.peek_overflow(rule, now))
+        let place = self.placement.of(key);
+        let mut shard = self.shard(place);
+        match shard.decide(place, key, rule, 0, now) {
+            Some(decision) => decision,
+            None => shard.peek_overflow(rule, now),
+        }
     }
 
     #[cold]
-    fn admit(&self, at: usize, key: Key, rule: &Gcra, cost: u32, now: LocalTime) -> Decision {
-        let max = self.room_of(at);
-        let mut shard = self.shards[at]
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+    fn admit(
+        &self,
+        mut shard: MutexGuard<'_, Shard>,
+        key: Key,
+        rule: &Gcra,
+        cost: u32,
+        now: LocalTime,
+    ) -> Decision {
         let before = shard.tally();
-        let decision = shard.admit(self.place, key, rule, cost, now, max);
-        let after = shard.tally();
+        let decision = shard.admit(key, rule, cost, now);
+        let full = shard.tally() != before;
         drop(shard);
-        if (before.evicted, before.overflowed) != (after.evicted, after.overflowed) {
+        if full {
             self.tell();
         }
         decision
@@ -92,7 +99,7 @@ impl Table {
             ..TableStats::default()
         };
         for shard in &self.shards {
-            let shard = read(shard);
+            let shard = lock(shard);
             stats.keys += shard.len();
             stats.bytes += shard.bytes();
             stats.evicted += shard.tally().evicted;
@@ -101,16 +108,11 @@ impl Table {
         stats
     }
 
-    /// The shard of a place, from bits that its hash table uses least.
+    /// The shard of a place, from the half of it that does not choose the cell.
     #[inline]
-    fn shard_of(&self, place: u64) -> usize {
-        ((place as u32 as u64 * self.shards.len() as u64) >> 32) as usize
-    }
-
-    /// How many keys shard `at` may hold; over all shards the sum is `max_keys`.
-    fn room_of(&self, at: usize) -> usize {
-        let shards = self.shards.len();
-        self.max_keys / shards + usize::from(at < self.max_keys % shards)
+    fn shard(&self, place: u64) -> MutexGuard<'_, Shard> {
+        let at = (u64::from(place as u32) * self.shards.len() as u64) >> 32;
+        lock(&self.shards[at as usize])
     }
 
     fn tell(&self) {
@@ -125,11 +127,61 @@ impl Table {
     }
 }
 
-/// A poisoned shard is still right: nothing in it is ever half done.
 #[inline]
-fn read(shard: &RwLock<Shard>) -> std::sync::RwLockReadGuard<'_, Shard> {
-    shard.read().unwrap_or_else(PoisonError::into_inner)
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().expect("nothing panics under this lock")
 }
 
-/// Fills seven eighths of 1024 buckets: what growing moves at once, 28 bytes a key.
-const SHARD_KEYS: usize = 896;
+/// Three quarters of 1024 cells: 32 bytes a key when full, and no more than that to move at once.
+const SHARD_KEYS: usize = 768;
+
+#[cfg(all(test, feature = "tracing"))]
+mod tests {
+    use super::*;
+    use crate::quota::Quota;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU32;
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Level, Metadata, Subscriber};
+
+    /// Counts warnings.
+    struct Warnings(Arc<AtomicU32>);
+
+    impl Subscriber for Warnings {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            *metadata.level() == Level::WARN
+        }
+
+        fn event(&self, _: &Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn a_full_table_is_logged_once() {
+        let warnings = Arc::new(AtomicU32::new(0));
+        let log = Warnings(Arc::clone(&warnings));
+        tracing::subscriber::with_default(log, || {
+            let table = Table::new(NonZeroUsize::new(4).unwrap());
+            let rule = Gcra::new(Quota::per_hour(1).into());
+            let now = LocalTime::from_nanos(1_000_000_000);
+            for number in 0..4u32 {
+                let _ = table.decide(Key::of(&number), &rule, 1, now);
+            }
+            assert_eq!(warnings.load(Ordering::Relaxed), 0);
+            for number in 4..100u32 {
+                let _ = table.decide(Key::of(&number), &rule, 1, now);
+            }
+        });
+        assert_eq!(warnings.load(Ordering::Relaxed), 1);
+    }
+}

@@ -1,0 +1,200 @@
+//! Proves what the rate limiter promises when its table is smaller than the crowd: the bound holds, nobody gets more
+//! than the quota, and a key that is being denied stays denied.
+
+use proptest::prelude::*;
+use std::collections::HashMap;
+use std::thread;
+use std::time::Duration;
+use tidegate::rule::{Gcra, Tat};
+use tidegate::time::{Clock, LocalTime, ManualClock};
+use tidegate::{Key, Quota, RateLimiter, Verdict};
+
+fn limiter(quota: Quota, max_keys: usize) -> (RateLimiter, ManualClock) {
+    let (clock, lever) = Clock::manual();
+    lever.set(LocalTime::from_nanos(1_000_000_000));
+    let limiter = RateLimiter::builder(quota).max_keys(max_keys).clock(clock);
+    (limiter.build().unwrap(), lever)
+}
+
+#[test]
+fn a_flood_of_random_identifiers_frees_no_key_that_is_being_denied() {
+    let (limiter, _lever) = limiter(Quota::per_hour(1), 5_000);
+    let denied: Vec<Key> = (0..100).map(|n| Key::of(&("known", n as u32))).collect();
+    for key in &denied {
+        assert!(limiter.check(key, 1).is_allowed());
+    }
+    let passed = (0..50_000u32)
+        .filter(|number| {
+            limiter
+                .check(&Key::of(&("random", *number)), 1)
+                .is_allowed()
+        })
+        .count();
+    for key in &denied {
+        assert_eq!(limiter.check(key, 1).outcome(), Verdict::Deny);
+    }
+    let stats = limiter.stats();
+    assert_eq!(
+        (stats.keys, stats.max_keys, stats.evicted),
+        (5_000, 5_000, 0)
+    );
+    // Each cell let one pass, and so did the overflow cell of each of the 7 shards.
+    assert_eq!(passed, 5_000 - 100 + 7);
+    assert_eq!(stats.overflowed, 50_000 - 4_900);
+}
+
+#[test]
+fn a_full_table_serves_new_keys_and_never_more_than_the_quota() {
+    let (limiter, _lever) = limiter(Quota::per_hour(10), 200);
+    let mut passed = HashMap::new();
+    for round in 0..10_000u32 {
+        for account in 0..3u32 {
+            let key = Key::of(&("attacker", account));
+            *passed.entry(account).or_insert(0) += u32::from(limiter.check(&key, 1).is_allowed());
+        }
+        let _ = limiter.check(&Key::of(&("random", round)), 1);
+        assert!(limiter.stats().keys <= 200);
+    }
+    assert!(limiter.stats().evicted > 0, "the table ran full");
+    assert!(passed.values().all(|&passed| passed <= 10), "{passed:?}");
+}
+
+#[test]
+fn keys_that_have_everything_back_make_room_for_new_ones() {
+    let (limiter, lever) = limiter(Quota::per_second(100), 1_000);
+    for wave in 0..1_000u32 {
+        for number in 0..50u32 {
+            assert!(limiter.check(&Key::of(&(wave, number)), 1).is_allowed());
+        }
+        lever.advance(Duration::from_millis(10));
+    }
+    let stats = limiter.stats();
+    assert_eq!((stats.evicted, stats.overflowed), (0, 0));
+    assert!(stats.keys < 200, "{stats:?}");
+}
+
+#[test]
+fn after_a_flood_new_keys_are_served_again() {
+    let (limiter, lever) = limiter(Quota::per_minute(1), 10);
+    for number in 0..1_000u32 {
+        let _ = limiter.check(&Key::of(&number), 1);
+    }
+    let late = limiter.check(&Key::of("late"), 1);
+    assert_eq!(late.outcome(), Verdict::Deny);
+    lever.advance(late.retry_after().unwrap());
+    assert!(limiter.check(&Key::of("late"), 1).is_allowed());
+}
+
+#[test]
+fn a_key_takes_at_most_82_bytes_whatever_its_identifier() {
+    let (limiter, _lever) = limiter(Quota::per_day(10), 400_000);
+    for number in 1..=300_000u32 {
+        let identifier = format!("tenant-{number:017}");
+        assert!(limiter.check(&Key::of(&identifier), 1).is_allowed());
+        if number % 50_000 == 0 {
+            let stats = limiter.stats();
+            assert_eq!(stats.keys as u32, number);
+            let each = stats.bytes as f64 / stats.keys as f64;
+            println!("{number} keys: {each:.1} bytes a key");
+            assert!(each <= 82.0, "{stats:?}");
+        }
+    }
+}
+
+#[test]
+fn threads_on_one_key_pass_exactly_the_burst() {
+    let (limiter, _lever) = limiter(Quota::per_hour(10_000), 100);
+    for key in [Key::of("hot"), Key::EVERYONE] {
+        let passed: u32 = thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let pass = |_: &u32| limiter.check(&key, 1).is_allowed();
+                        (0..5_000).filter(pass).count() as u32
+                    })
+                })
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .sum()
+        });
+        assert_eq!(passed, 10_000);
+    }
+}
+
+#[test]
+fn threads_on_many_keys_pass_exactly_the_burst_of_each() {
+    let (limiter, _lever) = limiter(Quota::per_hour(3), 20_000);
+    let passed: u32 = thread::scope(|scope| {
+        let threads: Vec<_> = (0..4u32)
+            .map(|thread| {
+                let limiter = limiter.clone();
+                scope.spawn(move || {
+                    let pass = |number: &u32| {
+                        let key = Key::of(&(number.wrapping_mul(2 * thread + 1) % 2_048));
+                        limiter.check(&key, 1).is_allowed()
+                    };
+                    // Each thread visits every key twice, in an order of its own.
+                    (0..4_096).filter(pass).count() as u32
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .sum()
+    });
+    assert_eq!(passed, 3 * 2_048);
+    assert_eq!(limiter.stats().keys, 2_048);
+}
+
+proptest! {
+    /// An exact table without bound sees only what the bounded one lets pass; it must never object.
+    #[test]
+    fn a_table_of_any_size_admits_nothing_that_an_unbounded_one_would_deny(
+        max_keys in 1usize..12,
+        limit in 1u32..6,
+        burst in 1u32..6,
+        steps in prop::collection::vec((0u32..24, 0u32..4, 0u64..400), 1..400),
+    ) {
+        let quota = Quota::per_second(limit).burst(burst);
+        let (limiter, lever) = limiter(quota, max_keys);
+        let rule = Gcra::new(quota.into());
+        let mut exact: HashMap<u32, Tat> = HashMap::new();
+        let mut now = LocalTime::from_nanos(1_000_000_000);
+        for (number, cost, pause_ms) in steps {
+            now = now.saturating_add(Duration::from_millis(pause_ms));
+            lever.set(now);
+            let state = exact.entry(number).or_default();
+            let (expected, after) = rule.decide(*state, cost, now);
+            let decision = limiter.check(&Key::of(&number), cost);
+            if decision.is_allowed() {
+                prop_assert!(expected.is_allowed());
+                *state = after;
+            }
+            prop_assert!(limiter.stats().keys <= max_keys);
+        }
+    }
+
+    #[test]
+    fn a_table_with_room_decides_as_an_unbounded_one(
+        limit in 1u32..6,
+        burst in 1u32..6,
+        steps in prop::collection::vec((0u32..24, 0u32..8, 0u64..400), 1..400),
+    ) {
+        let quota = Quota::per_second(limit).burst(burst);
+        let (limiter, lever) = limiter(quota, 24);
+        let rule = Gcra::new(quota.into());
+        let mut exact: HashMap<u32, Tat> = HashMap::new();
+        let mut now = LocalTime::from_nanos(1_000_000_000);
+        for (number, cost, pause_ms) in steps {
+            now = now.saturating_add(Duration::from_millis(pause_ms));
+            lever.set(now);
+            let state = exact.entry(number).or_default();
+            let (expected, after) = rule.decide(*state, cost, now);
+            *state = after;
+            prop_assert_eq!(limiter.check(&Key::of(&number), cost), expected);
+        }
+    }
+}
