@@ -207,7 +207,8 @@ impl Denial {
         })
     }
 
-    fn problem(&self) -> Cow<'static, str> {
+    /// The problem document.
+    pub(crate) fn problem(&self) -> Cow<'static, str> {
         match (self.reason, self.policy) {
             (Reason::Quota | Reason::TooLarge, None) => Cow::Borrowed(concat!(
                 r#"{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","#,

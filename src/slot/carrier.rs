@@ -289,7 +289,9 @@ impl Carrier {
 impl Drop for Carrier {
     #[inline]
     fn drop(&mut self) {
-        self.release();
+        if !self.is_empty() {
+            self.release();
+        }
     }
 }
 

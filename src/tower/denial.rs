@@ -1,8 +1,10 @@
 //! A denial as an http 1 response.
 
 use crate::reject::{Denial, Form};
+use crate::slot::Slot;
+use crate::tower::RequestHead;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -11,28 +13,72 @@ type Custom = dyn Fn(&Denial) -> Response<Bytes> + Send + Sync;
 
 /// How denials are written: ours, or the user's.
 #[derive(Clone, Default)]
-pub(super) struct Responder(Option<Arc<Custom>>);
+pub(super) struct Responder {
+    custom: Option<Arc<Custom>>,
+    /// The problem document of a quota's denials, which never changes.
+    quota: Option<(&'static str, Bytes)>,
+}
 
 impl Responder {
     pub(super) fn custom(
         respond: impl Fn(&Denial) -> Response<Bytes> + Send + Sync + 'static,
     ) -> Self {
-        Self(Some(Arc::new(respond)))
+        Self {
+            custom: Some(Arc::new(respond)),
+            quota: None,
+        }
     }
 
-    /// The response, marked with the [`Denial`] in its extensions: layers around must not take it for the
+    /// Ready for denials by `policy`.
+    pub(super) fn of(policy: &'static str) -> Self {
+        let denial = Denial::too_large().violating(policy);
+        Self {
+            custom: None,
+            quota: Some((policy, text(denial.problem()))),
+        }
+    }
+
+    /// The response. Marked, it has the [`Denial`] in its extensions: layers around must not take it for the
     /// backend's answer.
-    pub(super) fn respond(&self, denial: Denial, form: Form) -> Response<Bytes> {
-        match (&self.0, form) {
-            (Some(respond), Form::Problem) => mark(respond(&denial), denial),
-            (Some(_), Form::Grpc) | (None, _) => denial_response(denial, form),
+    pub(super) fn respond(&self, denial: Denial, form: Form, marking: Marking) -> Response<Bytes> {
+        let mut response = match (&self.custom, &self.quota, form) {
+            (Some(respond), _, Form::Problem) => respond(&denial),
+            (None, Some((policy, body)), Form::Problem) if denial.policy() == Some(policy) => {
+                problem(&denial, body.clone())
+            }
+            (None, _, Form::Problem) => problem(&denial, text(denial.problem())),
+            (_, _, Form::Grpc) => render(&denial),
+        };
+        if marking == Marking::Marked {
+            response.extensions_mut().insert(denial);
+        }
+        response
+    }
+}
+
+/// Whether a denial is marked for the layers around.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Marking {
+    Marked,
+    /// Saves the allocations that the first extension of a response costs.
+    Plain,
+}
+
+impl Marking {
+    /// For a layer that may or may not use extensions, inside one that did or did not leave a [`Slot`].
+    #[inline]
+    pub(super) fn of(extensions: bool, head: &RequestHead<'_>) -> Self {
+        if extensions || head.extensions().get::<Slot>().is_some() {
+            Self::Marked
+        } else {
+            Self::Plain
         }
     }
 }
 
 impl fmt::Debug for Responder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
+        f.write_str(match self.custom {
             None => "problem document",
             Some(_) => "custom",
         })
@@ -44,30 +90,60 @@ impl fmt::Debug for Responder {
 /// The [`Denial`] is also in the response's extensions: layers around see that it is not the backend's answer.
 #[must_use]
 pub fn denial_response(denial: Denial, form: Form) -> Response<Bytes> {
-    let rendered = denial.render(form);
-    let mut response = Response::new(match rendered.body {
-        Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
-        Cow::Owned(text) => Bytes::from(text),
-    });
-    *response.status_mut() =
-        StatusCode::from_u16(rendered.status).expect("a denial's status is a status");
-    let mut headers = HeaderMap::with_capacity(6);
-    for (name, value) in rendered.headers.into_iter().flatten() {
-        let value = match value {
-            Cow::Borrowed(text) => HeaderValue::from_static(text),
-            Cow::Owned(text) => HeaderValue::from_maybe_shared(Bytes::from(text))
-                .expect("a denial's headers are visible ASCII"),
-        };
-        headers.append(HeaderName::from_static(name), value);
-    }
-    *response.headers_mut() = headers;
-    mark(response, denial)
+    Responder::default().respond(denial, form, Marking::Marked)
 }
 
-fn mark(mut response: Response<Bytes>, denial: Denial) -> Response<Bytes> {
-    response.extensions_mut().insert(denial);
+/// The usual form, put together from parts that need no parsing.
+fn problem(denial: &Denial, body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    *response.status_mut() = match denial.status() {
+        429 => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    // Room for the RateLimit headers too.
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
+    if let Some(seconds) = denial.retry_after_seconds() {
+        headers.insert(header::RETRY_AFTER, number(seconds));
+    }
+    *response.headers_mut() = headers;
     response
 }
+
+/// Any form, as the core renders it.
+fn render(denial: &Denial) -> Response<Bytes> {
+    let rendered = denial.render(Form::Grpc);
+    let mut response = Response::new(text(rendered.body));
+    *response.status_mut() =
+        StatusCode::from_u16(rendered.status).expect("a denial's status is a status");
+    for (name, value) in rendered.headers.into_iter().flatten() {
+        let value = HeaderValue::from_maybe_shared(text(value))
+            .expect("a denial's headers are visible ASCII");
+        response
+            .headers_mut()
+            .insert(HeaderName::from_static(name), value);
+    }
+    response
+}
+
+fn text(text: Cow<'static, str>) -> Bytes {
+    match text {
+        Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+        Cow::Owned(text) => Bytes::from(text),
+    }
+}
+
+/// `seconds` as a value; the small ones that nearly every denial has are ready.
+fn number(seconds: u64) -> HeaderValue {
+    match seconds {
+        1 => const { HeaderValue::from_static("1") },
+        2 => const { HeaderValue::from_static("2") },
+        3 => const { HeaderValue::from_static("3") },
+        _ => HeaderValue::from(seconds),
+    }
+}
+
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 #[cfg(test)]
 mod tests {
@@ -77,7 +153,7 @@ mod tests {
     #[test]
     fn a_denial_becomes_a_marked_response() {
         let denial = Denial::quota(Duration::from_secs(90)).violating("writes");
-        let response = Responder::default().respond(denial, Form::Problem);
+        let response = Responder::default().respond(denial, Form::Problem, Marking::Marked);
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()["retry-after"], "90");
         assert_eq!(
@@ -97,13 +173,14 @@ mod tests {
                 .body(Bytes::from_static(b"no"))
                 .unwrap()
         });
-        let response = responder.respond(Denial::too_large(), Form::Problem);
+        let response = responder.respond(Denial::too_large(), Form::Problem, Marking::Marked);
         assert_eq!(
             (response.status().as_u16(), &response.body()[..]),
             (429, &b"no"[..])
         );
         assert!(response.extensions().get::<Denial>().is_some());
-        let response = responder.respond(Denial::too_large(), Form::Grpc);
+        let response = responder.respond(Denial::too_large(), Form::Grpc, Marking::Plain);
         assert_eq!(response.headers()["grpc-status"], "8");
+        assert!(response.extensions().is_empty());
     }
 }

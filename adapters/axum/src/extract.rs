@@ -62,7 +62,7 @@ pub struct MissingSlot(());
 impl fmt::Display for MissingSlot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "the handler takes a Slot, but no ConcurrencyLayer or RateLimitLayer with `slots(true)` is around its \
+            "the handler takes a Slot, but no ConcurrencyLayer or RateLimitLayer with `extensions(true)` is around its \
              route",
         )
     }

@@ -27,6 +27,7 @@ pub struct ResponseBody<B> {
 }
 
 impl<B> ResponseBody<B> {
+    #[inline(always)]
     pub(super) const fn carrying(inner: B, carrier: Carrier, cancels: bool) -> Self {
         Self {
             inner: OwnOr::Inner(inner),
@@ -53,6 +54,7 @@ where
     type Data = B::Data;
     type Error = BoxError;
 
+    #[inline]
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -7,6 +7,7 @@ use crate::tower::RequestHead;
 use crate::tower::concurrency::ResponseBody;
 use crate::tower::concurrency::layer::Settings;
 use crate::tower::concurrency::service::admit;
+use crate::tower::denial::Marking;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body::Body;
@@ -77,12 +78,14 @@ pub(super) struct Asked {
     connect: bool,
     /// No body will be sent, whatever the response carries.
     head_only: bool,
+    marking: Marking,
 }
 
 impl Asked {
     #[inline]
-    pub(super) fn of(head: &RequestHead<'_>) -> Self {
+    pub(super) fn of(head: &RequestHead<'_>, settings: &Settings) -> Self {
         Self {
+            marking: Marking::of(settings.extensions, head),
             form: head.form(),
             connect: head.method() == Method::CONNECT,
             head_only: head.method() == Method::HEAD,
@@ -94,7 +97,7 @@ impl<S, B> ResponseFuture<S, B>
 where
     S: Service<Request<B>>,
 {
-    #[inline]
+    #[inline(always)]
     pub(super) fn running(
         inner: S::Future,
         carrier: Carrier,
@@ -110,15 +113,17 @@ where
         Self::new(state, Carrier::empty(), settings, asked)
     }
 
+    #[cold]
     pub(super) fn denied(shed: Shed, settings: &Arc<Settings>, asked: Asked) -> Self {
+        let denial = Denial::overload(shed);
         let response = settings
             .responder
-            .respond(Denial::overload(shed), asked.form);
+            .respond(denial, asked.form, asked.marking);
         let state = State::Denied(Some(response));
         Self::new(state, Carrier::empty(), settings, asked)
     }
 
-    #[inline]
+    #[inline(always)]
     fn new(state: State<S, B>, carrier: Carrier, settings: &Arc<Settings>, asked: Asked) -> Self {
         Self {
             state,
@@ -137,6 +142,7 @@ where
 {
     type Output = Result<Response<ResponseBody<Res>>, S::Error>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
@@ -188,7 +194,8 @@ where
             };
             // The work stops before its slot goes back.
             let denial = Denial::overload(shed);
-            let response = this.settings.responder.respond(denial, this.asked.form);
+            let Asked { form, marking, .. } = *this.asked;
+            let response = this.settings.responder.respond(denial, form, marking);
             this.state.set(State::Denied(Some(response)));
             this.carrier.release();
         }
@@ -228,6 +235,7 @@ fn watch(settings: &Settings) -> Watch {
 }
 
 /// Tells the carrier about the head, and sends it on with the body.
+#[inline(always)]
 fn answered<B: Body>(
     response: Response<B>,
     mut carrier: Carrier,

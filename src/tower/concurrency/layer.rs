@@ -40,7 +40,7 @@ pub(super) struct Settings {
     pub(super) exempt: Option<Rule<bool>>,
     pub(super) classifier: Classifier,
     pub(super) measure: Measure,
-    pub(super) slots: bool,
+    pub(super) extensions: bool,
     pub(super) cancels: bool,
     pub(super) responder: Responder,
     unheld: Arc<AtomicU64>,
@@ -65,7 +65,7 @@ impl ConcurrencyLayer {
                 exempt: None,
                 classifier: Classifier::server(),
                 measure: Measure::default(),
-                slots: true,
+                extensions: true,
                 cancels: true,
                 responder: Responder::default(),
                 unheld: Arc::default(),
@@ -119,11 +119,12 @@ impl ConcurrencyLayer {
         self.with(|settings| settings.classifier = classifier)
     }
 
-    /// Whether requests get a [`Slot`](crate::Slot) in their extensions. Costs one allocation a request; without it
-    /// a handler cannot hold its slot beyond the response.
+    /// Whether requests get a [`Slot`](crate::Slot) in their extensions, and denials are marked in theirs. Costs one
+    /// allocation a request. Without it a handler cannot hold its slot beyond the response, and a guard around this
+    /// layer whose own are off too takes a denial for the backend's answer.
     #[must_use]
-    pub fn slots(self, slots: bool) -> Self {
-        self.with(|settings| settings.slots = slots)
+    pub fn extensions(self, extensions: bool) -> Self {
+        self.with(|settings| settings.extensions = extensions)
     }
 
     /// Whether requests under way are cancelled when the lease on their slots runs out. Switch it off only for work
@@ -200,7 +201,7 @@ impl fmt::Debug for Settings {
             .field("enforcement", &self.enforcement)
             .field("classifier", &self.classifier)
             .field("measure", &self.measure)
-            .field("slots", &self.slots)
+            .field("extensions", &self.extensions)
             .field("cancels", &self.cancels)
             .field("responder", &self.responder)
             .finish_non_exhaustive()

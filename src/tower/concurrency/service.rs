@@ -56,7 +56,7 @@ where
     fn call(&mut self, mut request: Request<Req>) -> Self::Future {
         let settings = &self.settings;
         let head = RequestHead::of(&request);
-        let asked = Asked::of(&head);
+        let asked = Asked::of(&head, settings);
         if settings.is_exempt(&head) {
             let inner = pass(&mut self.inner, settings, request, Admission::Exempt);
             return ResponseFuture::running(inner, Carrier::empty(), settings, asked);
@@ -91,11 +91,11 @@ where
     }
 }
 
-/// A lease on its way, shown to the handler unless slots are off.
+/// A lease on its way, shown to the handler unless extensions are off.
 #[inline]
 pub(super) fn admit<B>(lease: Lease, settings: &Settings, request: &mut Request<B>) -> Carrier {
     let mut carrier = Carrier::new(lease);
-    if settings.slots {
+    if settings.extensions {
         let slot = carrier.slot(request.extensions().get::<Slot>());
         request.extensions_mut().insert(slot);
     }
@@ -112,7 +112,7 @@ fn pass<S, B>(
 where
     S: Service<Request<B>>,
 {
-    if settings.slots {
+    if settings.extensions {
         let slot = Slot::without_lease(admission, request.extensions().get::<Slot>());
         request.extensions_mut().insert(slot);
     }

@@ -50,7 +50,7 @@ pub(super) struct Settings {
     cost: Option<Rule<u32>>,
     exempt: Option<Rule<bool>>,
     pub(super) shadow: bool,
-    pub(super) slots: bool,
+    pub(super) extensions: bool,
     headers: Headers,
     /// The value of `RateLimit-Policy`, which never changes.
     policy: HeaderValue,
@@ -66,15 +66,15 @@ impl RateLimitLayer {
         Self {
             settings: Arc::new(Settings {
                 policy: value(policy.as_bytes()),
+                responder: Responder::of(limiter.policy().name().as_str()),
                 limiter,
                 key: None,
                 secret: None,
                 cost: None,
                 exempt: None,
                 shadow: false,
-                slots: true,
+                extensions: true,
                 headers: Headers::default(),
-                responder: Responder::default(),
                 denied: Arc::default(),
             }),
         }
@@ -119,10 +119,12 @@ impl RateLimitLayer {
         self.with(|settings| settings.headers = headers)
     }
 
-    /// Whether requests get a [`Slot`](crate::Slot) in their extensions. Costs one allocation a request.
+    /// Whether requests get a [`Slot`](crate::Slot) in their extensions, and denials are marked in theirs. Costs one
+    /// allocation a request. Without it a guard around this layer whose own are off too takes a denial for the
+    /// backend's answer.
     #[must_use]
-    pub fn slots(self, slots: bool) -> Self {
-        self.with(|settings| settings.slots = slots)
+    pub fn extensions(self, extensions: bool) -> Self {
+        self.with(|settings| settings.extensions = extensions)
     }
 
     /// The response to a denied request, in place of the problem document. gRPC calls are still denied with a gRPC
@@ -204,7 +206,7 @@ impl fmt::Debug for Settings {
             .field("limiter", &self.limiter)
             .field("key", &self.key)
             .field("shadow", &self.shadow)
-            .field("slots", &self.slots)
+            .field("extensions", &self.extensions)
             .field("headers", &self.headers)
             .field("responder", &self.responder)
             .finish_non_exhaustive()

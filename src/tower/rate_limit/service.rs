@@ -3,6 +3,7 @@
 use crate::reject::Denial;
 use crate::slot::Slot;
 use crate::tower::RequestHead;
+use crate::tower::denial::Marking;
 use crate::tower::rate_limit::layer::Settings;
 use crate::tower::rate_limit::{ResponseBody, ResponseFuture};
 use http::{Request, Response};
@@ -60,13 +61,14 @@ where
         if !settings.shadow
             && let Some(denial) = Denial::of(&decision)
         {
-            let mut response = settings.responder.respond(denial, head.form());
+            let marking = Marking::of(settings.extensions, &head);
+            let mut response = settings.responder.respond(denial, head.form(), marking);
             if settings.tells() {
                 settings.tell(&decision, response.headers_mut());
             }
             return ResponseFuture::denied(response);
         }
-        if settings.slots {
+        if settings.extensions {
             let slot = Slot::rated(decision, request.extensions().get::<Slot>());
             request.extensions_mut().insert(slot);
         }

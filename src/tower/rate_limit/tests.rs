@@ -110,11 +110,11 @@ async fn several_layers_list_every_policy_and_show_the_binding_one_to_older_clie
 }
 
 #[tokio::test]
-async fn headers_and_slots_can_be_switched_off() {
+async fn headers_and_extensions_can_be_switched_off() {
     let (limiter, _) = limiter(Quota::per_second(1));
     let layer = RateLimitLayer::new(limiter)
         .headers(Headers::Off)
-        .slots(false);
+        .extensions(false);
     let allowed = ask(&layer, get()).await;
     assert!(allowed.headers().is_empty());
     assert!(allowed.extensions().get::<crate::Decision>().is_none());
