@@ -182,6 +182,10 @@ fn effective_window(decision: &Decision) -> u64 {
     retry_after(decision).unwrap_or_else(|| seconds_up(decision.reset_after()))
 }
 
+fn ascii(text: &[u8]) -> &str {
+    std::str::from_utf8(text).expect("ASCII is text")
+}
+
 /// A header value: printable ASCII, inline up to 126 bytes, which is one policy of any name or several of usual ones.
 #[derive(Clone)]
 pub struct FieldValue(Store);
@@ -248,28 +252,34 @@ impl FieldValue {
                 break;
             }
         }
-        self.push(std::str::from_utf8(&digits[at..]).expect("digits are text"));
+        self.push_ascii(&digits[at..]);
     }
 
     fn push(&mut self, text: &str) {
+        self.push_ascii(text.as_bytes());
+    }
+
+    /// Appends text that is known to be ASCII, without looking at it again.
+    #[inline]
+    fn push_ascii(&mut self, text: &[u8]) {
         match &mut self.0 {
             Store::Inline { length, bytes } => {
                 let from = usize::from(*length);
                 let to = from + text.len();
                 match bytes.get_mut(from..to) {
                     Some(free) => {
-                        free.copy_from_slice(text.as_bytes());
+                        free.copy_from_slice(text);
                         *length = to as u8;
                     }
                     None => {
                         let mut heap = String::with_capacity(4 * INLINE);
                         heap.push_str(self.as_str());
-                        heap.push_str(text);
+                        heap.push_str(ascii(text));
                         self.0 = Store::Heap(heap);
                     }
                 }
             }
-            Store::Heap(heap) => heap.push_str(text),
+            Store::Heap(heap) => heap.push_str(ascii(text)),
         }
     }
 }
