@@ -19,7 +19,6 @@ use tower::{Layer, Service, service_fn};
 
 type Answer = Result<Response<Full<Bytes>>, Infallible>;
 
-#[expect(clippy::needless_pass_by_value, reason = "a service takes its request")]
 fn handler(request: Request<()>) -> Ready<Answer> {
     // A handler that looks at its slot, and another handle on it that goes last.
     let slot = request.extensions().get::<Slot>().cloned();
