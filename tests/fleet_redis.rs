@@ -6,7 +6,9 @@ use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-use tidegate::fleet::{DistributedGuard, DistributedGuardBuilder, Estimate, FleetError, NodeState};
+use tidegate::fleet::{
+    DistributedGuard, DistributedGuardBuilder, EmptyStore, Estimate, FleetError, NodeState, Outage,
+};
 use tidegate::store::{RedisStore, StoreErrorKind};
 use tidegate::{ConcurrencyGuard, Criticality, Lease, Shed};
 use tidegate_test_support::{Data, PATIENCE, RedisServer, TcpProxy};
@@ -96,7 +98,7 @@ async fn a_leaving_node_hands_over_at_once() {
         builder(&redis.url(), node)
             .heartbeat(ms(2_000))
             .ttl(ms(9_000))
-            .empty_store(tidegate::fleet::EmptyStore::Trust)
+            .empty_store(EmptyStore::Trust)
     };
     let (a, b) = (
         slow("a").build().expect("settings"),
@@ -417,4 +419,98 @@ async fn an_unnamed_node_draws_a_name() {
         .expect("settings");
     assert!(a.node().starts_with("node-"));
     assert_ne!(a.node(), b.node());
+}
+
+/// Fences a node under `outage` and answers it with the switch of its link.
+async fn cut_off(redis: &RedisServer, outage: Outage) -> (DistributedGuard, TcpProxy) {
+    let proxy = TcpProxy::start(redis.address());
+    let a = builder(&redis.url_through(proxy.address()), "a")
+        .outage(outage)
+        // Learning would last as long as the policy may hold slots.
+        .empty_store(EmptyStore::Trust)
+        .build()
+        .expect("settings");
+    within(a.ready()).await.expect("welcome");
+    until("it has everything", || a.stats().share == LIMIT).await;
+    proxy.hold();
+    (a, proxy)
+}
+
+#[tokio::test]
+async fn frozen_keeps_the_last_share_for_its_time_and_no_longer() {
+    let Some(redis) = RedisServer::start() else {
+        return;
+    };
+    let hold = Duration::from_millis(600);
+    let (a, _proxy) = cut_off(&redis, Outage::Frozen { hold }).await;
+    until("beats fail", || a.stats().failures > 2).await;
+    assert_eq!(take_all(&a).len(), LIMIT as usize);
+    until("the time is over", || a.stats().state == NodeState::Fenced).await;
+    assert_eq!(
+        a.try_acquire(Criticality::Default).err(),
+        Some(Shed::Fenced)
+    );
+}
+
+#[tokio::test]
+async fn safe_share_keeps_its_slots_while_the_others_take_the_rest() {
+    let Some(redis) = RedisServer::start() else {
+        return;
+    };
+    let outage = Outage::SafeShare {
+        slots: 2,
+        hold: Duration::from_secs(30),
+    };
+    let (a, proxy) = cut_off(&redis, outage).await;
+    let b = builder(&redis.url(), "b")
+        .outage(outage)
+        // Learning would last as long as the policy may hold slots.
+        .empty_store(EmptyStore::Trust)
+        .build()
+        .expect("settings");
+    until("it is fenced", || a.stats().state == NodeState::Fenced).await;
+    assert_eq!(take_all(&a).len(), 2);
+    until("the other has the rest", || b.stats().share == LIMIT - 2).await;
+    let held = take_all(&a);
+    assert_eq!(held.len() + take_all(&b).len(), LIMIT as usize);
+    drop(held);
+    proxy.heal();
+    until("they share again", || {
+        a.stats().share == 4 && b.stats().share == 4
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn local_only_goes_on_by_its_own_estimate() {
+    let Some(redis) = RedisServer::start() else {
+        return;
+    };
+    let (a, proxy) = cut_off(&redis, Outage::LocalOnly).await;
+    until("it is on its own", || a.stats().state == NodeState::Fenced).await;
+    let lease = a
+        .try_acquire(Criticality::Default)
+        .expect("a slot of its own");
+    assert!(!lease.token().is_cancelled(), "nothing is cancelled");
+    assert_eq!(a.stats().share, a.stats().local_limit);
+    proxy.heal();
+    until("the fleet decides again", || {
+        a.stats().state == NodeState::Active && a.stats().share == LIMIT
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_silent_connection_is_replaced() {
+    let Some(redis) = RedisServer::start() else {
+        return;
+    };
+    let proxy = TcpProxy::start(redis.address());
+    let a = guard(&redis.url_through(proxy.address()), "a");
+    within(a.ready()).await.expect("welcome");
+    let before = proxy.accepted();
+    proxy.hold();
+    until("it tries anew", || proxy.accepted() > before).await;
+    proxy.heal();
+    until("it has a share again", || a.stats().share == LIMIT).await;
 }

@@ -85,17 +85,21 @@ struct Faults {
     network: bool,
     nodes: bool,
     store: bool,
+    /// Clocks that step by an hour both ways. Outside of what I2 is promised for: for comparing stores alone.
+    clocks: bool,
 }
 
 const CALM: Faults = Faults {
     network: false,
     nodes: false,
     store: false,
+    clocks: false,
 };
 const ALL: Faults = Faults {
     network: true,
     nodes: true,
     store: true,
+    clocks: false,
 };
 
 fn settings() -> Settings {
@@ -295,6 +299,15 @@ impl World<'_> {
                 self.twin.iter_mut().for_each(|twin| twin.restore(server));
                 self.disturbed = true;
             }
+            98 if faults.clocks && self.rng.u32(..20) == 0 => {
+                let step = 3_600_000 * MS;
+                let offset = &mut self.nodes[pick].offset;
+                *offset = if self.rng.bool() {
+                    *offset + step
+                } else {
+                    offset.saturating_sub(step)
+                };
+            }
             99 => {
                 self.backup = self.store.clone();
                 self.twin.iter_mut().for_each(|twin| twin.back_up());
@@ -449,7 +462,10 @@ pub(crate) fn walk_beside(twin: &mut dyn Twin, seed: u64, steps: usize, servers:
         EmptyStore::Trust
     };
     for _ in 0..steps {
-        world.step(ALL);
+        world.step(Faults {
+            clocks: true,
+            ..ALL
+        });
     }
     world.replies
 }

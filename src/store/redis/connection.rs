@@ -60,17 +60,18 @@ impl Connection {
         key: &str,
         words: &[String],
     ) -> Result<Value, StoreError> {
-        if self.unanswered.fetch_add(1, Ordering::Relaxed) >= SILENT_AFTER {
+        if self.unanswered.load(Ordering::Relaxed) >= SILENT_AFTER {
             self.unanswered.store(0, Ordering::Relaxed);
             self.forget();
         }
+        let patience = Patience(&self.unanswered);
         let mut manager = self.manager().await?;
         let mut call = script.key(key);
         words.iter().for_each(|word| {
             call.arg(word);
         });
         let answered = call.invoke_async::<Value>(&mut manager).await;
-        self.unanswered.store(0, Ordering::Relaxed);
+        patience.rewarded();
         answered.map_err(|error| trouble(error, name))
     }
 
@@ -132,6 +133,22 @@ impl Connection {
             }
         }
         made
+    }
+}
+
+/// A caller waiting for an answer. Dropped before one came, it counts as given up.
+struct Patience<'a>(&'a AtomicU32);
+
+impl Patience<'_> {
+    fn rewarded(self) {
+        self.0.store(0, Ordering::Relaxed);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Patience<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
