@@ -12,6 +12,27 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+/// A rate limit by address found none.
+#[cfg(feature = "tower")]
+pub(crate) fn unknown_peer(hint: &str) {
+    #[cfg(feature = "tracing")]
+    tracing::error!("all clients share one rate limit, since their addresses are unknown: {hint}");
+    #[cfg(not(feature = "tracing"))]
+    eprintln!(
+        "tidegate: all clients share one rate limit, since their addresses are unknown: {hint}"
+    );
+}
+
+/// An upgraded connection runs without a slot.
+#[cfg(feature = "tower")]
+pub(crate) fn upgraded_unheld() {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(
+        "an upgraded connection runs without a slot: move `slot.hold()` into its task, or use the adapter's \
+         `on_upgrade`; said once, see `ConcurrencyLayer::unheld_upgrades`"
+    );
+}
+
 /// A node without a name drew one.
 pub(crate) fn named(key: &str, node: &str) {
     #[cfg(feature = "tracing")]

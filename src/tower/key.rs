@@ -13,7 +13,9 @@
 //! What a key is made of is hashed at once and not kept, so API keys and cookies may be used as they are. Requests
 //! that lack a part share one key for its absence.
 
+use crate::client_ip::ClientIp;
 use crate::key::{Key, KeyBuilder, KeyPart, KeySecret, cookie_value};
+use crate::observe;
 use crate::tower::RequestHead;
 use http::{Extensions, HeaderName, HeaderValue, header};
 use std::fmt;
@@ -99,10 +101,18 @@ tuple_key!(A B C D);
 /// The address of the other end of the connection, from the [`PeerAddr`] that the server puts into each request's
 /// extensions. Adapters offer the same from what their framework has.
 ///
-/// Addresses count as [`peer_by`] says.
+/// IPv6 counts by its first 64 bits, as [`ClientIp`] says.
 #[must_use]
 pub fn peer() -> RequestKey {
-    peer_by(
+    client(ClientIp::peer())
+}
+
+/// The address of the client behind proxies that are trusted, found from the [`PeerAddr`] and the header that the
+/// proxies write. What a client writes itself is not believed.
+#[must_use]
+pub fn client(client_ip: ClientIp) -> RequestKey {
+    client_by(
+        client_ip,
         |extensions| extensions.get::<PeerAddr>().map(|peer| peer.0.ip()),
         "insert a `tidegate::tower::key::PeerAddr` into the extensions of every request, where the server accepts the \
          connection",
@@ -113,17 +123,30 @@ pub fn peer() -> RequestKey {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct PeerAddr(pub SocketAddr);
 
-/// The address that `find` finds in the extensions. IPv6 counts by its first 64 bits, which one host commonly has to
-/// itself; an IPv4 address in an IPv6 one counts as the IPv4 address it is.
+/// As [`client`], with the peer's address that `find` finds in the extensions: for adapters.
 ///
 /// If there is none the program lacks a line: `hint` says which, once, and all requests share one key until it is
 /// written.
 #[must_use]
-pub fn peer_by(find: fn(&Extensions) -> Option<IpAddr>, hint: &'static str) -> RequestKey {
-    let missing = MissingPeer::new(hint);
-    RequestKey::from_parts(move |request, key| match find(request.extensions()) {
-        Some(address) => network(address).write(key),
-        None => missing.write(key),
+pub fn client_by(
+    client_ip: ClientIp,
+    find: fn(&Extensions) -> Option<IpAddr>,
+    hint: &'static str,
+) -> RequestKey {
+    let header = client_ip.header().map(HeaderName::from_static);
+    let told = AtomicBool::new(false);
+    RequestKey::from_parts(move |request, key| {
+        let Some(peer) = find(request.extensions()) else {
+            if !told.swap(true, Ordering::Relaxed) {
+                observe::unknown_peer(hint);
+            }
+            return "<unknown peer>".write(key);
+        };
+        match &header {
+            None => client_ip.network(peer, [[]; 0]),
+            Some(name) => client_ip.network(peer, request.headers().get_all(name)),
+        }
+        .write(key);
     })
 }
 
@@ -172,45 +195,6 @@ pub fn path_template(read: fn(&Extensions) -> Option<&str>) -> RequestKey {
             .unwrap_or("<unmatched>")
             .write(key);
     })
-}
-
-/// Stands in for the address of a peer that nobody told, and says so once.
-struct MissingPeer {
-    hint: &'static str,
-    told: AtomicBool,
-}
-
-impl MissingPeer {
-    const fn new(hint: &'static str) -> Self {
-        Self {
-            hint,
-            told: AtomicBool::new(false),
-        }
-    }
-
-    #[cold]
-    fn write(&self, key: &mut KeyBuilder) {
-        if !self.told.swap(true, Ordering::Relaxed) {
-            let hint = self.hint;
-            #[cfg(feature = "tracing")]
-            tracing::error!(
-                "all clients share one rate limit, since their addresses are unknown: {hint}"
-            );
-            #[cfg(not(feature = "tracing"))]
-            eprintln!(
-                "tidegate: all clients share one rate limit, since their addresses are unknown: {hint}"
-            );
-        }
-        "<unknown peer>".write(key);
-    }
-}
-
-/// What of an address counts.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6((address.to_bits() & (u128::MAX << 64)).into()),
-    }
 }
 
 #[cfg(test)]
@@ -296,6 +280,23 @@ mod tests {
         assert_ne!(from("2001:db8:0:1::1"), from("2001:db8:0:2::1"));
         let unknown = Request::get("/").body(()).unwrap();
         assert_eq!(of(&peer(), &unknown), Key::of("<unknown peer>"));
+    }
+
+    #[test]
+    fn clients_count_by_what_a_trusted_proxy_wrote() {
+        let key = client(ClientIp::x_forwarded_for(["10.0.0.0/8"]).unwrap());
+        let through = |peer: &str, header: &str| {
+            let mut request = with("x-forwarded-for", header);
+            let peer = SocketAddr::new(peer.parse().unwrap(), 443);
+            request.extensions_mut().insert(PeerAddr(peer));
+            of(&key, &request)
+        };
+        let client: IpAddr = "203.0.113.9".parse().unwrap();
+        assert_eq!(
+            through("10.0.0.1", "6.6.6.6, 203.0.113.9"),
+            Key::of(&client)
+        );
+        assert_eq!(through("203.0.113.9", "6.6.6.6"), Key::of(&client));
     }
 
     #[test]

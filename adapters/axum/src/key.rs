@@ -3,6 +3,7 @@
 use axum::extract::{ConnectInfo, MatchedPath};
 use http::Extensions;
 use std::net::{IpAddr, SocketAddr};
+use tidegate::ClientIp;
 use tidegate::tower::key::RequestKey;
 
 pub use tidegate::tower::key::{cookie, extension, header, method};
@@ -13,7 +14,24 @@ pub use tidegate::tower::key::{cookie, extension, header, method};
 /// clients share one key, and the first request says so.
 #[must_use]
 pub fn peer() -> RequestKey {
-    tidegate::tower::key::peer_by(peer_of, HINT)
+    client(ClientIp::peer())
+}
+
+/// The address of the client behind proxies that are trusted. What a client writes itself is not believed.
+///
+/// Needs connect info, as [`peer`] does.
+///
+/// # Examples
+/// ```
+/// use tidegate_axum::key;
+/// use tidegate_axum::tidegate::ClientIp;
+///
+/// let by_client = key::client(ClientIp::x_forwarded_for(["10.0.0.0/8"])?);
+/// # Ok::<(), tidegate_axum::tidegate::ConfigError>(())
+/// ```
+#[must_use]
+pub fn client(client_ip: ClientIp) -> RequestKey {
+    tidegate::tower::key::client_by(client_ip, peer_of, HINT)
 }
 
 /// The template of the route (`/items/{id}`), which has one key for all its items.

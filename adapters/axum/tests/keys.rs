@@ -56,3 +56,32 @@ async fn paths_count_by_their_template() {
     let unmatched = tidegate::Key::of("<unmatched>");
     assert_eq!(limiter.peek(&unmatched).remaining(), 1);
 }
+
+/// A client that makes up addresses gets what its own address gets, straight and through a trusted proxy.
+#[tokio::test]
+async fn a_thousand_made_up_addresses_under_a_limit_of_one_pass_once() {
+    use tidegate::ClientIp;
+    let straight = ClientIp::x_forwarded_for(["10.0.0.0/8"]).unwrap();
+    let proxied = ClientIp::x_forwarded_for(["127.0.0.1"]).unwrap();
+    let forwarded = ClientIp::forwarded(["127.0.0.1"]).unwrap();
+    for (client_ip, appended) in [(straight, ""), (proxied, ", 203.0.113.9"), (forwarded, "")] {
+        let layer = RateLimitLayer::new(RateLimiter::new(Quota::per_day(1)));
+        let layer = layer.key(key::client(client_ip));
+        let app = Router::new().route("/", get(async || "in")).layer(layer);
+        let address = serve(app).await;
+        let mut client = Client::connect(address, Version::HTTP_11).await;
+        let mut passed = 0;
+        for at in 0..1000_u32 {
+            let made_up = std::net::Ipv4Addr::from(at.wrapping_mul(0x9e37_79b9));
+            let mut request = client.request("GET", "/");
+            let headers = request.headers_mut();
+            let list = format!("{made_up}{appended}");
+            headers.insert("x-forwarded-for", list.parse().unwrap());
+            let list = format!("for={made_up}, for=203.0.113.9");
+            headers.insert("forwarded", list.parse().unwrap());
+            headers.insert("x-real-ip", made_up.to_string().parse().unwrap());
+            passed += u32::from(client.send(request).await.unwrap().status() == 200);
+        }
+        assert_eq!(passed, 1);
+    }
+}

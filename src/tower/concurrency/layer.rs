@@ -2,6 +2,7 @@
 
 use crate::classify::{Classifier, Measure};
 use crate::criticality::Criticality;
+use crate::observe;
 use crate::permit::ConcurrencyGuard;
 use crate::reject::Denial;
 use crate::slot::OnFull;
@@ -180,16 +181,9 @@ impl Settings {
     /// Counts an upgrade that runs without a slot.
     #[cold]
     pub(super) fn upgraded_unheld(&self) {
-        let before = self.unheld.fetch_add(1, Ordering::Relaxed);
-        #[cfg(feature = "tracing")]
-        if before == 0 {
-            tracing::warn!(
-                "an upgraded connection runs without a slot: move `slot.hold()` into its task, or use the adapter's \
-                 `on_upgrade`; said once, see `ConcurrencyLayer::unheld_upgrades`"
-            );
+        if self.unheld.fetch_add(1, Ordering::Relaxed) == 0 {
+            observe::upgraded_unheld();
         }
-        #[cfg(not(feature = "tracing"))]
-        let _ = before;
     }
 }
 
