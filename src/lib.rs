@@ -17,6 +17,7 @@
 //! | `tower` | layers for any HTTP service or client over tower |
 //! | [`permit`] | the permit word: one atomic that keeps (ceiling, in-flight) exact, and the [`Lease`] that gives a slot back |
 //! | [`adaptive`] | limit algorithms over latency windows, and the [`LocalGuard`](adaptive::LocalGuard) |
+//! | [`observe`] | the names of metrics and events |
 //! | [`fleet`] | the fleet guard: one ceiling for many processes |
 //! | `store` | where the fleet's shared state lives: memory, Redis |
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -35,7 +36,7 @@ pub mod fleet;
 pub mod headers;
 pub mod key;
 pub mod limiter;
-mod observe;
+pub mod observe;
 pub mod permit;
 pub mod quota;
 pub mod reject;

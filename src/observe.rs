@@ -1,16 +1,220 @@
-//! Events for those who watch, through `tracing` when that feature is on.
+//! What operators see: counters and gauges with the feature `metrics`, events with the feature `tracing`.
+//!
+//! # Metrics
+//! Labels are the names of guards, fleet keys and policies, which are few; never the keys of clients.
+//!
+//! | name | kind | labels | what |
+//! |---|---|---|---|
+//! | `tidegate_admitted_total` | counter | `guard` | slots handed out |
+//! | `tidegate_outcomes_total` | counter | `guard`, `outcome` | slots given back: `success`, `failure`, `overload`, `ignored` |
+//! | `tidegate_sheds_total` | counter | `guard`, `reason` | requests refused: [`Shed::as_str`] |
+//! | `tidegate_in_flight` | gauge | `guard` | slots in use |
+//! | `tidegate_ceiling` | gauge | `guard` | what this process may have in flight: the limit of a local guard, the share of a fleet's node |
+//! | `tidegate_latency_seconds` | gauge | `guard` | mean latency of the successes since the last reading |
+//! | `tidegate_fleet_limit` | gauge | `guard` | the fleet's limit, as this node last planned it |
+//! | `tidegate_fleet_nodes` | gauge | `guard` | the fleet's nodes, likewise |
+//! | `tidegate_fenced` | gauge | `guard` | 1 while this node's lease has run out |
+//! | `tidegate_store_up` | gauge | `guard` | 0 while the fleet's store does not answer |
+//! | `tidegate_decisions_total` | counter | `policy`, `verdict` | rate limits: `allow`, `deny` |
+//!
+//! `guard` is the key of a fleet, or the name given to a local guard's builder (`local` by default). Guards are read
+//! when a window of samples closes, when a fleet's node reports, and at the 1st, 2nd, 4th .. 1024th and then each
+//! 1024th refusal of a thread, so that a stuck backend shows too; nothing is emitted on the way of an admitted request.
+//! A rate limiter takes its counters from the recorder that is installed at its first decision: install it first.
+//!
+//! # Events
+//! | level | what |
+//! |---|---|
+//! | error | a node refused by its fleet, a rate limit by address that finds none |
+//! | warn | requests shed (at most once a second and guard, with the counts since), fenced, store trouble, new epoch, a full table of keys, an upgrade that holds no slot (once) |
+//! | info | granted, store recovered, learning, a name drawn |
+//! | debug | a plan |
+//!
+//! [`Shed::as_str`]: crate::Shed::as_str
 
 #![cfg_attr(
-    not(feature = "tracing"),
-    expect(unused_variables, reason = "events go nowhere")
-)]
-#![cfg_attr(
-    not(feature = "fleet"),
-    expect(dead_code, reason = "only fleets have these events")
+    not(all(feature = "fleet", feature = "metrics", feature = "tracing")),
+    allow(
+        dead_code,
+        unused_variables,
+        reason = "without these features there is less to see, and nobody who looks"
+    )
 )]
 
+use crate::decision::{Decision, PolicyName};
+use crate::permit::{Shed, Totals};
 use std::fmt::Display;
+use std::sync::Arc;
 use std::time::Duration;
+
+/// Whether anybody may watch.
+pub(crate) const ON: bool = cfg!(any(feature = "metrics", feature = "tracing"));
+
+/// Gives every metric its description. Call it once, after the recorder is installed; leaving it out only leaves the
+/// descriptions out.
+#[cfg(feature = "metrics")]
+pub fn describe() {
+    use metrics::{Unit, describe_counter, describe_gauge};
+    describe_counter!("tidegate_admitted_total", Unit::Count, "slots handed out");
+    describe_counter!(
+        "tidegate_outcomes_total",
+        Unit::Count,
+        "slots given back, by outcome"
+    );
+    describe_counter!(
+        "tidegate_sheds_total",
+        Unit::Count,
+        "requests refused, by reason"
+    );
+    describe_gauge!("tidegate_in_flight", Unit::Count, "slots in use");
+    describe_gauge!(
+        "tidegate_ceiling",
+        Unit::Count,
+        "slots that this process may use"
+    );
+    describe_gauge!(
+        "tidegate_latency_seconds",
+        Unit::Seconds,
+        "mean latency of successes"
+    );
+    describe_gauge!(
+        "tidegate_fleet_limit",
+        Unit::Count,
+        "slots that the fleet may use"
+    );
+    describe_gauge!("tidegate_fleet_nodes", Unit::Count, "nodes of the fleet");
+    describe_gauge!(
+        "tidegate_fenced",
+        Unit::Count,
+        "1 while the node's lease has run out"
+    );
+    describe_gauge!(
+        "tidegate_store_up",
+        Unit::Count,
+        "0 while the store does not answer"
+    );
+    describe_counter!(
+        "tidegate_decisions_total",
+        Unit::Count,
+        "rate limit decisions, by verdict"
+    );
+}
+
+/// What has happened at a gate since the last reading.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    pub(crate) counted: Totals,
+    pub(crate) admitted: u64,
+    pub(crate) ceiling: u32,
+    pub(crate) in_flight: u32,
+    /// Refusals by reason since the last event, when it is time for one.
+    pub(crate) shed: Option<[u64; Shed::ALL.len()]>,
+}
+
+/// A gate was read. Not to be called under a lock: the recorder and the subscriber are the user's.
+pub(crate) fn gate(guard: &Arc<str>, reading: &Reading) {
+    #[cfg(feature = "metrics")]
+    {
+        let counted = &reading.counted;
+        let count = |name: &'static str, label: &'static str, value: &'static str, more: u64| {
+            if more > 0 {
+                metrics::counter!(name, "guard" => Arc::clone(guard), label => value)
+                    .increment(more);
+            }
+        };
+        count(
+            "tidegate_outcomes_total",
+            "outcome",
+            "success",
+            counted.successes,
+        );
+        count(
+            "tidegate_outcomes_total",
+            "outcome",
+            "failure",
+            counted.failures,
+        );
+        count(
+            "tidegate_outcomes_total",
+            "outcome",
+            "overload",
+            counted.overloads,
+        );
+        count(
+            "tidegate_outcomes_total",
+            "outcome",
+            "ignored",
+            counted.ignored,
+        );
+        for (reason, shed) in Shed::ALL.iter().zip(counted.sheds) {
+            count("tidegate_sheds_total", "reason", reason.as_str(), shed);
+        }
+        if reading.admitted > 0 {
+            metrics::counter!("tidegate_admitted_total", "guard" => Arc::clone(guard))
+                .increment(reading.admitted);
+        }
+        set("tidegate_ceiling", guard, f64::from(reading.ceiling));
+        set("tidegate_in_flight", guard, f64::from(reading.in_flight));
+        if let Some(mean_us) = counted.success_us.checked_div(counted.successes) {
+            set("tidegate_latency_seconds", guard, mean_us as f64 / 1e6);
+        }
+    }
+    #[cfg(feature = "tracing")]
+    if let Some([full, class, cold, fenced, closed, deadline]) = reading.shed {
+        let (ceiling, in_flight) = (reading.ceiling, reading.in_flight);
+        tracing::warn!(
+            guard = &**guard,
+            ceiling,
+            in_flight,
+            full,
+            class,
+            cold,
+            fenced,
+            closed,
+            deadline,
+            "shed requests"
+        );
+    }
+}
+
+/// The counters of one rate limiter.
+#[derive(Debug, Default)]
+pub(crate) struct Decisions {
+    #[cfg(feature = "metrics")]
+    counters: std::sync::OnceLock<[Counter; 2]>,
+}
+
+#[cfg(feature = "metrics")]
+struct Counter(metrics::Counter);
+
+#[cfg(feature = "metrics")]
+impl std::fmt::Debug for Counter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Counter")
+    }
+}
+
+impl Decisions {
+    /// Counts `decision`.
+    #[inline]
+    pub(crate) fn count(&self, policy: PolicyName, decision: &Decision) {
+        #[cfg(feature = "metrics")]
+        {
+            let counters = self.counters.get_or_init(|| {
+                ["allow", "deny"].map(|verdict| {
+                    let policy = policy.as_str().to_owned();
+                    Counter(metrics::counter!("tidegate_decisions_total", "policy" => policy, "verdict" => verdict))
+                })
+            });
+            counters[usize::from(!decision.is_allowed())].0.increment(1);
+        }
+    }
+}
+
+#[cfg(feature = "metrics")]
+fn set(gauge: &'static str, guard: &str, to: f64) {
+    metrics::gauge!(gauge, "guard" => guard.to_owned()).set(to);
+}
 
 /// A rate limit by address found none.
 #[cfg(feature = "tower")]
@@ -51,6 +255,8 @@ pub(crate) fn named(key: &str, node: &str) {
 pub(crate) fn granted(key: &str, node: &str) {
     #[cfg(feature = "tracing")]
     tracing::info!(key, node, "granted");
+    #[cfg(feature = "metrics")]
+    set("tidegate_fenced", key, 0.0);
 }
 
 /// The lease ran out.
@@ -61,12 +267,19 @@ pub(crate) fn fenced(key: &str, node: &str) {
         node,
         "fenced: the lease ran out without an answer from the store"
     );
+    #[cfg(feature = "metrics")]
+    set("tidegate_fenced", key, 1.0);
 }
 
 /// A plan of this node was committed.
 pub(crate) fn plan(key: &str, limit: u32, nodes: u32) {
     #[cfg(feature = "tracing")]
     tracing::debug!(key, limit, nodes, "planned");
+    #[cfg(feature = "metrics")]
+    {
+        set("tidegate_fleet_limit", key, f64::from(limit));
+        set("tidegate_fleet_nodes", key, f64::from(nodes));
+    }
 }
 
 /// The store has lost what it knew.
@@ -98,10 +311,14 @@ pub(crate) fn refused(key: &str, node: &str, error: &dyn Display) {
 pub(crate) fn store_trouble(key: &str, error: &dyn Display) {
     #[cfg(feature = "tracing")]
     tracing::warn!(key, %error, "the store does not answer");
+    #[cfg(feature = "metrics")]
+    set("tidegate_store_up", key, 0.0);
 }
 
 /// A beat was answered, after one that was not.
 pub(crate) fn store_recovered(key: &str) {
     #[cfg(feature = "tracing")]
     tracing::info!(key, "the store answers again");
+    #[cfg(feature = "metrics")]
+    set("tidegate_store_up", key, 1.0);
 }

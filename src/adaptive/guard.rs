@@ -44,6 +44,7 @@ impl LocalGuard {
     /// As [`Self::new`], with options.
     pub fn builder(algorithm: impl LimitAlgorithm + 'static) -> LocalGuardBuilder {
         LocalGuardBuilder {
+            name: "local".into(),
             estimator: Estimator::new(algorithm),
             clock: Clock::system(),
             window: WindowSetup::default(),
@@ -108,16 +109,23 @@ impl ConcurrencyGuard for LocalGuard {
 /// Options of a [`LocalGuard`]. Made by [`LocalGuard::builder`].
 ///
 /// # Defaults
-/// The system's clock; windows of 250 ms (or twice the latency, if that is longer) and at least 10 samples.
+/// The name `local`; the system's clock; windows of 250 ms (or twice the latency, if that is longer) and at least 10 samples.
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct LocalGuardBuilder {
+    name: Arc<str>,
     estimator: Estimator,
     clock: Clock,
     window: WindowSetup,
 }
 
 impl LocalGuardBuilder {
+    /// What operators see it by: the label `guard` of [its metrics](crate::observe), for programs with several.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = name.into();
+        self
+    }
+
     /// The clock to count on: for tests and simulations.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
@@ -149,6 +157,7 @@ impl LocalGuardBuilder {
     fn open(self) -> LocalGuard {
         LocalGuard {
             gate: Arc::new(Gate::new(GateSetup {
+                name: self.name,
                 clock: self.clock,
                 ceiling: self.estimator.limit(),
                 status: Status::Open,

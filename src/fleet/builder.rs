@@ -206,6 +206,7 @@ impl DistributedGuardBuilder {
         let clock = Clock::system();
         let key: Arc<str> = self.key.into();
         let gate = Arc::new(Gate::new(GateSetup {
+            name: Arc::clone(&key),
             clock: clock.clone(),
             ceiling: 0,
             status: Status::Cold,

@@ -4,6 +4,7 @@ use crate::decision::{Decision, Policy, PolicyName};
 use crate::error::ConfigError;
 use crate::key::Key;
 use crate::limiter::table::{Table, TableStats};
+use crate::observe;
 use crate::quota::Quota;
 use crate::rule::{Gcra, Tat};
 use crate::time::{Clock, LocalTime};
@@ -44,6 +45,7 @@ struct Inner {
     /// The cell of [`Key::EVERYONE`].
     everyone: CachePadded<AtomicU64>,
     table: Table,
+    seen: observe::Decisions,
 }
 
 impl RateLimiter {
@@ -73,10 +75,13 @@ impl RateLimiter {
     #[inline]
     pub fn check_at(&self, key: &Key, cost: u32, now: LocalTime) -> Decision {
         let inner = &*self.0;
-        if *key == Key::EVERYONE {
-            return decide_on(&inner.everyone, &inner.rule, cost, now);
-        }
-        inner.table.decide(*key, &inner.rule, cost, now)
+        let decision = if *key == Key::EVERYONE {
+            decide_on(&inner.everyone, &inner.rule, cost, now)
+        } else {
+            inner.table.decide(*key, &inner.rule, cost, now)
+        };
+        inner.seen.count(inner.policy.name(), &decision);
+        decision
     }
 
     /// How `key` stands, without booking anything: as [`Self::check`] with a cost of 0.
@@ -108,6 +113,7 @@ impl RateLimiter {
             clock,
             everyone: CachePadded::new(AtomicU64::new(0)),
             table: Table::new(max_keys),
+            seen: observe::Decisions::default(),
         }))
     }
 }

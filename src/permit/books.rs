@@ -1,10 +1,13 @@
 //! The gate's books: what was counted, and the estimator that learns from it.
 
 use crate::adaptive::Estimator;
+use crate::observe::{self, Reading};
+use crate::permit::Shed;
 use crate::permit::core::{Core, Status};
 use crate::permit::tally::Totals;
-use crate::sync::{Ordering, lock};
+use crate::sync::{MutexGuard, Ordering, lock};
 use crate::time::LocalTime;
+use std::time::Duration;
 
 /// What is settled at leisure, by one at a time.
 #[derive(Debug)]
@@ -20,6 +23,17 @@ pub(crate) struct Books {
     /// The most in use since the gate was made.
     peak: u32,
     estimator: Estimator,
+    told: Told,
+}
+
+/// What operators have been told.
+#[derive(Debug, Default)]
+struct Told {
+    totals: Totals,
+    admitted: u64,
+    /// Refusals of the last event, and when that was.
+    shed: [u64; Shed::ALL.len()],
+    shed_at: Option<LocalTime>,
 }
 
 impl Books {
@@ -31,9 +45,39 @@ impl Books {
             report_peak: 0,
             peak: 0,
             estimator,
+            told: Told::default(),
         }
     }
+
+    /// What operators have not been told yet.
+    fn reading(&mut self, (ceiling, in_flight): (u32, u32), now: LocalTime) -> Reading {
+        let told = &mut self.told;
+        let counted = self.totals.since(&told.totals);
+        let admitted = self.totals.completions() + u64::from(in_flight);
+        let shed = self.totals.sheds;
+        let due = shed != told.shed
+            && told
+                .shed_at
+                .is_none_or(|at| now.since(at) >= SHED_EVENTS_APART);
+        let reading = Reading {
+            counted,
+            // A slot that came back between the two counts is told next time.
+            admitted: admitted.saturating_sub(told.admitted),
+            ceiling,
+            in_flight,
+            shed: due.then(|| std::array::from_fn(|reason| shed[reason] - told.shed[reason])),
+        };
+        told.totals = self.totals;
+        told.admitted = told.admitted.max(admitted);
+        if due {
+            told.shed = shed;
+            told.shed_at = Some(now);
+        }
+        reading
+    }
 }
+
+const SHED_EVENTS_APART: Duration = Duration::from_secs(1);
 
 impl Core {
     /// What the estimator of this process alone would allow.
@@ -45,7 +89,9 @@ impl Core {
     pub(crate) fn totals(&self) -> Totals {
         let mut books = lock(&self.books);
         self.collect(&mut books);
-        books.totals
+        let totals = books.totals;
+        self.publish(books);
+        totals
     }
 
     /// Everything counted so far, and the most ever in use.
@@ -53,7 +99,37 @@ impl Core {
         let mut books = lock(&self.books);
         self.collect(&mut books);
         self.collect_peak(&mut books);
-        (books.totals, books.peak)
+        let counted = (books.totals, books.peak);
+        self.publish(books);
+        counted
+    }
+
+    /// Tells operators what happened, unless somebody else is at the books.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn tell(&self) {
+        if let Ok(mut books) = self.books.try_lock() {
+            self.collect(&mut books);
+            self.publish(books);
+        }
+    }
+
+    /// Closes the books, and tells operators what is new in them.
+    fn publish(&self, mut books: MutexGuard<'_, Books>) {
+        let reading = self.read_out(&mut books);
+        drop(books);
+        self.report(reading.as_ref());
+    }
+
+    fn read_out(&self, books: &mut Books) -> Option<Reading> {
+        observe::ON.then(|| books.reading(self.sample(), self.read.clock.now()))
+    }
+
+    /// Not under the books' lock: recorders and subscribers are the user's.
+    fn report(&self, reading: Option<&Reading>) {
+        if let Some(reading) = reading {
+            observe::gate(&self.name, reading);
+        }
     }
 
     /// The most in use since the last call.
@@ -104,7 +180,7 @@ impl Core {
         let Some(length) = self.window.next(&seen) else {
             // Too few to say anything: the window goes on.
             self.window_ends_at(now.saturating_add(self.window.length / 4));
-            return;
+            return self.publish(books);
         };
         let in_flight = self.collect_peak(&mut books);
         let peak = std::mem::replace(&mut books.window_peak, in_flight);
@@ -116,10 +192,12 @@ impl Core {
         // Under the lock, so that whoever closes the gate or takes over the ceiling has the last word.
         let rules = self.estimator_rules.load(Ordering::Relaxed) && self.status() == Status::Open;
         let before = rules.then(|| self.move_ceiling(limit));
+        let reading = self.read_out(&mut books);
         drop(books);
         if before.is_some_and(|word| word.has_waiters()) {
             self.serve_waiters();
         }
+        self.report(reading.as_ref());
     }
 
     fn window_ends_at(&self, at: LocalTime) {

@@ -15,6 +15,7 @@ use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering, l
 use crate::time::{Clock, LocalTime};
 use crossbeam_utils::CachePadded;
 use std::fmt;
+use std::sync::Arc;
 use std::task::Waker;
 
 /// Why the ceiling is what it is; only read to name the reason of a denial.
@@ -29,6 +30,8 @@ pub(crate) enum Status {
 
 #[derive(Debug)]
 pub(crate) struct GateSetup {
+    /// What operators see it by.
+    pub(crate) name: Arc<str>,
     pub(crate) clock: Clock,
     pub(crate) ceiling: u32,
     pub(crate) status: Status,
@@ -44,6 +47,7 @@ pub(crate) struct Core {
     /// The permit word, alone on its cache line: whoever reads along here would take it from those who write.
     pub(super) word: CachePadded<AtomicU64>,
     pub(super) read: CachePadded<Read>,
+    pub(super) name: Arc<str>,
     pub(super) status: AtomicU8,
     pub(super) estimator_rules: AtomicBool,
     pub(super) local_limit: AtomicU32,
@@ -96,6 +100,7 @@ impl Core {
                 clock: setup.clock,
                 parts: ClassParts::DEFAULT,
             }),
+            name: setup.name,
             status: AtomicU8::new(setup.status as u8),
             estimator_rules: AtomicBool::new(setup.estimator_rules),
             local_limit: AtomicU32::new(setup.estimator.limit()),
@@ -174,9 +179,12 @@ impl Core {
 
     /// Books a refusal.
     pub(crate) fn refused(&self, shed: Shed) {
-        self.tally.shed(shed);
+        let told = self.tally.shed(shed);
         if self.hungry.load(Ordering::Relaxed) {
             self.signal(STARVED);
+        }
+        if told {
+            self.tell();
         }
     }
 
@@ -312,6 +320,7 @@ impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (ceiling, in_flight) = self.sample();
         f.debug_struct("Gate")
+            .field("name", &self.name)
             .field("status", &self.status())
             .field("ceiling", &ceiling)
             .field("in_flight", &in_flight)

@@ -23,10 +23,6 @@ mod queue;
 mod steering;
 mod stripe;
 mod tally;
-#[cfg_attr(
-    not(any(feature = "fleet", tidegate_loom)),
-    allow(dead_code, reason = "without a timer nobody waits")
-)]
 mod waiters;
 mod word;
 

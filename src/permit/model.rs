@@ -31,6 +31,7 @@ fn gate(ceiling: u32, fence_at: LocalTime) -> (Arc<Gate>, ManualClock) {
     let (clock, lever) = Clock::manual();
     lever.set(LocalTime::from_nanos(10));
     let gate = Gate::new(GateSetup {
+        name: "model".into(),
         clock,
         ceiling,
         status: Status::Open,

@@ -3,6 +3,7 @@
 //! A successful release costs one relaxed addition: count and latency travel in one `u64`. Stripes are emptied by
 //! whoever closes a window or composes a report, so they hold at most one such period.
 
+use crate::observe;
 use crate::permit::{Outcome, Shed, stripe};
 use crate::sync::{AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
@@ -50,6 +51,20 @@ impl Totals {
         self.success_us + self.overload_us + self.other_us
     }
 
+    /// What was counted since `earlier`.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        Self {
+            successes: self.successes - earlier.successes,
+            success_us: self.success_us - earlier.success_us,
+            overloads: self.overloads - earlier.overloads,
+            overload_us: self.overload_us - earlier.overload_us,
+            failures: self.failures - earlier.failures,
+            ignored: self.ignored - earlier.ignored,
+            other_us: self.other_us - earlier.other_us,
+            sheds: std::array::from_fn(|reason| self.sheds[reason] - earlier.sheds[reason]),
+        }
+    }
+
     pub(crate) fn add(&mut self, other: &Self) {
         self.successes += other.successes;
         self.success_us += other.success_us;
@@ -75,6 +90,8 @@ struct Stripe {
     ignored: AtomicU64,
     other_us: AtomicU64,
     sheds: [AtomicU64; Shed::ALL.len()],
+    /// All refusals so far; never emptied.
+    refusals: AtomicU64,
 }
 
 impl Stripe {
@@ -142,9 +159,15 @@ impl Tally {
         self.mine().other_us.fetch_add(us, Ordering::Relaxed);
     }
 
+    /// Counts a refusal; answers whether it is one to tell operators of.
     #[inline]
-    pub(crate) fn shed(&self, reason: Shed) {
-        self.mine().sheds[reason.index()].fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn shed(&self, reason: Shed) -> bool {
+        let stripe = self.mine();
+        stripe.sheds[reason.index()].fetch_add(1, Ordering::Relaxed);
+        observe::ON && {
+            let count = 1 + stripe.refusals.fetch_add(1, Ordering::Relaxed);
+            count.is_multiple_of(1024) || count < 1024 && count.is_power_of_two()
+        }
     }
 
     /// Empties the stripes.
