@@ -320,6 +320,16 @@ impl DistributedGuard {
         }
     }
 
+    /// Whether this process has no lease on slots at this instant, by the clock: it ran out, or there was none yet.
+    ///
+    /// For work with something between its admission and its effect, such as a connection to be made: ask last,
+    /// right before the bytes go out. A process that was stopped meanwhile learns it here, also before the driver has
+    /// woken up and cancelled the tokens. One clock reading.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        self.handle.gate.is_fenced()
+    }
+
     /// The name of this node, given or drawn.
     #[must_use]
     pub fn node(&self) -> &str {
@@ -383,5 +393,38 @@ impl fmt::Debug for DistributedGuard {
             .field("ceiling", &ceiling)
             .field("in_flight", &in_flight)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemoryStore;
+
+    #[tokio::test]
+    async fn a_guard_is_fenced_before_its_first_grant_and_not_while_it_drains() {
+        let builder = DistributedGuard::builder(MemoryStore::new(), "key").node("a");
+        // A runtime that is not being polled: the driver gets nowhere until we let it.
+        let guard = builder
+            .runtime(tokio::runtime::Handle::current())
+            .build()
+            .unwrap();
+        assert!(guard.is_fenced());
+        guard.ready().await.unwrap();
+        assert!(!guard.is_fenced());
+        let lease = guard.try_acquire(Criticality::Default).unwrap();
+        let (closing, ()) = tokio::join!(guard.close(), async {
+            while guard.stats().state != NodeState::Closing {
+                tokio::task::yield_now().await;
+            }
+            assert!(!guard.is_fenced());
+            assert_eq!(
+                guard.try_acquire(Criticality::Default).unwrap_err(),
+                Shed::Closed
+            );
+            lease.success();
+        });
+        closing.unwrap();
+        assert!(guard.is_fenced());
     }
 }

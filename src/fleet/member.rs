@@ -159,7 +159,8 @@ impl Member {
     /// From when on nothing may be admitted under [`Self::ceiling`].
     pub(crate) fn fence_at(&self) -> LocalTime {
         match (self.phase, self.settings.outage) {
-            (Phase::Active, _) => self.lease_ends,
+            // What runs while the node closes runs under its last lease.
+            (Phase::Active | Phase::Closing, _) => self.lease_ends,
             (Phase::Fenced(since), Outage::SafeShare { hold, .. }) => since.saturating_add(hold),
             _ => LocalTime::ZERO,
         }

@@ -261,6 +261,22 @@ fn i11_a_node_fences_itself_from_the_moment_it_sent_the_beat() {
 }
 
 #[test]
+fn i11_a_closing_node_works_on_under_its_lease_and_not_beyond() {
+    let mut store = KeyState::default();
+    let mut nodes = vec![Node::new("a", 1, &settings(), ms(0))];
+    run(&mut nodes, &mut store, 0, 500);
+    let node = &mut nodes[0];
+    node.in_flight = 3;
+    let fence = node.member.fence_at();
+    node.member.close(ms(500));
+    assert_eq!((node.member.ceiling(), node.member.fence_at()), (0, fence));
+    node.beat(ms(1_000), &mut store, EmptyStore::Trust);
+    assert_eq!(node.member.phase(), Phase::Closing);
+    assert_eq!(node.member.fence_at(), ms(2_800));
+    assert_eq!(node.member.handle_timeout(ms(2_800)), Some(Event::Fenced));
+}
+
+#[test]
 fn i11_one_beat_moves_the_store_time_by_two_heartbeats_at_most() {
     let mut store = KeyState::default();
     let mut node = Node::new("a", 1, &settings(), ms(0));

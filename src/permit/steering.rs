@@ -42,6 +42,11 @@ impl Core {
         }
     }
 
+    /// Whether nothing is admitted at this moment for the lease's sake.
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.read.clock.now().as_nanos() >= self.read.fence_at.load(Ordering::Acquire)
+    }
+
     /// Whether refusals are news to the driver (share below target).
     pub(crate) fn set_hungry(&self, hungry: bool) {
         self.hungry.store(hungry, Ordering::Relaxed);
