@@ -1,7 +1,7 @@
 //! Our own examples as child processes.
 
 use crate::ChildGuard;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -20,17 +20,17 @@ pub fn example<'a>(name: &str, arguments: impl IntoIterator<Item = &'a str>) -> 
 
 /// The binary of the example `name`, built in the profile of the running test and up to date.
 ///
-/// `cargo test` builds examples only when it is not told to run a single test target, so they are built here;
-/// nothing is done when they are fresh.
+/// `cargo test` builds examples only when it is not told to run a single test target, so they are built here. Whoever
+/// has just built them all, as `scripts/test` has, says so with `TIDEGATE_EXAMPLES_BUILT=1`.
 ///
 /// # Panics
 /// If the example does not build, with what cargo said.
 #[must_use]
 pub fn example_path(name: &str) -> PathBuf {
-    static FRESH: Mutex<Option<HashSet<String>>> = Mutex::new(None);
+    static FRESH: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let profile = profile_directory().expect("a test runs from target/<profile>/deps");
     let mut fresh = FRESH.lock().expect("a build that failed fails every test");
-    if fresh.get_or_insert_default().insert(name.to_owned()) {
+    if fresh.insert(name.to_owned()) && env::var_os("TIDEGATE_EXAMPLES_BUILT").is_none() {
         build(name, &profile);
     }
     profile.join("examples").join(name)
