@@ -1,10 +1,10 @@
 //! A denial as an http 1 response.
 
-use crate::reject::{Denial, Form};
+use crate::reject::{Denial, Form, decimal};
 use crate::slot::Slot;
 use crate::tower::RequestHead;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -38,16 +38,23 @@ impl Responder {
         }
     }
 
-    /// The response. Marked, it has the [`Denial`] in its extensions: layers around must not take it for the
-    /// backend's answer.
-    pub(super) fn respond(&self, denial: Denial, form: Form, marking: Marking) -> Response<Bytes> {
+    /// The response, with its text made into a body of the layer's. Marked, it has the [`Denial`] in its extensions:
+    /// layers around must not take it for the backend's answer.
+    #[inline]
+    pub(super) fn respond<B>(
+        &self,
+        denial: Denial,
+        form: Form,
+        marking: Marking,
+        body: impl FnOnce(Bytes) -> B,
+    ) -> Response<B> {
         let mut response = match (&self.custom, &self.quota, form) {
-            (Some(respond), _, Form::Problem) => respond(&denial),
-            (None, Some((policy, body)), Form::Problem) if denial.policy() == Some(policy) => {
-                problem(&denial, body.clone())
+            (Some(respond), _, Form::Problem) => respond(&denial).map(body),
+            (None, Some((policy, problem)), Form::Problem) if denial.policy() == Some(policy) => {
+                with_problem(&denial, body(problem.clone()))
             }
-            (None, _, Form::Problem) => problem(&denial, text(denial.problem())),
-            (_, _, Form::Grpc) => render(&denial),
+            (None, _, Form::Problem) => with_problem(&denial, body(text(denial.problem()))),
+            (_, _, Form::Grpc) => grpc(&denial).map(body),
         };
         if marking == Marking::Marked {
             response.extensions_mut().insert(denial);
@@ -90,28 +97,27 @@ impl fmt::Debug for Responder {
 /// The [`Denial`] is also in the response's extensions: layers around see that it is not the backend's answer.
 #[must_use]
 pub fn denial_response(denial: Denial, form: Form) -> Response<Bytes> {
-    Responder::default().respond(denial, form, Marking::Marked)
+    Responder::default().respond(denial, form, Marking::Marked, |text| text)
 }
 
 /// The usual form, put together from parts that need no parsing.
-fn problem(denial: &Denial, body: Bytes) -> Response<Bytes> {
+#[inline]
+fn with_problem<B>(denial: &Denial, body: B) -> Response<B> {
     let mut response = Response::new(body);
     *response.status_mut() = match denial.status() {
         429 => StatusCode::TOO_MANY_REQUESTS,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
-    // Room for the RateLimit headers too.
-    let mut headers = HeaderMap::with_capacity(4);
+    let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
     if let Some(seconds) = denial.retry_after_seconds() {
         headers.insert(header::RETRY_AFTER, number(seconds));
     }
-    *response.headers_mut() = headers;
     response
 }
 
-/// Any form, as the core renders it.
-fn render(denial: &Denial) -> Response<Bytes> {
+#[cold]
+fn grpc(denial: &Denial) -> Response<Bytes> {
     let rendered = denial.render(Form::Grpc);
     let mut response = Response::new(text(rendered.body));
     *response.status_mut() =
@@ -133,13 +139,11 @@ fn text(text: Cow<'static, str>) -> Bytes {
     }
 }
 
-/// `seconds` as a value; the small ones that nearly every denial has are ready.
+/// `seconds` as a value; those of the first minute, which nearly every denial has, are ready.
 fn number(seconds: u64) -> HeaderValue {
-    match seconds {
-        1 => const { HeaderValue::from_static("1") },
-        2 => const { HeaderValue::from_static("2") },
-        3 => const { HeaderValue::from_static("3") },
-        _ => HeaderValue::from(seconds),
+    match decimal(seconds) {
+        Cow::Borrowed(text) => HeaderValue::from_static(text),
+        Cow::Owned(_) => HeaderValue::from(seconds),
     }
 }
 
@@ -153,7 +157,8 @@ mod tests {
     #[test]
     fn a_denial_becomes_a_marked_response() {
         let denial = Denial::quota(Duration::from_secs(90)).violating("writes");
-        let response = Responder::default().respond(denial, Form::Problem, Marking::Marked);
+        let response =
+            Responder::default().respond(denial, Form::Problem, Marking::Marked, |text| text);
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()["retry-after"], "90");
         assert_eq!(
@@ -173,13 +178,19 @@ mod tests {
                 .body(Bytes::from_static(b"no"))
                 .unwrap()
         });
-        let response = responder.respond(Denial::too_large(), Form::Problem, Marking::Marked);
+        let response = responder.respond(
+            Denial::too_large(),
+            Form::Problem,
+            Marking::Marked,
+            |text| text,
+        );
         assert_eq!(
             (response.status().as_u16(), &response.body()[..]),
             (429, &b"no"[..])
         );
         assert!(response.extensions().get::<Denial>().is_some());
-        let response = responder.respond(Denial::too_large(), Form::Grpc, Marking::Plain);
+        let response =
+            responder.respond(Denial::too_large(), Form::Grpc, Marking::Plain, |text| text);
         assert_eq!(response.headers()["grpc-status"], "8");
         assert!(response.extensions().is_empty());
     }

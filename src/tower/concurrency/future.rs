@@ -8,7 +8,6 @@ use crate::tower::concurrency::ResponseBody;
 use crate::tower::concurrency::layer::Settings;
 use crate::tower::concurrency::service::admit;
 use crate::tower::denial::Marking;
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use pin_project::{pin_project, pinned_drop};
@@ -51,7 +50,8 @@ where
         #[pin]
         watch: Watch,
     },
-    Denied(Option<Response<Bytes>>),
+    Denied(Shed),
+    Done,
 }
 
 /// A request in the queue, and the service that is ready for it.
@@ -113,14 +113,9 @@ where
         Self::new(state, Carrier::empty(), settings, asked)
     }
 
-    #[cold]
+    #[inline(always)]
     pub(super) fn denied(shed: Shed, settings: &Arc<Settings>, asked: Asked) -> Self {
-        let denial = Denial::overload(shed);
-        let response = settings
-            .responder
-            .respond(denial, asked.form, asked.marking);
-        let state = State::Denied(Some(response));
-        Self::new(state, Carrier::empty(), settings, asked)
+        Self::new(State::Denied(shed), Carrier::empty(), settings, asked)
     }
 
     #[inline(always)]
@@ -185,19 +180,19 @@ where
                         Err(shed) => shed,
                     }
                 }
-                StateProject::Denied(response) => {
-                    let response = response
-                        .take()
-                        .expect("a future is not polled after its end");
-                    return Poll::Ready(Ok(response.map(ResponseBody::denied)));
-                }
+                StateProject::Denied(shed) => *shed,
+                StateProject::Done => panic!("a future is not polled after its end"),
             };
             // The work stops before its slot goes back.
-            let denial = Denial::overload(shed);
-            let Asked { form, marking, .. } = *this.asked;
-            let response = this.settings.responder.respond(denial, form, marking);
-            this.state.set(State::Denied(Some(response)));
+            this.state.set(State::Done);
             this.carrier.release();
+            let Asked { form, marking, .. } = *this.asked;
+            return Poll::Ready(Ok(this.settings.responder.respond(
+                Denial::overload(shed),
+                form,
+                marking,
+                ResponseBody::denied,
+            )));
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The response future: the service's answer with headers, or a denial.
 
 use crate::decision::Decision;
+use crate::reject::{Denial, Form};
+use crate::tower::denial::Marking;
 use crate::tower::rate_limit::ResponseBody;
 use crate::tower::rate_limit::layer::Settings;
-use bytes::Bytes;
 use http::Response;
 use pin_project::pin_project;
 use std::fmt;
@@ -26,26 +27,50 @@ enum State<F> {
         inner: F,
         told: Option<(Decision, Arc<Settings>)>,
     },
-    Denied(Option<Response<Bytes>>),
+    Denied(Option<Refusal>),
+}
+
+/// What a denial is made of.
+pub(super) struct Refusal {
+    pub(super) decision: Decision,
+    pub(super) form: Form,
+    pub(super) marking: Marking,
+    pub(super) settings: Arc<Settings>,
+}
+
+impl Refusal {
+    #[inline]
+    fn respond<B>(self) -> Response<ResponseBody<B>> {
+        let denial = Denial::of(&self.decision).expect("the service refuses only what is denied");
+        let mut response =
+            self.settings
+                .responder
+                .respond(denial, self.form, self.marking, ResponseBody::denied);
+        if self.settings.tells() {
+            self.settings.tell(&self.decision, response.headers_mut());
+        }
+        response
+    }
 }
 
 impl<F> ResponseFuture<F> {
     /// Says nothing about the limit.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn silent(inner: F) -> Self {
         let state = State::Running { inner, told: None };
         Self { state }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) const fn telling(inner: F, decision: Decision, settings: Arc<Settings>) -> Self {
         let told = Some((decision, settings));
         let state = State::Running { inner, told };
         Self { state }
     }
 
-    pub(super) const fn denied(response: Response<Bytes>) -> Self {
-        let state = State::Denied(Some(response));
+    #[inline(always)]
+    pub(super) const fn denied(refusal: Refusal) -> Self {
+        let state = State::Denied(Some(refusal));
         Self { state }
     }
 }
@@ -66,12 +91,10 @@ where
                 }
                 Ok(response.map(ResponseBody::inner))
             }
-            StateProject::Denied(response) => {
-                let response = response
-                    .take()
-                    .expect("a future is not polled after its end");
-                Ok(response.map(ResponseBody::denied))
-            }
+            StateProject::Denied(refusal) => Ok(refusal
+                .take()
+                .expect("a future is not polled after its end")
+                .respond()),
         })
     }
 }

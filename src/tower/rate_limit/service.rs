@@ -1,9 +1,9 @@
 //! The service: one decision a request, made in `call`.
 
-use crate::reject::Denial;
 use crate::slot::Slot;
 use crate::tower::RequestHead;
 use crate::tower::denial::Marking;
+use crate::tower::rate_limit::future::Refusal;
 use crate::tower::rate_limit::layer::Settings;
 use crate::tower::rate_limit::{ResponseBody, ResponseFuture};
 use http::{Request, Response};
@@ -58,15 +58,13 @@ where
         let Some(decision) = settings.decide(&head) else {
             return ResponseFuture::silent(self.inner.call(request));
         };
-        if !settings.shadow
-            && let Some(denial) = Denial::of(&decision)
-        {
-            let marking = Marking::of(settings.extensions, &head);
-            let mut response = settings.responder.respond(denial, head.form(), marking);
-            if settings.tells() {
-                settings.tell(&decision, response.headers_mut());
-            }
-            return ResponseFuture::denied(response);
+        if !decision.is_allowed() && !settings.shadow {
+            return ResponseFuture::denied(Refusal {
+                decision,
+                form: head.form(),
+                marking: Marking::of(settings.extensions, &head),
+                settings: Arc::clone(settings),
+            });
         }
         if settings.extensions {
             let slot = Slot::rated(decision, request.extensions().get::<Slot>());
