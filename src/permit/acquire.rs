@@ -24,6 +24,7 @@ pub struct Acquire {
     class: Criticality,
     max_wait: Duration,
     ticket: Option<Ticket>,
+    /// The deadline; `None` before the first poll, and for those who do not wait.
     #[pin]
     sleep: Option<Sleep>,
 }
@@ -53,7 +54,9 @@ impl Future for Acquire {
             None => match this.gate.enqueue(*this.class, cx.waker().clone()) {
                 Ok(slot) => return Poll::Ready(Ok(this.gate.lease(slot))),
                 Err(ticket) => {
-                    this.sleep.set(Some(tokio::time::sleep(*this.max_wait)));
+                    if !this.max_wait.is_zero() {
+                        this.sleep.set(Some(tokio::time::sleep(*this.max_wait)));
+                    }
                     *this.ticket.insert(ticket)
                 }
             },
@@ -68,8 +71,8 @@ impl Future for Acquire {
             Shed::Closed
         } else {
             match this.sleep.as_pin_mut().map(|sleep| sleep.poll(cx)) {
-                Some(Poll::Ready(())) => Shed::Deadline,
-                Some(Poll::Pending) | None => return Poll::Pending,
+                Some(Poll::Pending) => return Poll::Pending,
+                Some(Poll::Ready(())) | None => Shed::Deadline,
             }
         };
         *this.ticket = None;
