@@ -1,0 +1,101 @@
+//! The response future: the service's answer with headers, or a denial.
+
+use crate::rate_limit::ResponseBody;
+use crate::rate_limit::service::Shared;
+use actix_web::Error;
+use actix_web::body::MessageBody;
+use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
+use pin_project::pin_project;
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use tidegate::Decision;
+
+/// The response of a service behind a rate limit.
+#[must_use = "futures do nothing unless polled"]
+#[pin_project]
+pub struct ResponseFuture<S>
+where
+    S: Service<ServiceRequest>,
+{
+    #[pin]
+    state: State<S>,
+}
+
+#[pin_project(project = StateProject)]
+enum State<S>
+where
+    S: Service<ServiceRequest>,
+{
+    Running {
+        #[pin]
+        inner: S::Future,
+        told: Option<(Decision, Rc<Shared<S>>)>,
+    },
+    Denied(Option<ServiceResponse>),
+}
+
+impl<S> ResponseFuture<S>
+where
+    S: Service<ServiceRequest>,
+{
+    /// Says nothing about the limit.
+    #[inline]
+    pub(super) const fn silent(inner: S::Future) -> Self {
+        let state = State::Running { inner, told: None };
+        Self { state }
+    }
+
+    #[inline]
+    pub(super) const fn telling(
+        inner: S::Future,
+        decision: Decision,
+        shared: Rc<Shared<S>>,
+    ) -> Self {
+        let told = Some((decision, shared));
+        let state = State::Running { inner, told };
+        Self { state }
+    }
+
+    pub(super) const fn denied(response: ServiceResponse) -> Self {
+        let state = State::Denied(Some(response));
+        Self { state }
+    }
+}
+
+impl<S, B> Future for ResponseFuture<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody,
+{
+    type Output = Result<ServiceResponse<ResponseBody<B>>, Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(Ok(match self.project().state.project() {
+            StateProject::Running { inner, told } => {
+                let mut response = ready!(inner.poll(cx))?;
+                if let Some((decision, shared)) = told {
+                    shared.settings.tell(decision, response.headers_mut());
+                }
+                response.map_body(|_, body| ResponseBody::inner(body))
+            }
+            StateProject::Denied(response) => {
+                let response = response
+                    .take()
+                    .expect("a future is not polled after its end");
+                response.map_body(|_, body| ResponseBody::denied(body))
+            }
+        }))
+    }
+}
+
+impl<S> fmt::Debug for ResponseFuture<S>
+where
+    S: Service<ServiceRequest>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,231 @@
+//! The middleware: which limiter, whose requests count together, and what clients are told.
+
+use crate::denied::Responder;
+use crate::key::RequestKey;
+use crate::rate_limit::{RateLimitService, ResponseBody};
+use actix_web::body::MessageBody;
+use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::{Error, HttpResponse};
+use std::fmt;
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tidegate::headers::{self, Headers, Legacy};
+use tidegate::key::KeySecret;
+use tidegate::reject::Denial;
+use tidegate::{Decision, Key, RateLimiter};
+
+/// Puts a [`RateLimiter`] in front of an app, a scope or a resource.
+///
+/// Cheap to clone. Clones, in all workers, share the limiter's counts. The type has no parameters: it can be returned
+/// from functions and kept in structs.
+///
+/// # Defaults
+/// All requests count together ([`Key::EVERYONE`]), each costs 1, none is exempt, [`Headers::Standard`], a
+/// [`Slot`](crate::Slot) for the handler, problem documents as denials.
+///
+/// # Examples
+/// ```
+/// use tidegate_actix_web::tidegate::{Quota, RateLimiter};
+/// use tidegate_actix_web::{RateLimit, key};
+///
+/// fn api_limit() -> RateLimit {
+///     let limiter = RateLimiter::new(Quota::per_second(100).burst(20));
+///     RateLimit::new(limiter).key((key::header("x-tenant"), key::method()))
+/// }
+/// # let _ = api_limit();
+/// ```
+#[derive(Clone, Debug)]
+pub struct RateLimit {
+    settings: Arc<Settings>,
+}
+
+type Rule<T> = Arc<dyn Fn(&ServiceRequest) -> T + Send + Sync>;
+
+#[derive(Clone)]
+pub(super) struct Settings {
+    limiter: RateLimiter,
+    key: Option<RequestKey>,
+    secret: Option<KeySecret>,
+    cost: Option<Rule<u32>>,
+    exempt: Option<Rule<bool>>,
+    pub(super) shadow: bool,
+    pub(super) extensions: bool,
+    headers: Headers,
+    /// The value of `RateLimit-Policy`, which never changes.
+    policy: HeaderValue,
+    pub(super) responder: Responder,
+    denied: Arc<AtomicU64>,
+}
+
+impl RateLimit {
+    /// A middleware that asks `limiter`. Keep a clone of the limiter to read its statistics.
+    #[must_use]
+    pub fn new(limiter: RateLimiter) -> Self {
+        let name = limiter.policy().name().as_str();
+        let policy = headers::rate_limit_policy(&[*limiter.policy()]);
+        Self {
+            settings: Arc::new(Settings {
+                policy: value(policy.as_bytes()),
+                limiter,
+                key: None,
+                secret: None,
+                cost: None,
+                exempt: None,
+                shadow: false,
+                extensions: true,
+                headers: Headers::default(),
+                responder: Responder::of(name),
+                denied: Arc::default(),
+            }),
+        }
+    }
+
+    /// Whose requests count together: see [`key`](crate::key).
+    #[must_use]
+    pub fn key(self, key: impl Into<RequestKey>) -> Self {
+        let key = key.into();
+        self.with(|settings| settings.key = Some(key))
+    }
+
+    /// Hashes what keys are made of under a secret, so that nobody can choose identifiers that share a key.
+    /// Middlewares and processes that share limits need the same.
+    #[must_use]
+    pub fn secret(self, secret: KeySecret) -> Self {
+        self.with(|settings| settings.secret = Some(secret))
+    }
+
+    /// What a request costs. 0 asks how things stand and books nothing.
+    #[must_use]
+    pub fn cost(self, rule: impl Fn(&ServiceRequest) -> u32 + Send + Sync + 'static) -> Self {
+        self.with(|settings| settings.cost = Some(Arc::new(rule)))
+    }
+
+    /// Requests that pass uncounted, such as health checks.
+    #[must_use]
+    pub fn exempt(self, rule: impl Fn(&ServiceRequest) -> bool + Send + Sync + 'static) -> Self {
+        self.with(|settings| settings.exempt = Some(Arc::new(rule)))
+    }
+
+    /// Decides and counts, but lets everything pass and sends no headers. [`Slot::rate`](tidegate::Slot::rate) and
+    /// [`Self::denied`] tell.
+    #[must_use]
+    pub fn shadow(self, shadow: bool) -> Self {
+        self.with(|settings| settings.shadow = shadow)
+    }
+
+    /// Which headers tell clients about their limit.
+    #[must_use]
+    pub fn headers(self, headers: Headers) -> Self {
+        self.with(|settings| settings.headers = headers)
+    }
+
+    /// Whether handlers get a [`Slot`](crate::Slot), and denials are marked in their extensions. Costs one allocation a
+    /// request. Without it a guard around this limit whose own are off too takes a denial for the backend's answer.
+    #[must_use]
+    pub fn extensions(self, extensions: bool) -> Self {
+        self.with(|settings| settings.extensions = extensions)
+    }
+
+    /// The response to a denied request, in place of the problem document. gRPC calls are still denied with a gRPC
+    /// status. Headers are added as configured.
+    #[must_use]
+    pub fn denial(self, respond: impl Fn(&Denial) -> HttpResponse + Send + Sync + 'static) -> Self {
+        self.with(|settings| settings.responder = Responder::custom(respond))
+    }
+
+    /// Requests denied so far, or in shadow mode those that would have been, by this and its clones.
+    #[must_use]
+    pub fn denied(&self) -> u64 {
+        self.settings.denied.load(Ordering::Relaxed)
+    }
+
+    fn with(mut self, set: impl FnOnce(&mut Settings)) -> Self {
+        set(Arc::make_mut(&mut self.settings));
+        self
+    }
+}
+
+impl<S, B> Transform<S, ServiceRequest> for RateLimit
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody,
+{
+    type Response = ServiceResponse<ResponseBody<B>>;
+    type Error = Error;
+    type Transform = RateLimitService<S>;
+    type InitError = ();
+    type Future = Ready<Result<Self::Transform, ()>>;
+
+    fn new_transform(&self, inner: S) -> Self::Future {
+        let settings = Arc::clone(&self.settings);
+        ready(Ok(RateLimitService::new(inner, settings)))
+    }
+}
+
+impl Settings {
+    /// The decision on a request; `None` if it is exempt.
+    #[inline]
+    pub(super) fn decide(&self, request: &ServiceRequest) -> Option<Decision> {
+        if self.exempt.as_ref().is_some_and(|rule| rule(request)) {
+            return None;
+        }
+        let key = self
+            .key
+            .as_ref()
+            .map_or(Key::EVERYONE, |rule| rule.of(request, self.secret.as_ref()));
+        let cost = self.cost.as_ref().map_or(1, |rule| rule(request));
+        let decision = self.limiter.check(&key, cost);
+        if !decision.is_allowed() {
+            self.denied.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(decision)
+    }
+
+    #[inline]
+    pub(super) fn tells(&self) -> bool {
+        self.headers != Headers::Off && !self.shadow
+    }
+
+    /// Adds the headers that tell about `decision` to those that middlewares inside have added.
+    pub(super) fn tell(&self, decision: &Decision, to: &mut HeaderMap) {
+        if self.headers.standard() {
+            to.append(RATE_LIMIT_POLICY, self.policy.clone());
+            let limit = headers::rate_limit(std::slice::from_ref(decision));
+            to.append(RATE_LIMIT, value(limit.as_bytes()));
+        }
+        if self.headers.legacy() {
+            let ours = Legacy::of(decision);
+            let told = to.get(X_RATE_LIMIT_REMAINING);
+            if ours.binds(told.map(HeaderValue::as_bytes)) {
+                to.insert(X_RATE_LIMIT_LIMIT, ours.limit.into());
+                to.insert(X_RATE_LIMIT_REMAINING, ours.remaining.into());
+                to.insert(X_RATE_LIMIT_RESET, ours.reset.into());
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("limiter", &self.limiter)
+            .field("key", &self.key)
+            .field("shadow", &self.shadow)
+            .field("extensions", &self.extensions)
+            .field("headers", &self.headers)
+            .field("responder", &self.responder)
+            .finish_non_exhaustive()
+    }
+}
+
+fn value(bytes: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(bytes).expect("policy names and numbers are visible ASCII")
+}
+
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static(headers::RATE_LIMIT_POLICY);
+const RATE_LIMIT: HeaderName = HeaderName::from_static(headers::RATE_LIMIT);
+const X_RATE_LIMIT_LIMIT: HeaderName = HeaderName::from_static(headers::X_RATE_LIMIT_LIMIT);
+const X_RATE_LIMIT_REMAINING: HeaderName = HeaderName::from_static(headers::X_RATE_LIMIT_REMAINING);
+const X_RATE_LIMIT_RESET: HeaderName = HeaderName::from_static(headers::X_RATE_LIMIT_RESET);

@@ -1,0 +1,19 @@
+//! So many requests per client and time; whoever asks for more is told when to come back.
+//!
+//! A decision takes no time worth measuring and nothing is held: the middleware asks in `call`, answers 429 itself or
+//! hands the request on, and adds the `RateLimit` headers to whatever response comes back. An error of a middleware
+//! inside is handed on as it is.
+//!
+//! Several limits are several middlewares. Each adds its own item to the `RateLimit` and `RateLimit-Policy` lists; the
+//! older `X-RateLimit-*` headers show the limit that binds first.
+
+mod body;
+mod future;
+mod middleware;
+mod service;
+
+pub use self::body::ResponseBody;
+pub use self::future::ResponseFuture;
+pub use self::middleware::RateLimit;
+pub use self::service::RateLimitService;
+pub use tidegate::headers::Headers;

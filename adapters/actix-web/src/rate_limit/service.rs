@@ -1,0 +1,91 @@
+//! The service: one decision a request, made in `call`.
+
+use crate::denied::Marking;
+use crate::rate_limit::middleware::Settings;
+use crate::rate_limit::{ResponseBody, ResponseFuture};
+use crate::request::form;
+use actix_web::body::MessageBody;
+use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
+use actix_web::{Error, HttpMessage};
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tidegate::Slot;
+use tidegate::reject::Denial;
+
+/// A service behind a rate limit. Made by [`RateLimit`](crate::RateLimit), one for each worker and place.
+#[derive(Debug)]
+pub struct RateLimitService<S> {
+    shared: Rc<Shared<S>>,
+}
+
+/// What the futures of one worker need of their service.
+pub(super) struct Shared<S> {
+    inner: S,
+    pub(super) settings: Arc<Settings>,
+}
+
+impl<S> RateLimitService<S> {
+    pub(super) fn new(inner: S, settings: Arc<Settings>) -> Self {
+        let shared = Rc::new(Shared { inner, settings });
+        Self { shared }
+    }
+
+    /// The service inside.
+    #[must_use]
+    pub fn get_ref(&self) -> &S {
+        &self.shared.inner
+    }
+}
+
+impl<S, B> Service<ServiceRequest> for RateLimitService<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody,
+{
+    type Response = ServiceResponse<ResponseBody<B>>;
+    type Error = Error;
+    type Future = ResponseFuture<S>;
+
+    #[inline]
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.shared.inner.poll_ready(cx)
+    }
+
+    fn call(&self, request: ServiceRequest) -> Self::Future {
+        let Shared { inner, settings } = &*self.shared;
+        let Some(decision) = settings.decide(&request) else {
+            return ResponseFuture::silent(inner.call(request));
+        };
+        if !settings.shadow
+            && let Some(denial) = Denial::of(&decision)
+        {
+            let marking = Marking::of(settings.extensions, &request);
+            let mut response = settings.responder.respond(denial, form(&request), marking);
+            if settings.tells() {
+                settings.tell(&decision, response.headers_mut());
+            }
+            return ResponseFuture::denied(request.into_response(response));
+        }
+        if settings.extensions {
+            let mut extensions = request.extensions_mut();
+            let slot = Slot::rated(decision, extensions.get());
+            extensions.insert(slot);
+        }
+        let inner = inner.call(request);
+        if settings.tells() {
+            ResponseFuture::telling(inner, decision, Rc::clone(&self.shared))
+        } else {
+            ResponseFuture::silent(inner)
+        }
+    }
+}
+
+impl<S> fmt::Debug for Shared<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
