@@ -256,7 +256,10 @@ pub(crate) fn granted(key: &str, node: &str) {
     #[cfg(feature = "tracing")]
     tracing::info!(key, node, "granted");
     #[cfg(feature = "metrics")]
-    set("tidegate_fenced", key, 0.0);
+    {
+        set("tidegate_fenced", key, 0.0);
+        set("tidegate_store_up", key, 1.0);
+    }
 }
 
 /// The lease ran out.
