@@ -7,3 +7,8 @@
 //! | `per_route` | limits that differ from route to route |
 //! | `client_side` | the guard around a client instead of a server |
 //! | `gateway` | a reverse proxy, many of which share one limit over Redis; under axum |
+
+/// The programs of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
