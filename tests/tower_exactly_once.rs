@@ -440,3 +440,22 @@ async fn less_critical_requests_are_refused_first() {
     let _second = service.call(get());
     assert_eq!(guard.in_flight(), 2);
 }
+
+/// What axum asks of a layer and its service, and hyper of a future and a body.
+#[test]
+fn everything_can_be_named_and_sent_to_other_threads() {
+    use tidegate::tower::{RateLimitLayer, concurrency, rate_limit};
+    type Inner = tower::util::BoxCloneSyncService<Request<()>, Response<Full<Bytes>>, Infallible>;
+    const fn shared<T: Clone + Send + Sync + 'static>() {}
+    const fn sent<T: Send>() {}
+    const fn movable<T: Unpin>() {}
+    shared::<ConcurrencyLayer>();
+    shared::<RateLimitLayer>();
+    shared::<concurrency::Concurrency<Inner>>();
+    shared::<rate_limit::RateLimit<Inner>>();
+    sent::<concurrency::ResponseFuture<Inner, ()>>();
+    sent::<rate_limit::ResponseFuture<<Inner as Service<Request<()>>>::Future>>();
+    sent::<concurrency::ResponseBody<Full<Bytes>>>();
+    movable::<concurrency::ResponseBody<Full<Bytes>>>();
+    movable::<rate_limit::ResponseBody<Full<Bytes>>>();
+}

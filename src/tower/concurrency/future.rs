@@ -50,7 +50,7 @@ where
         #[pin]
         watch: Watch,
     },
-    Denied(Shed),
+    Denied(Shed, Marking),
     Done,
 }
 
@@ -78,14 +78,12 @@ pub(super) struct Asked {
     connect: bool,
     /// No body will be sent, whatever the response carries.
     head_only: bool,
-    marking: Marking,
 }
 
 impl Asked {
     #[inline]
-    pub(super) fn of(head: &RequestHead<'_>, settings: &Settings) -> Self {
+    pub(super) fn of(head: &RequestHead<'_>) -> Self {
         Self {
-            marking: Marking::of(settings.extensions, head),
             form: head.form(),
             connect: head.method() == Method::CONNECT,
             head_only: head.method() == Method::HEAD,
@@ -114,8 +112,14 @@ where
     }
 
     #[inline(always)]
-    pub(super) fn denied(shed: Shed, settings: &Arc<Settings>, asked: Asked) -> Self {
-        Self::new(State::Denied(shed), Carrier::empty(), settings, asked)
+    pub(super) fn denied(
+        shed: Shed,
+        marking: Marking,
+        settings: &Arc<Settings>,
+        asked: Asked,
+    ) -> Self {
+        let state = State::Denied(shed, marking);
+        Self::new(state, Carrier::empty(), settings, asked)
     }
 
     #[inline(always)]
@@ -141,7 +145,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            let shed = match this.state.as_mut().project() {
+            let (shed, marking) = match this.state.as_mut().project() {
                 StateProject::Running { inner, watch } => {
                     *this.polling = true;
                     let polled = inner.poll(cx);
@@ -160,7 +164,7 @@ where
                         Poll::Pending if !watch.is_fenced(this.carrier, cx) => {
                             return Poll::Pending;
                         }
-                        Poll::Pending => Shed::Fenced,
+                        Poll::Pending => (Shed::Fenced, Marking::Marked),
                     }
                 }
                 StateProject::Waiting(waiting) => {
@@ -177,19 +181,18 @@ where
                             this.state.set(State::Running { inner, watch });
                             continue;
                         }
-                        Err(shed) => shed,
+                        Err(shed) => (shed, Marking::Marked),
                     }
                 }
-                StateProject::Denied(shed) => *shed,
+                StateProject::Denied(shed, marking) => (*shed, *marking),
                 StateProject::Done => panic!("a future is not polled after its end"),
             };
             // The work stops before its slot goes back.
             this.state.set(State::Done);
             this.carrier.release();
-            let Asked { form, marking, .. } = *this.asked;
             return Poll::Ready(Ok(this.settings.responder.respond(
                 Denial::overload(shed),
-                form,
+                this.asked.form,
                 marking,
                 ResponseBody::denied,
             )));

@@ -6,6 +6,7 @@ use crate::tower::RequestHead;
 use crate::tower::concurrency::future::{Asked, Waiting};
 use crate::tower::concurrency::layer::{Enforcement, Settings};
 use crate::tower::concurrency::{ResponseBody, ResponseFuture};
+use crate::tower::denial::Marking;
 use http::{Request, Response};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -56,7 +57,7 @@ where
     fn call(&mut self, mut request: Request<Req>) -> Self::Future {
         let settings = &self.settings;
         let head = RequestHead::of(&request);
-        let asked = Asked::of(&head, settings);
+        let asked = Asked::of(&head);
         if settings.is_exempt(&head) {
             let inner = pass(&mut self.inner, settings, request, Admission::Exempt);
             return ResponseFuture::running(inner, Carrier::empty(), settings, asked);
@@ -76,7 +77,10 @@ where
                 ResponseFuture::running(self.inner.call(request), carrier, settings, asked)
             }
             Err(shed) => match settings.enforcement {
-                Enforcement::Enforce => ResponseFuture::denied(shed, settings, asked),
+                Enforcement::Enforce => {
+                    let marking = Marking::of(settings.extensions, &head);
+                    ResponseFuture::denied(shed, marking, settings, asked)
+                }
                 Enforcement::Shadow => {
                     let inner = pass(
                         &mut self.inner,
