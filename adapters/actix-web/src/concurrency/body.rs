@@ -59,6 +59,7 @@ impl<B: MessageBody> MessageBody for ResponseBody<B> {
         self.inner.size()
     }
 
+    #[inline]
     fn poll_next(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

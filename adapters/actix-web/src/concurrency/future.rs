@@ -114,6 +114,7 @@ where
 {
     type Output = Result<ServiceResponse<ResponseBody<B>>, Error>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let settings = &*this.shared.settings;
@@ -212,6 +213,7 @@ fn watch(settings: &Settings) -> Watch {
 }
 
 /// Tells the carrier about the head, and sends it on with the body.
+#[inline]
 fn answered<B: MessageBody>(
     response: ServiceResponse<B>,
     mut carrier: Carrier,

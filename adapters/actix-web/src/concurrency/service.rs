@@ -54,6 +54,7 @@ where
         self.shared.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let settings = &*self.shared.settings;
         if settings.is_exempt(&request) {
