@@ -6,7 +6,7 @@
 //! | `axum_minimal`, `hyper_minimal` | the shortest programs |
 //! | `per_route` | limits that differ from route to route |
 //! | `client_side` | the guard around a client instead of a server |
-//! | `gateway` | a reverse proxy, many of which share one limit over Redis; under axum |
+//! | `gateway` | a reverse proxy, many of which share one limit over Redis |
 
 /// The programs of the README compile.
 #[cfg(doctest)]

@@ -34,6 +34,7 @@ mod proxy;
 mod relay;
 mod stats;
 mod upstream;
+mod with_actix;
 mod with_axum;
 
 use crate::node::Node;
@@ -95,6 +96,10 @@ async fn run(options: &Options) -> Result<(), BoxError> {
     let server = async {
         match options.framework {
             Framework::Axum => with_axum::serve(listener, Arc::clone(&gateway)).await,
+            Framework::Actix => {
+                let patience = options.drain_timeout;
+                with_actix::serve(listener, Arc::clone(&gateway), patience).await
+            }
         }
     };
     let mut server = pin!(server);

@@ -92,6 +92,7 @@ pub(crate) struct Options {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Framework {
     Axum,
+    Actix,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]

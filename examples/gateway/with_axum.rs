@@ -25,11 +25,8 @@ pub(crate) async fn serve(listener: TcpListener, gateway: Arc<Gateway>) -> io::R
     let mut app = Router::new().fallback(forward);
     if let Some(limiter) = &gateway.limiter {
         let quota = RateLimitLayer::new(limiter.clone()).key(key::peer());
-        gateway.stats.count_denied_by({
-            let quota = quota.clone();
-            move || quota.denied()
-        });
-        app = app.layer(quota);
+        app = app.layer(quota.clone());
+        gateway.stats.count_denied_by(move || quota.denied());
     }
     let app = app
         // Below the layer, so outside of the quota.

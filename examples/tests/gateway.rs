@@ -8,7 +8,7 @@ use std::io::Read;
 use std::time::Duration;
 use tidegate_test_support::{Backend, Data, PATIENCE, RedisServer, example, free_port};
 
-const FRAMEWORKS: [&str; 1] = ["axum"];
+const FRAMEWORKS: [&str; 2] = ["axum", "actix"];
 
 /// A gateway of each kind in front of `upstream`, with one slot.
 fn each<'a>(upstream: &'a str, more: &'a [&'a str]) -> impl Iterator<Item = Gateway> + 'a {
@@ -118,7 +118,7 @@ fn an_upgraded_connection_keeps_its_slot_until_it_ends() {
     let backend = Backend::start();
     for gateway in each(&backend.url(), &[]) {
         let mut client = gateway.client();
-        client.ask("/", "connection: Upgrade\r\nupgrade: echo\r\n");
+        client.ask("/", "connection: Upgrade\r\nupgrade: websocket\r\n");
         let (status, headers) = client.head();
         assert_eq!(status, 101);
         assert_eq!(header(&headers, "upgrade"), Some("echo"));
@@ -382,7 +382,7 @@ fn wrong_values_are_told_what_to_write_instead() {
     for (option, value, instead) in [
         ("--upstream", "ftp://x", "write http://HOST:PORT"),
         ("--listen", "8080", "write ADDRESS:PORT"),
-        ("--framework", "rocket", "possible values: axum"),
+        ("--framework", "rocket", "possible values: axum, actix"),
         (
             "--store",
             "postgres://x",

@@ -58,7 +58,7 @@ impl Gateway {
     }
 
     /// Looks at the statistics until they are as `wanted`.
-    pub(crate) fn wait_until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn wait_until(&self, what: &str, mut wanted: impl FnMut(&Value) -> bool) -> Value {
         let mut last = Value::Null;
         eventually(|| {
             last = self.stats();
