@@ -1,0 +1,55 @@
+//! Every table, or those that are named.
+//!
+//! ```text
+//! cargo run --release -p tidegate-bench --features peers
+//! cargo run --release -p tidegate-bench --features peers -- tower axum
+//! cargo run --release -p tidegate-bench -- profile tower "rate, headers" 100000    # for valgrind
+//! ```
+
+use tidegate::time::Clock;
+use tidegate_bench::table::Table;
+use tidegate_bench::{Candidate, actix_app, axum_router, deciding, permit, tower_service};
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [command, section, name, calls] = words.as_slice()
+        && command == "profile"
+    {
+        profile(section, name, calls.parse().expect("a number of calls"));
+        return;
+    }
+    let tables: [(&str, fn() -> Table); 5] = [
+        ("permit", permit::table),
+        ("deciding", deciding::table),
+        ("tower", tower_service::table),
+        ("axum", axum_router::table),
+        ("actix", actix_app::table),
+    ];
+    for (name, table) in tables {
+        if words.is_empty() || words.iter().any(|word| word == name) {
+            println!("{}", table());
+        }
+    }
+}
+
+/// Calls one candidate, for a profiler that counts instructions.
+fn profile(section: &str, name: &str, calls: u32) {
+    // Valgrind has no vDSO: the clock stands still.
+    let clock = &Clock::manual().0;
+    let names;
+    let mut candidates: Vec<Candidate<'_>> = match section {
+        "permit" => permit::candidates(clock),
+        "deciding" => {
+            names = deciding::Names::new();
+            deciding::candidates(clock, &names)
+        }
+        "tower" => tower_service::candidates(clock),
+        "axum" => axum_router::candidates(clock),
+        "actix" => actix_app::candidates(clock),
+        _ => panic!("no section called {section:?}"),
+    };
+    let candidate = candidates.iter_mut().find(|it| it.name() == name);
+    candidate
+        .unwrap_or_else(|| panic!("nothing called {name:?}"))
+        .run(calls);
+}
