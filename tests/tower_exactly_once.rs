@@ -114,7 +114,7 @@ where
 }
 
 #[tokio::test]
-async fn ok_failed_and_missing_answers_give_it_back_with_the_body() {
+async fn i4_ok_failed_and_missing_answers_give_it_back_with_the_body() {
     for code in [200, 206, 301, 404, 500, 503] {
         let (guard, service) =
             guarded(move |_| Ok(answer(code, [Step::Data("a"), Step::Data("b")])));
@@ -133,7 +133,7 @@ async fn ok_failed_and_missing_answers_give_it_back_with_the_body() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_service_gives_it_back_and_is_passed_on() {
+async fn i4_an_error_of_the_service_gives_it_back_and_is_passed_on() {
     let (guard, service) = guarded(|_| Err("connection refused"));
     let outcome = service.oneshot(get()).await;
     assert_eq!(outcome.err(), Some("connection refused"));
@@ -141,7 +141,7 @@ async fn an_error_of_the_service_gives_it_back_and_is_passed_on() {
 }
 
 #[tokio::test]
-async fn a_panic_in_the_handler_or_in_the_call_gives_it_back() {
+async fn i4_a_panic_in_the_handler_or_in_the_call_gives_it_back() {
     let guard = LocalGuard::fixed(1);
     let layer = ConcurrencyLayer::new(guard.clone());
     let in_the_future = layer.layer(service_fn(|_: Request<()>| async {
@@ -166,7 +166,7 @@ async fn a_panic_in_the_handler_or_in_the_call_gives_it_back() {
 }
 
 #[tokio::test]
-async fn cancelled_before_the_first_poll_or_during_the_handler() {
+async fn i4_cancelled_before_the_first_poll_or_during_the_handler() {
     let guard = LocalGuard::fixed(1);
     let mut service = ConcurrencyLayer::new(guard.clone()).layer(service_fn(|_: Request<()>| {
         pending::<Result<Answer, Infallible>>()
@@ -184,7 +184,7 @@ async fn cancelled_before_the_first_poll_or_during_the_handler() {
 }
 
 #[tokio::test]
-async fn a_body_dropped_unread_half_read_or_while_it_stalls() {
+async fn i4_a_body_dropped_unread_half_read_or_while_it_stalls() {
     for reads in 0..=2 {
         let (guard, service) = guarded(|_| Ok(answer(200, [Step::Data("a"), Step::Stall])));
         let mut response = service.oneshot(get()).await.unwrap();
@@ -198,7 +198,7 @@ async fn a_body_dropped_unread_half_read_or_while_it_stalls() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_gives_it_back_with_the_error() {
+async fn i4_a_body_that_breaks_gives_it_back_with_the_error() {
     let (guard, service) = guarded(|_| Ok(answer(200, [Step::Data("a"), Step::Break])));
     let mut response = service.oneshot(get()).await.unwrap();
     assert!(response.body_mut().frame().await.unwrap().is_ok());
@@ -207,7 +207,7 @@ async fn a_body_that_breaks_gives_it_back_with_the_error() {
 }
 
 #[tokio::test]
-async fn trailers_pass_and_end_it() {
+async fn i4_trailers_pass_and_end_it() {
     let (guard, service) = guarded(|_| Ok(answer(200, [Step::Data("a"), Step::Trailers])));
     let mut response = service.oneshot(get()).await.unwrap();
     assert!(
@@ -233,7 +233,7 @@ async fn trailers_pass_and_end_it() {
 }
 
 #[tokio::test]
-async fn answers_without_a_body_give_it_back_with_the_head() {
+async fn i4_answers_without_a_body_give_it_back_with_the_head() {
     let (guard, service) = guarded(|_| Ok(answer(204, [])));
     let response = service.oneshot(get()).await.unwrap();
     assert_eq!((response.status().as_u16(), guard.in_flight()), (204, 0));
@@ -244,7 +244,7 @@ async fn answers_without_a_body_give_it_back_with_the_head() {
 }
 
 #[tokio::test]
-async fn an_upgrade_nobody_holds_gives_it_back_and_is_counted() {
+async fn i4_an_upgrade_nobody_holds_gives_it_back_and_is_counted() {
     let guard = LocalGuard::fixed(1);
     let layer = ConcurrencyLayer::new(guard.clone());
     for (upgrade, code) in [(get(), 101), (request(Method::CONNECT), 200)] {
@@ -260,7 +260,7 @@ async fn an_upgrade_nobody_holds_gives_it_back_and_is_counted() {
 }
 
 #[tokio::test]
-async fn an_upgrade_that_is_held_gives_it_back_when_the_socket_closes() {
+async fn i4_an_upgrade_that_is_held_gives_it_back_when_the_socket_closes() {
     let guard = LocalGuard::fixed(1);
     let layer = ConcurrencyLayer::new(guard.clone());
     let (sockets, mut opened) = mpsc::unbounded_channel::<Hold>();
@@ -276,7 +276,7 @@ async fn an_upgrade_that_is_held_gives_it_back_when_the_socket_closes() {
 }
 
 #[tokio::test]
-async fn work_that_holds_on_outlives_a_client_that_hangs_up() {
+async fn i4_work_that_holds_on_outlives_a_client_that_hangs_up() {
     let guard = LocalGuard::fixed(1);
     let (tasks, mut started) = mpsc::unbounded_channel::<Hold>();
     let mut service =
@@ -293,7 +293,7 @@ async fn work_that_holds_on_outlives_a_client_that_hangs_up() {
 }
 
 #[tokio::test]
-async fn a_guard_closed_meanwhile_gets_its_slots_back() {
+async fn i4_a_guard_closed_meanwhile_gets_its_slots_back() {
     let (guard, service) = guarded(|_| Ok(answer(200, [Step::Data("a"), Step::Data("b")])));
     let mut response = service.clone().oneshot(get()).await.unwrap();
     guard.close();

@@ -49,7 +49,7 @@ async fn breaks() -> Response {
 }
 
 #[tokio::test]
-async fn complete_answers() {
+async fn i4_complete_answers() {
     for version in VERSIONS {
         let (guard, address) = server().await;
         let mut client = Client::connect(address, version).await;
@@ -74,7 +74,7 @@ async fn complete_answers() {
 }
 
 #[tokio::test]
-async fn a_panic_in_the_handler() {
+async fn i4_a_panic_in_the_handler() {
     for version in VERSIONS {
         let (guard, address) = server().await;
         let mut client = Client::connect(address, version).await;
@@ -84,7 +84,7 @@ async fn a_panic_in_the_handler() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks() {
+async fn i4_a_body_that_breaks() {
     for version in VERSIONS {
         let (guard, address) = server().await;
         let mut client = Client::connect(address, version).await;
@@ -96,7 +96,7 @@ async fn a_body_that_breaks() {
 }
 
 #[tokio::test]
-async fn a_client_gone_while_the_handler_runs() {
+async fn i4_a_client_gone_while_the_handler_runs() {
     for version in VERSIONS {
         let (guard, address) = server().await;
         let mut client = Client::connect(address, version).await;
@@ -114,7 +114,7 @@ async fn a_client_gone_while_the_handler_runs() {
 }
 
 #[tokio::test]
-async fn a_stream_reset_while_the_handler_runs() {
+async fn i4_a_stream_reset_while_the_handler_runs() {
     let (guard, address) = server().await;
     let mut client = Client::connect(address, http::Version::HTTP_2).await;
     {
@@ -131,7 +131,7 @@ async fn a_stream_reset_while_the_handler_runs() {
 }
 
 #[tokio::test]
-async fn a_client_gone_in_the_middle_of_the_body() {
+async fn i4_a_client_gone_in_the_middle_of_the_body() {
     for version in VERSIONS {
         for path in ["/stalls", "/endless"] {
             let (guard, address) = server().await;
@@ -146,7 +146,7 @@ async fn a_client_gone_in_the_middle_of_the_body() {
 }
 
 #[tokio::test]
-async fn a_stream_dropped_half_read() {
+async fn i4_a_stream_dropped_half_read() {
     for path in ["/stalls", "/endless"] {
         let (guard, address) = server().await;
         let mut client = Client::connect(address, http::Version::HTTP_2).await;
@@ -159,7 +159,7 @@ async fn a_stream_dropped_half_read() {
 }
 
 #[tokio::test]
-async fn a_guard_closed_meanwhile() {
+async fn i4_a_guard_closed_meanwhile() {
     for version in VERSIONS {
         let (guard, address) = server().await;
         let mut client = Client::connect(address, version).await;
@@ -175,7 +175,7 @@ async fn a_guard_closed_meanwhile() {
 }
 
 #[tokio::test]
-async fn streaming_bodies_count_until_they_end() {
+async fn i4_streaming_bodies_count_until_they_end() {
     for version in VERSIONS {
         let (guard, address) = server().await;
         let mut clients = Vec::new();

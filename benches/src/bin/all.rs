@@ -10,6 +10,9 @@ use tidegate::time::Clock;
 use tidegate_bench::table::Table;
 use tidegate_bench::{Candidate, actix_app, axum_router, deciding, permit, tower_service};
 
+/// What a section does when it is asked for.
+type Measurement = fn() -> Table;
+
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     if let [command, section, name, calls] = words.as_slice()
@@ -18,7 +21,7 @@ fn main() {
         profile(section, name, calls.parse().expect("a number of calls"));
         return;
     }
-    let tables: [(&str, fn() -> Table); 5] = [
+    let tables: [(&str, Measurement); 5] = [
         ("permit", permit::table),
         ("deciding", deciding::table),
         ("tower", tower_service::table),
