@@ -3,7 +3,7 @@
 //! | name | what |
 //! |---|---|
 //! | `quickstart` | two nodes that share a limit, without any server, and what to try on them |
-//! | `axum_minimal`, `hyper_minimal` | the shortest programs |
+//! | `axum_minimal`, `actix_minimal`, `hyper_minimal` | the shortest programs |
 //! | `per_route` | limits that differ from route to route |
 //! | `client_side` | the guard around a client instead of a server |
 //! | `gateway` | a reverse proxy, many of which share one limit over Redis |

@@ -145,7 +145,7 @@ async fn begin(server: &Running, path: &str) -> Client {
 }
 
 #[actix_web::test]
-async fn answers_of_every_kind() {
+async fn i4_answers_of_every_kind() {
     for (method, path, status, ends_with) in [
         ("GET", "/ok", 200, "hello"),
         ("HEAD", "/ok", 200, "\r\n\r\n"),
@@ -170,7 +170,7 @@ async fn answers_of_every_kind() {
 }
 
 #[actix_web::test]
-async fn many_requests_over_one_connection() {
+async fn i4_many_requests_over_one_connection() {
     let (guard, _, server) = serving();
     let mut client = Client::connect(&server).await;
     for _ in 0..50 {
@@ -181,7 +181,7 @@ async fn many_requests_over_one_connection() {
 }
 
 #[actix_web::test]
-async fn a_client_gone_while_the_handler_runs_is_noticed_if_the_server_looks() {
+async fn i4_a_client_gone_while_the_handler_runs_is_noticed_if_the_server_looks() {
     let (guard, _, server) = serving_with(HalfClosed::IsGone);
     let mut client = Client::connect(&server).await;
     client.send("GET", "/hangs", "").await;
@@ -191,7 +191,7 @@ async fn a_client_gone_while_the_handler_runs_is_noticed_if_the_server_looks() {
 }
 
 #[actix_web::test]
-async fn a_client_gone_while_the_handler_runs_leaves_the_slot_with_the_handler() {
+async fn i4_a_client_gone_while_the_handler_runs_leaves_the_slot_with_the_handler() {
     let (guard, go, server) = serving();
     let mut client = Client::connect(&server).await;
     client.send("GET", "/waits", "").await;
@@ -203,7 +203,7 @@ async fn a_client_gone_while_the_handler_runs_leaves_the_slot_with_the_handler()
 }
 
 #[actix_web::test]
-async fn a_stream_dropped_half_read() {
+async fn i4_a_stream_dropped_half_read() {
     for half_closed in [HalfClosed::StillReads, HalfClosed::IsGone] {
         let (guard, _, server) = serving_with(half_closed);
         let client = begin(&server, "/endless").await;
@@ -214,7 +214,7 @@ async fn a_stream_dropped_half_read() {
 }
 
 #[actix_web::test]
-async fn a_stream_that_stalls_before_a_client_that_went() {
+async fn i4_a_stream_that_stalls_before_a_client_that_went() {
     let (guard, _, server) = serving_with(HalfClosed::IsGone);
     let client = begin(&server, "/stalls").await;
     assert_eq!(guard.in_flight(), 1);
@@ -235,7 +235,7 @@ async fn a_stream_that_stalls_before_a_client_that_went() {
 }
 
 #[actix_web::test]
-async fn work_that_holds_on_outlives_its_response() {
+async fn i4_work_that_holds_on_outlives_its_response() {
     let (guard, go, server) = serving();
     assert_eq!(ask(&server, "GET", "/works_on").await.0, 200);
     assert!(keeps(&server, &guard, 1).await);
@@ -244,7 +244,7 @@ async fn work_that_holds_on_outlives_its_response() {
 }
 
 #[actix_web::test]
-async fn a_guard_closed_meanwhile() {
+async fn i4_a_guard_closed_meanwhile() {
     let (guard, _, server) = serving_with(HalfClosed::IsGone);
     let client = begin(&server, "/stalls").await;
     guard.close();
@@ -256,7 +256,7 @@ async fn a_guard_closed_meanwhile() {
 }
 
 #[actix_web::test]
-async fn streaming_bodies_count_until_they_end() {
+async fn i4_streaming_bodies_count_until_they_end() {
     let (guard, _, server) = serving_with(HalfClosed::IsGone);
     let mut clients = Vec::new();
     let mut refused = 0;
@@ -272,7 +272,7 @@ async fn streaming_bodies_count_until_they_end() {
 }
 
 #[actix_web::test]
-async fn a_server_stopped_in_the_middle() {
+async fn i4_a_server_stopped_in_the_middle() {
     let (guard, _, server) = serving();
     let _stalled = begin(&server, "/stalls").await;
     let mut hung = Client::connect(&server).await;

@@ -23,6 +23,8 @@ pub struct ResponseBody<B> {
     /// Boxed when the body first has to wait, so that the body can be moved as freely as the one inside.
     watch: Option<Pin<Box<Watch>>>,
     cancels: bool,
+    /// A frame has come already.
+    flows: bool,
     carrier: Carrier,
 }
 
@@ -33,6 +35,7 @@ impl<B> ResponseBody<B> {
             inner: OwnOr::Inner(inner),
             watch: None,
             cancels,
+            flows: false,
             carrier,
         }
     }
@@ -42,6 +45,7 @@ impl<B> ResponseBody<B> {
             inner: OwnOr::Own(text),
             watch: None,
             cancels: false,
+            flows: false,
             carrier: Carrier::empty(),
         }
     }
@@ -61,7 +65,15 @@ where
     ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
         let mut this = self.project();
         let polled = this.inner.as_mut().poll_frame(cx);
-        if polled.is_pending()
+        // A body that waits may wait for long, and one that always has more may never wait.
+        let lasts = match &polled {
+            Poll::Pending => true,
+            Poll::Ready(Some(Ok(_))) => {
+                std::mem::replace(this.flows, true) && !this.inner.is_end_stream()
+            }
+            Poll::Ready(None | Some(Err(_))) => false,
+        };
+        if lasts
             && *this.cancels
             && !this.carrier.is_empty()
             && this

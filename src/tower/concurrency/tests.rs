@@ -213,6 +213,25 @@ async fn the_fence_ends_the_body_with_an_error() {
 }
 
 #[tokio::test]
+async fn the_fence_ends_a_body_that_never_has_to_wait() {
+    let guard = LocalGuard::fixed(8);
+    let service = ConcurrencyLayer::new(guard.clone()).layer(service_fn(|_: Request<()>| {
+        let frames = futures_util::stream::repeat_with(|| {
+            Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"more")))
+        });
+        ready(Ok::<_, Infallible>(Response::new(StreamBody::new(frames))))
+    }));
+    let mut body = service.oneshot(get()).await.unwrap().into_body();
+    for _ in 0..3 {
+        assert!(body.frame().await.unwrap().is_ok());
+    }
+    fence(&guard);
+    let error = body.frame().await.unwrap().unwrap_err();
+    assert_eq!(error.downcast_ref::<Shed>(), Some(&Shed::Fenced));
+    assert!(body.frame().await.is_none());
+}
+
+#[tokio::test]
 async fn a_layer_told_not_to_cancel_lets_work_outlive_the_fence() {
     let guard = LocalGuard::fixed(8);
     let answer = std::sync::Arc::new(tokio::sync::Notify::new());
