@@ -21,8 +21,13 @@
 //! | [`fleet`] | the fleet guard: one ceiling for many processes |
 //! | `store` | where the fleet's shared state lives: memory, Redis |
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// What decides is compiled and tested without the runtime that drives it; its callers come with the feature.
-#![cfg_attr(not(feature = "fleet"), allow(dead_code))]
+#![cfg_attr(
+    not(feature = "fleet"),
+    allow(
+        dead_code,
+        reason = "the callers of the fleet's pure parts come with the feature"
+    )
+)]
 
 pub mod adaptive;
 pub mod classify;

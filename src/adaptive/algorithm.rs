@@ -1,6 +1,7 @@
 //! The algorithms by name, as one value.
 
 use crate::adaptive::{Aimd, Fixed, Gradient2, LimitAlgorithm, Vegas, Window};
+use std::time::Duration;
 
 /// One of the limit algorithms, where a configuration has to name one.
 ///
@@ -48,6 +49,15 @@ impl LimitAlgorithm for Algorithm {
             Self::Vegas(algorithm) => algorithm.limit(),
             Self::Aimd(algorithm) => algorithm.limit(),
             Self::Fixed(algorithm) => algorithm.limit(),
+        }
+    }
+
+    fn baseline(&self) -> Option<Duration> {
+        match self {
+            Self::Gradient2(algorithm) => algorithm.baseline(),
+            Self::Vegas(algorithm) => algorithm.baseline(),
+            Self::Aimd(algorithm) => algorithm.baseline(),
+            Self::Fixed(algorithm) => algorithm.baseline(),
         }
     }
 

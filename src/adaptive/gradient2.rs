@@ -4,6 +4,7 @@ use crate::adaptive::limits::factor;
 use crate::adaptive::probe::{Probe, Step};
 use crate::adaptive::{LimitAlgorithm, Limits, Window};
 use crate::error::ConfigError;
+use std::time::Duration;
 
 /// Compares the latency of a window with a long-term average and shrinks in proportion.
 ///
@@ -121,6 +122,11 @@ impl Default for Gradient2 {
 impl LimitAlgorithm for Gradient2 {
     fn limit(&self) -> u32 {
         self.limit as u32
+    }
+
+    fn baseline(&self) -> Option<Duration> {
+        // A float's conversion saturates.
+        (self.long.windows > 0).then(|| Duration::from_nanos(self.long.nanos as u64))
     }
 
     fn update(&mut self, window: &Window) -> u32 {

@@ -5,6 +5,7 @@ use crate::adaptive::limits::factor;
 use crate::adaptive::probe::{Probe, Step};
 use crate::adaptive::{LimitAlgorithm, Limits, Window};
 use crate::error::ConfigError;
+use std::time::Duration;
 
 /// Estimates the queue from latency, `q = ceil(L * (1 - R0 / R))`, and keeps it between 3 and 6 times `log10 L`.
 ///
@@ -99,6 +100,13 @@ impl Default for Vegas {
 impl LimitAlgorithm for Vegas {
     fn limit(&self) -> u32 {
         self.limit
+    }
+
+    fn baseline(&self) -> Option<Duration> {
+        // A float's conversion saturates.
+        self.baseline
+            .nanos()
+            .map(|nanos| Duration::from_nanos(nanos as u64))
     }
 
     fn update(&mut self, window: &Window) -> u32 {

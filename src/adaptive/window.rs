@@ -71,6 +71,11 @@ pub trait LimitAlgorithm: fmt::Debug + Send {
     /// The limit now.
     fn limit(&self) -> u32;
 
+    /// The latency of an unloaded backend as far as the algorithm knows; `None` if it does not keep one.
+    fn baseline(&self) -> Option<Duration> {
+        None
+    }
+
     /// Takes in a closed window and answers the limit from now on, at least 1.
     fn update(&mut self, window: &Window) -> u32;
 }
@@ -131,6 +136,10 @@ impl Estimator {
 
     pub(crate) fn limit(&self) -> u32 {
         self.0.limit()
+    }
+
+    pub(crate) fn baseline(&self) -> Option<Duration> {
+        self.0.baseline()
     }
 
     /// Closes a window.

@@ -417,7 +417,9 @@ fn sample(gate: &Gate, demand: &mut Demand, weight: u32, now: LocalTime) -> Samp
             demand: demand.update(now, &totals, in_flight, peak),
             peak,
             weight,
-            baseline_us: 0,
+            baseline_us: gate.baseline().map_or(0, |baseline| {
+                u64::try_from(baseline.as_micros()).unwrap_or(u64::MAX)
+            }),
             completions: totals.successes,
             latency_us: totals.success_us,
             held_us: totals.held_us(),

@@ -92,7 +92,8 @@ pub(crate) struct Settings {
     pub(crate) initial_limit: u32,
 }
 
-/// The version of messages and state; a version and its successor run together.
+/// The version of messages and state. A node refuses a key of another version, by name; a version that is to run
+/// together with this one must read both.
 pub(crate) const PROTOCOL: u32 = 1;
 
 impl Default for Settings {

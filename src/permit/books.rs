@@ -80,6 +80,12 @@ impl Books {
 const SHED_EVENTS_APART: Duration = Duration::from_secs(1);
 
 impl Core {
+    /// The latency of an unloaded backend, if the estimator keeps one.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn baseline(&self) -> Option<Duration> {
+        lock(&self.books).estimator.baseline()
+    }
+
     /// What the estimator of this process alone would allow.
     pub(crate) fn local_limit(&self) -> u32 {
         self.local_limit.load(Ordering::Relaxed)

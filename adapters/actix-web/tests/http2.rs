@@ -86,7 +86,7 @@ fn server() -> (LocalGuard, Arc<Notify>, support::Running) {
 }
 
 #[actix_web::test]
-async fn answers_of_every_kind() {
+async fn i4_answers_of_every_kind() {
     let (guard, _, server) = server();
     let mut client = Client::connect(server.address).await;
     for (method, path, status, length) in [
@@ -107,7 +107,7 @@ async fn answers_of_every_kind() {
 }
 
 #[actix_web::test]
-async fn a_stream_reset_half_read() {
+async fn i4_a_stream_reset_half_read() {
     let (guard, _, server) = server();
     let mut client = Client::connect(server.address).await;
     let mut response = client.ask("GET", "/endless").await.unwrap();
@@ -120,7 +120,7 @@ async fn a_stream_reset_half_read() {
 }
 
 #[actix_web::test]
-async fn a_connection_gone_in_the_body() {
+async fn i4_a_connection_gone_in_the_body() {
     let (guard, _, server) = server();
     let mut client = Client::connect(server.address).await;
     let mut response = client.ask("GET", "/endless").await.unwrap();
@@ -130,7 +130,7 @@ async fn a_connection_gone_in_the_body() {
 }
 
 #[actix_web::test]
-async fn a_connection_gone_while_the_handler_runs() {
+async fn i4_a_connection_gone_while_the_handler_runs() {
     let (guard, go, server) = server();
     let mut client = Client::connect(server.address).await;
     {

@@ -121,7 +121,7 @@ async fn talk(client: &mut Client) {
 }
 
 #[actix_web::test]
-async fn a_socket_counts_until_the_client_closes_it() {
+async fn i4_a_socket_counts_until_the_client_closes_it() {
     for allow_half_closed in [true, false] {
         let (guard, _, server) = server(allow_half_closed);
         let mut first = dial(&server, "/echo").await;
@@ -143,7 +143,7 @@ async fn a_socket_counts_until_the_client_closes_it() {
 }
 
 #[actix_web::test]
-async fn a_socket_counts_until_the_server_closes_it() {
+async fn i4_a_socket_counts_until_the_server_closes_it() {
     let (guard, go, server) = server(true);
     let mut client = dial(&server, "/closes").await;
     assert!(keeps(&server, &guard, 1).await);
@@ -153,7 +153,7 @@ async fn a_socket_counts_until_the_server_closes_it() {
 }
 
 #[actix_web::test]
-async fn a_socket_whose_task_forgets_it_or_panics() {
+async fn i4_a_socket_whose_task_forgets_it_or_panics() {
     for path in ["/forgets", "/panics"] {
         let (guard, _, server) = server(true);
         let mut client = dial(&server, path).await;
@@ -163,7 +163,7 @@ async fn a_socket_whose_task_forgets_it_or_panics() {
 }
 
 #[actix_web::test]
-async fn a_socket_whose_task_does_not_listen() {
+async fn i4_a_socket_whose_task_does_not_listen() {
     let (guard, _, server) = server(false);
     let client = dial(&server, "/deaf").await;
     settles(&guard, 1).await;
@@ -172,7 +172,7 @@ async fn a_socket_whose_task_does_not_listen() {
 }
 
 #[actix_web::test]
-async fn a_task_that_holds_the_slot_keeps_it_beyond_the_socket() {
+async fn i4_a_task_that_holds_the_slot_keeps_it_beyond_the_socket() {
     let (guard, go, server) = server(true);
     let mut client = dial(&server, "/held").await;
     talk(&mut client).await;
@@ -183,7 +183,7 @@ async fn a_task_that_holds_the_slot_keeps_it_beyond_the_socket() {
 }
 
 #[actix_web::test]
-async fn an_upgrade_that_fails_gives_the_slot_back() {
+async fn i4_an_upgrade_that_fails_gives_the_slot_back() {
     let (guard, _, server) = server(true);
     let (status, _) = support::ask(&server, "GET", "/echo").await;
     assert_eq!(status, 400, "no handshake");

@@ -100,7 +100,7 @@ async fn talk(socket: &mut TcpStream) {
 }
 
 #[tokio::test]
-async fn a_held_socket_counts_until_the_client_closes_it() {
+async fn i4_a_held_socket_counts_until_the_client_closes_it() {
     for path in ["/held", "/by_hand"] {
         let (guard, layer, address) = server().await;
         let mut first = open(address, path).await;
@@ -118,7 +118,7 @@ async fn a_held_socket_counts_until_the_client_closes_it() {
 }
 
 #[tokio::test]
-async fn a_socket_whose_task_ends_panics_or_is_closed_by_the_server() {
+async fn i4_a_socket_whose_task_ends_panics_or_is_closed_by_the_server() {
     for path in ["/closes", "/panics"] {
         let (guard, _, address) = server().await;
         let mut socket = open(address, path).await;
@@ -129,7 +129,7 @@ async fn a_socket_whose_task_ends_panics_or_is_closed_by_the_server() {
 }
 
 #[tokio::test]
-async fn a_socket_whose_task_does_not_listen_keeps_its_slot() {
+async fn i4_a_socket_whose_task_does_not_listen_keeps_its_slot() {
     let (guard, _, address) = server().await;
     let socket = open(address, "/hangs").await;
     drop(socket);
@@ -144,7 +144,7 @@ async fn a_socket_whose_task_does_not_listen_keeps_its_slot() {
 }
 
 #[tokio::test]
-async fn a_socket_nobody_holds_is_counted_and_runs_without_a_slot() {
+async fn i4_a_socket_nobody_holds_is_counted_and_runs_without_a_slot() {
     let (guard, layer, address) = server().await;
     let mut socket = open(address, "/forgotten").await;
     settles(&guard, 0).await;

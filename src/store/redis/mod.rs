@@ -151,6 +151,32 @@ mod tests {
         assert!(!error.contains("secret"), "{error}");
     }
 
+    /// A server whose clock is stepped, or another one after a fail-over, changes nothing: nobody asks it.
+    #[test]
+    fn i11_the_scripts_never_ask_the_servers_clock() {
+        for script in [
+            STATE,
+            include_str!("lua/beat.lua"),
+            include_str!("lua/commit.lua"),
+        ] {
+            let code = script
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("--"));
+            for line in code {
+                for asks in [
+                    "'TIME'",
+                    "os.",
+                    "EXPIREAT",
+                    "'PTTL'",
+                    "'TTL'",
+                    "'EXPIRETIME'",
+                ] {
+                    assert!(!line.contains(asks), "{line}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn what_is_printed_holds_no_password() {
         let store = RedisStore::new("redis://user:secret@127.0.0.1:1").expect("an address");
