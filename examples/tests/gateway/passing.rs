@@ -3,7 +3,6 @@
 use crate::each;
 use crate::support::{ByHand, header};
 use std::io::Read;
-use tidegate_test_support::example;
 
 #[test]
 fn what_is_meant_for_one_connection_does_not_pass() {

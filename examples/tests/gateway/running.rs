@@ -1,6 +1,6 @@
 //! Starting, being looked at and stopping: what an operator meets.
 
-use crate::support::{Client, Gateway, eventually, header};
+use crate::support::{Client, Gateway, eventually};
 use crate::{FRAMEWORKS, each};
 use std::time::Duration;
 use tidegate_test_support::{Backend, Data, PATIENCE, RedisServer, example};
