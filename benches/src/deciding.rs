@@ -32,6 +32,10 @@ pub fn candidates<'a>(clock: &Clock, names: &'a Names) -> Vec<Candidate<'a>> {
         let key = Key::of(name.as_str());
         let _ = (keyed.check(&key, 1), shared.check(&key, 1));
     }
+    #[cfg_attr(
+        not(feature = "peers"),
+        expect(unused_mut, reason = "only peers are added")
+    )]
     let mut list = vec![
         Candidate::new("one key", move || one.check(&Key::EVERYONE, 1)),
         Candidate::new("one key, denied", move || closed.check(&Key::EVERYONE, 1)),
