@@ -99,14 +99,14 @@ where
     pub(super) fn running(
         inner: S::Future,
         carrier: Carrier,
-        settings: &Arc<Settings>,
+        settings: Arc<Settings>,
         asked: Asked,
     ) -> Self {
-        let watch = watch(settings);
+        let watch = watch(&settings);
         Self::new(State::Running { inner, watch }, carrier, settings, asked)
     }
 
-    pub(super) fn waiting(waiting: Waiting<S, B>, settings: &Arc<Settings>, asked: Asked) -> Self {
+    pub(super) fn waiting(waiting: Waiting<S, B>, settings: Arc<Settings>, asked: Asked) -> Self {
         let state = State::Waiting(Box::pin(waiting));
         Self::new(state, Carrier::empty(), settings, asked)
     }
@@ -115,7 +115,7 @@ where
     pub(super) fn denied(
         shed: Shed,
         marking: Marking,
-        settings: &Arc<Settings>,
+        settings: Arc<Settings>,
         asked: Asked,
     ) -> Self {
         let state = State::Denied(shed, marking);
@@ -123,11 +123,11 @@ where
     }
 
     #[inline(always)]
-    fn new(state: State<S, B>, carrier: Carrier, settings: &Arc<Settings>, asked: Asked) -> Self {
+    fn new(state: State<S, B>, carrier: Carrier, settings: Arc<Settings>, asked: Asked) -> Self {
         Self {
             state,
             carrier,
-            settings: Arc::clone(settings),
+            settings,
             asked,
             polling: false,
         }
@@ -152,9 +152,14 @@ where
                     *this.polling = false;
                     match polled {
                         Poll::Ready(Ok(response)) => {
+                            if !this.carrier.is_empty() {
+                                answered(&response, this.carrier, this.settings, *this.asked);
+                            }
                             let carrier = std::mem::take(this.carrier);
-                            let response = answered(response, carrier, this.settings, *this.asked);
-                            return Poll::Ready(Ok(response));
+                            let cancels = this.settings.cancels;
+                            return Poll::Ready(Ok(
+                                response.map(|body| ResponseBody::carrying(body, carrier, cancels))
+                            ));
                         }
                         Poll::Ready(Err(error)) => {
                             this.carrier.failed(&this.settings.classifier);
@@ -232,41 +237,38 @@ fn watch(settings: &Settings) -> Watch {
     }
 }
 
-/// Tells the carrier about the head, and sends it on with the body.
-#[inline(always)]
+/// Tells the carrier about the head.
+#[inline]
 fn answered<B: Body>(
-    response: Response<B>,
-    mut carrier: Carrier,
+    response: &Response<B>,
+    carrier: &mut Carrier,
     settings: &Settings,
     asked: Asked,
-) -> Response<ResponseBody<B>> {
-    if !carrier.is_empty() {
-        let content_type = bytes_of(response.headers(), &header::CONTENT_TYPE);
-        let head = Head {
-            status: response.status().as_u16(),
-            content_type,
-            grpc_status: match content_type {
-                Some(it) if crate::classify::is_grpc(it) => response
-                    .headers()
-                    .get("grpc-status")
-                    .map(HeaderValue::as_bytes),
-                _ => None,
-            },
-            denied: response.extensions().get::<Denial>().is_some(),
-            connect: asked.connect,
-            socket: false,
-            length: if asked.head_only || response.body().is_end_stream() {
-                Some(0)
-            } else {
-                response.body().size_hint().exact()
-            },
-        };
-        match carrier.answered(&head, &settings.classifier, settings.measure) {
-            Answered::Body | Answered::UpgradeHeld => {}
-            Answered::UpgradeUnheld => settings.upgraded_unheld(),
-        }
+) {
+    let content_type = bytes_of(response.headers(), &header::CONTENT_TYPE);
+    let head = Head {
+        status: response.status().as_u16(),
+        content_type,
+        grpc_status: match content_type {
+            Some(it) if crate::classify::is_grpc(it) => response
+                .headers()
+                .get("grpc-status")
+                .map(HeaderValue::as_bytes),
+            _ => None,
+        },
+        denied: response.extensions().get::<Denial>().is_some(),
+        connect: asked.connect,
+        socket: false,
+        length: if asked.head_only || response.body().is_end_stream() {
+            Some(0)
+        } else {
+            response.body().size_hint().exact()
+        },
+    };
+    match carrier.answered(&head, &settings.classifier, settings.measure) {
+        Answered::Body | Answered::UpgradeHeld => {}
+        Answered::UpgradeUnheld => settings.upgraded_unheld(),
     }
-    response.map(|body| ResponseBody::carrying(body, carrier, settings.cancels))
 }
 
 #[inline]

@@ -7,7 +7,7 @@ use crate::tower::concurrency::future::{Asked, Waiting};
 use crate::tower::concurrency::layer::{Enforcement, Settings};
 use crate::tower::concurrency::{ResponseBody, ResponseFuture};
 use crate::tower::denial::Marking;
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower_service::Service;
@@ -54,12 +54,14 @@ where
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, mut request: Request<Req>) -> Self::Future {
-        let settings = &self.settings;
+        // Cloned before there is a future to move: nothing then stands between its making and its place.
+        let settings = Arc::clone(&self.settings);
         let head = RequestHead::of(&request);
         let asked = Asked::of(&head);
         if settings.is_exempt(&head) {
-            let inner = pass(&mut self.inner, settings, request, Admission::Exempt);
+            let inner = pass(&mut self.inner, &settings, request, Admission::Exempt);
             return ResponseFuture::running(inner, Carrier::empty(), settings, asked);
         }
         let class = settings.class(&head);
@@ -73,7 +75,7 @@ where
         }
         match settings.guard.try_acquire(class) {
             Ok(lease) => {
-                let carrier = admit(lease, settings, &mut request);
+                let carrier = admit(lease, &settings, &mut request);
                 ResponseFuture::running(self.inner.call(request), carrier, settings, asked)
             }
             Err(shed) => match settings.enforcement {
@@ -84,7 +86,7 @@ where
                 Enforcement::Shadow => {
                     let inner = pass(
                         &mut self.inner,
-                        settings,
+                        &settings,
                         request,
                         Admission::Shadowed(shed),
                     );
@@ -98,11 +100,17 @@ where
 /// A lease on its way, shown to the handler unless extensions are off.
 #[inline]
 pub(super) fn admit<B>(lease: Lease, settings: &Settings, request: &mut Request<B>) -> Carrier {
-    let mut carrier = Carrier::new(lease);
     if settings.extensions {
-        let slot = carrier.slot(request.extensions().get::<Slot>());
-        request.extensions_mut().insert(slot);
+        show(lease, request.extensions_mut())
+    } else {
+        Carrier::new(lease)
     }
+}
+
+fn show(lease: Lease, extensions: &mut Extensions) -> Carrier {
+    let mut carrier = Carrier::new(lease);
+    let slot = carrier.slot(extensions.get::<Slot>());
+    extensions.insert(slot);
     carrier
 }
 

@@ -54,16 +54,9 @@ impl Refusal {
 }
 
 impl<F> ResponseFuture<F> {
-    /// Says nothing about the limit.
+    /// With nothing `told`, says nothing about the limit.
     #[inline(always)]
-    pub(super) const fn silent(inner: F) -> Self {
-        let state = State::Running { inner, told: None };
-        Self { state }
-    }
-
-    #[inline(always)]
-    pub(super) const fn telling(inner: F, decision: Decision, settings: Arc<Settings>) -> Self {
-        let told = Some((decision, settings));
+    pub(super) const fn running(inner: F, told: Option<(Decision, Arc<Settings>)>) -> Self {
         let state = State::Running { inner, told };
         Self { state }
     }

@@ -52,11 +52,12 @@ where
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, mut request: Request<Req>) -> Self::Future {
         let settings = &self.settings;
         let head = RequestHead::of(&request);
         let Some(decision) = settings.decide(&head) else {
-            return ResponseFuture::silent(self.inner.call(request));
+            return ResponseFuture::running(self.inner.call(request), None);
         };
         if !decision.is_allowed() && !settings.shadow {
             return ResponseFuture::denied(Refusal {
@@ -70,11 +71,8 @@ where
             let slot = Slot::rated(decision, request.extensions().get::<Slot>());
             request.extensions_mut().insert(slot);
         }
-        let inner = self.inner.call(request);
-        if settings.tells() {
-            ResponseFuture::telling(inner, decision, Arc::clone(settings))
-        } else {
-            ResponseFuture::silent(inner)
-        }
+        // Before there is a future to move: nothing then stands between its making and its place.
+        let told = settings.tells().then(|| (decision, Arc::clone(settings)));
+        ResponseFuture::running(self.inner.call(request), told)
     }
 }
