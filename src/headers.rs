@@ -98,6 +98,34 @@ pub fn rate_limit(decisions: &[Decision]) -> FieldValue {
     value
 }
 
+/// Writes [`rate_limit`] for the decisions of one policy, from a beginning that is made once.
+#[derive(Clone, Debug)]
+pub struct RateLimitWriter {
+    /// `"name";r=`
+    beginning: FieldValue,
+}
+
+impl RateLimitWriter {
+    /// For decisions of `policy`.
+    #[must_use]
+    pub fn of(policy: &Policy) -> Self {
+        let mut beginning = FieldValue::new();
+        beginning.item(policy.name().as_str());
+        beginning.push(";r=");
+        Self { beginning }
+    }
+
+    /// As [`rate_limit`] of `decision` alone, which has to be one by the policy.
+    #[inline]
+    #[must_use]
+    pub fn write(&self, decision: &Decision) -> FieldValue {
+        let mut value = self.beginning.clone();
+        value.number(u64::from(decision.remaining()));
+        value.parameter(";t=", effective_window(decision));
+        value
+    }
+}
+
 /// The value of `Retry-After` in seconds, rounded up and at least 1; `None` unless the request was denied and waiting
 /// helps.
 #[must_use]
@@ -182,10 +210,6 @@ fn effective_window(decision: &Decision) -> u64 {
     retry_after(decision).unwrap_or_else(|| seconds_up(decision.reset_after()))
 }
 
-fn ascii(text: &[u8]) -> &str {
-    std::str::from_utf8(text).expect("ASCII is text")
-}
-
 /// A header value: printable ASCII, inline up to 126 bytes, which is one policy of any name or several of usual ones.
 #[derive(Clone)]
 pub struct FieldValue(Store);
@@ -242,44 +266,48 @@ impl FieldValue {
     }
 
     fn number(&mut self, mut number: u64) {
-        let mut digits = [0; 20];
-        let mut at = digits.len();
-        loop {
-            at -= 1;
-            digits[at] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                break;
+        let digits = 1 + number.checked_ilog10().unwrap_or(0) as usize;
+        if let Some(free) = self.free(digits) {
+            for digit in free.iter_mut().rev() {
+                *digit = b'0' + (number % 10) as u8;
+                number /= 10;
             }
+        } else {
+            self.spill(&number.to_string());
         }
-        self.push_ascii(&digits[at..]);
-    }
-
-    fn push(&mut self, text: &str) {
-        self.push_ascii(text.as_bytes());
     }
 
     /// Appends text that is known to be ASCII, without looking at it again.
     #[inline]
-    fn push_ascii(&mut self, text: &[u8]) {
-        match &mut self.0 {
-            Store::Inline { length, bytes } => {
-                let from = usize::from(*length);
-                let to = from + text.len();
-                match bytes.get_mut(from..to) {
-                    Some(free) => {
-                        free.copy_from_slice(text);
-                        *length = to as u8;
-                    }
-                    None => {
-                        let mut heap = String::with_capacity(4 * INLINE);
-                        heap.push_str(self.as_str());
-                        heap.push_str(ascii(text));
-                        self.0 = Store::Heap(heap);
-                    }
-                }
-            }
-            Store::Heap(heap) => heap.push_str(ascii(text)),
+    fn push(&mut self, text: &str) {
+        match self.free(text.len()) {
+            Some(free) => free.copy_from_slice(text.as_bytes()),
+            None => self.spill(text),
+        }
+    }
+
+    /// Takes the next `count` bytes to write to, if they are left inline.
+    #[inline]
+    fn free(&mut self, count: usize) -> Option<&mut [u8]> {
+        let Store::Inline { length, bytes } = &mut self.0 else {
+            return None;
+        };
+        let from = usize::from(*length);
+        let free = bytes.get_mut(from..from + count)?;
+        *length += count as u8;
+        Some(free)
+    }
+
+    /// Appends text for which there is no room inline.
+    #[cold]
+    fn spill(&mut self, text: &str) {
+        if let Store::Inline { .. } = self.0 {
+            let mut heap = String::with_capacity(4 * INLINE);
+            heap.push_str(self.as_str());
+            self.0 = Store::Heap(heap);
+        }
+        if let Store::Heap(heap) = &mut self.0 {
+            heap.push_str(text);
         }
     }
 }
@@ -353,6 +381,8 @@ mod tests {
         );
         let denied = decision(minute, 55, 10);
         assert_eq!(rate_limit(&[denied]).as_str(), r#""minute";r=5;t=5"#);
+        let writer = RateLimitWriter::of(&minute);
+        assert_eq!(writer.write(&denied).as_str(), r#""minute";r=5;t=5"#);
         assert_eq!(retry_after(&denied), Some(5));
     }
 

@@ -1,7 +1,7 @@
 //! The layer: which limiter, whose requests count together, and what clients are told.
 
 use crate::decision::Decision;
-use crate::headers::{self, Headers, Legacy};
+use crate::headers::{self, Headers, Legacy, RateLimitWriter};
 use crate::key::{Key, KeySecret};
 use crate::limiter::RateLimiter;
 use crate::reject::Denial;
@@ -54,6 +54,7 @@ pub(super) struct Settings {
     headers: Headers,
     /// The value of `RateLimit-Policy`, which never changes.
     policy: HeaderValue,
+    limit: RateLimitWriter,
     pub(super) responder: Responder,
     denied: Arc<AtomicU64>,
 }
@@ -66,6 +67,7 @@ impl RateLimitLayer {
         Self {
             settings: Arc::new(Settings {
                 policy: value(policy.as_bytes()),
+                limit: RateLimitWriter::of(limiter.policy()),
                 responder: Responder::of(limiter.policy().name().as_str()),
                 limiter,
                 key: None,
@@ -185,8 +187,7 @@ impl Settings {
     pub(super) fn tell(&self, decision: &Decision, to: &mut HeaderMap) {
         if self.headers.standard() {
             to.append(RATE_LIMIT_POLICY, self.policy.clone());
-            let limit = headers::rate_limit(std::slice::from_ref(decision));
-            to.append(RATE_LIMIT, value(limit.as_bytes()));
+            to.append(RATE_LIMIT, value(self.limit.write(decision).as_bytes()));
         }
         if self.headers.legacy() {
             let ours = Legacy::of(decision);

@@ -11,7 +11,7 @@ use std::fmt;
 use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tidegate::headers::{self, Headers, Legacy};
+use tidegate::headers::{self, Headers, Legacy, RateLimitWriter};
 use tidegate::key::KeySecret;
 use tidegate::reject::Denial;
 use tidegate::{Decision, Key, RateLimiter};
@@ -55,6 +55,7 @@ pub(super) struct Settings {
     headers: Headers,
     /// The value of `RateLimit-Policy`, which never changes.
     policy: HeaderValue,
+    limit: RateLimitWriter,
     pub(super) responder: Responder,
     denied: Arc<AtomicU64>,
 }
@@ -68,6 +69,7 @@ impl RateLimit {
         Self {
             settings: Arc::new(Settings {
                 policy: value(policy.as_bytes()),
+                limit: RateLimitWriter::of(limiter.policy()),
                 limiter,
                 key: None,
                 secret: None,
@@ -192,8 +194,7 @@ impl Settings {
     pub(super) fn tell(&self, decision: &Decision, to: &mut HeaderMap) {
         if self.headers.standard() {
             to.append(RATE_LIMIT_POLICY, self.policy.clone());
-            let limit = headers::rate_limit(std::slice::from_ref(decision));
-            to.append(RATE_LIMIT, value(limit.as_bytes()));
+            to.append(RATE_LIMIT, value(self.limit.write(decision).as_bytes()));
         }
         if self.headers.legacy() {
             let ours = Legacy::of(decision);
