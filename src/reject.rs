@@ -247,17 +247,23 @@ fn draw() -> u64 {
 }
 
 /// `number` in decimal, without formatting for the small ones that nearly every denial has.
-pub(crate) fn decimal(number: u64) -> Cow<'static, str> {
+fn decimal(number: u64) -> Cow<'static, str> {
+    match ready_decimal(number) {
+        Some(text) => Cow::Borrowed(text),
+        None => Cow::Owned(number.to_string()),
+    }
+}
+
+/// The numbers up to 60 in decimal.
+pub(crate) fn ready_decimal(number: u64) -> Option<&'static str> {
     const SMALL: [&str; 61] = [
         "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16",
         "17", "18", "19", "20", "21", "22", "23", "24", "25", "26", "27", "28", "29", "30", "31",
         "32", "33", "34", "35", "36", "37", "38", "39", "40", "41", "42", "43", "44", "45", "46",
         "47", "48", "49", "50", "51", "52", "53", "54", "55", "56", "57", "58", "59", "60",
     ];
-    match usize::try_from(number).ok().and_then(|at| SMALL.get(at)) {
-        Some(text) => Cow::Borrowed(text),
-        None => Cow::Owned(number.to_string()),
-    }
+    let at = usize::try_from(number).ok()?;
+    SMALL.get(at).copied()
 }
 
 /// Appends `text` as a JSON string (RFC 8259 7).

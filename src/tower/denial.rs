@@ -1,6 +1,7 @@
 //! A denial as an http 1 response.
 
-use crate::reject::{Denial, Form, decimal};
+use crate::headers;
+use crate::reject::{Denial, Form, ready_decimal};
 use crate::slot::Slot;
 use crate::tower::RequestHead;
 use bytes::Bytes;
@@ -48,16 +49,41 @@ impl Responder {
         marking: Marking,
         body: impl FnOnce(Bytes) -> B,
     ) -> Response<B> {
-        let mut response = match (&self.custom, &self.quota, form) {
-            (Some(respond), _, Form::Problem) => respond(&denial).map(body),
+        let text = match (&self.custom, &self.quota, form) {
             (None, Some((policy, problem)), Form::Problem) if denial.policy() == Some(policy) => {
-                with_problem(&denial, body(problem.clone()))
+                problem.clone()
             }
-            (None, _, Form::Problem) => with_problem(&denial, body(text(denial.problem()))),
-            (_, _, Form::Grpc) => grpc(&denial).map(body),
+            (None, _, Form::Problem) => text(denial.problem()),
+            (Some(_), _, Form::Problem) | (_, _, Form::Grpc) => {
+                return self.respond_otherwise(&denial, form, marking).map(body);
+            }
         };
+        // Put together from parts that need no parsing, in the place where it stays.
+        let mut response = Response::new(body(text));
+        *response.status_mut() = match denial.status() {
+            429 => StatusCode::TOO_MANY_REQUESTS,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
+        if let Some(seconds) = denial.retry_after_seconds() {
+            headers.insert(header::RETRY_AFTER, number(seconds));
+        }
         if marking == Marking::Marked {
             response.extensions_mut().insert(denial);
+        }
+        response
+    }
+
+    /// The user's own form, or gRPC's.
+    #[cold]
+    fn respond_otherwise(&self, denial: &Denial, form: Form, marking: Marking) -> Response<Bytes> {
+        let mut response = match (&self.custom, form) {
+            (Some(respond), Form::Problem) => respond(denial),
+            (None, Form::Problem) | (_, Form::Grpc) => grpc(denial),
+        };
+        if marking == Marking::Marked {
+            response.extensions_mut().insert(*denial);
         }
         response
     }
@@ -100,23 +126,6 @@ pub fn denial_response(denial: Denial, form: Form) -> Response<Bytes> {
     Responder::default().respond(denial, form, Marking::Marked, |text| text)
 }
 
-/// The usual form, put together from parts that need no parsing.
-#[inline]
-fn with_problem<B>(denial: &Denial, body: B) -> Response<B> {
-    let mut response = Response::new(body);
-    *response.status_mut() = match denial.status() {
-        429 => StatusCode::TOO_MANY_REQUESTS,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
-    if let Some(seconds) = denial.retry_after_seconds() {
-        headers.insert(header::RETRY_AFTER, number(seconds));
-    }
-    response
-}
-
-#[cold]
 fn grpc(denial: &Denial) -> Response<Bytes> {
     let rendered = denial.render(Form::Grpc);
     let mut response = Response::new(text(rendered.body));
@@ -141,9 +150,10 @@ fn text(text: Cow<'static, str>) -> Bytes {
 
 /// `seconds` as a value; those of the first minute, which nearly every denial has, are ready.
 fn number(seconds: u64) -> HeaderValue {
-    match decimal(seconds) {
-        Cow::Borrowed(text) => HeaderValue::from_static(text),
-        Cow::Owned(_) => HeaderValue::from(seconds),
+    match ready_decimal(seconds) {
+        Some(text) => HeaderValue::from_static(text),
+        None => HeaderValue::from_bytes(headers::number(seconds).as_bytes())
+            .expect("digits are visible ASCII"),
     }
 }
 
