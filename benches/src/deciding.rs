@@ -28,7 +28,7 @@ pub fn candidates<'a>(clock: &Clock, names: &'a Names) -> Vec<Candidate<'a>> {
     let _ = closed.check(&Key::EVERYONE, 1);
     let text = names.at(0).as_str();
     let _ = denied.check(&Key::of(text), 1);
-    for name in &names.0 {
+    for name in names.shuffled() {
         let key = Key::of(name.as_str());
         let _ = (keyed.check(&key, 1), shared.check(&key, 1));
     }
@@ -84,7 +84,7 @@ pub fn table() -> Table {
 /// A quota that nobody reaches here.
 #[must_use]
 pub const fn generous() -> Quota {
-    Quota::per_second(1_000_000_000).burst(1_000_000_000)
+    Quota::per_second(1_000_000_000).burst(1_000_000)
 }
 
 /// Texts of 24 bytes.
@@ -107,15 +107,20 @@ impl Names {
         &self.0[number]
     }
 
-    /// One after another, far apart; threads begin in different places.
+    /// One after another: what is asked for is at hand, as the name in a request is. Threads begin in different places.
     fn next(&self) -> &String {
         static THREADS: AtomicUsize = AtomicUsize::new(0);
         thread_local!(static AT: Cell<usize> =
             Cell::new(THREADS.fetch_add(1, Ordering::Relaxed) * KEYS / 3 % KEYS));
-        // A step that has no factor in common with the number of keys.
-        let at = (AT.get() + 61_803) % KEYS;
+        let at = (AT.get() + 1) % KEYS;
         AT.set(at);
         self.at(at)
+    }
+
+    /// All of them, far from the order in which they are asked for.
+    fn shuffled(&self) -> impl Iterator<Item = &String> {
+        // A step that has no factor in common with the number of keys.
+        (0..KEYS).map(|number| self.at(number * 61_803 % KEYS))
     }
 }
 
@@ -130,8 +135,8 @@ mod peers {
 
     pub(super) fn candidates(names: &Names) -> Vec<Candidate<'_>> {
         let generous = || {
-            let units = NonZeroU32::new(1_000_000_000).expect("not zero");
-            Quota::per_second(units).allow_burst(units)
+            let units = |number| NonZeroU32::new(number).expect("not zero");
+            Quota::per_second(units(1_000_000_000)).allow_burst(units(1_000_000))
         };
         let hourly = || Quota::per_hour(NonZeroU32::MIN);
         let one = RateLimiter::direct(generous());
@@ -145,7 +150,7 @@ mod peers {
         );
         let text = names.at(0);
         let _ = denied.check_key(text);
-        for name in &names.0 {
+        for name in names.shuffled() {
             let _ = shared.check_key(name);
             let _ = keyed.check_key(name);
         }

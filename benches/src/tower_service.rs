@@ -101,9 +101,31 @@ pub(crate) fn rate(quota: Quota, clock: &Clock) -> RateLimitLayer {
     RateLimitLayer::new(builder.build().expect("a limiter")).key(key::peer())
 }
 
-/// A quota that is spent after the first request.
+/// A quota that is spent after the first request, for a minute.
 pub(crate) const fn spent() -> Quota {
-    Quota::per_hour(1)
+    Quota::per_minute(1)
+}
+
+/// Sees to it that what was meant to be measured was: all answers but a few have the status that was expected.
+#[derive(Debug, Default)]
+pub(crate) struct Check {
+    as_expected: u64,
+    others: u64,
+}
+
+impl Check {
+    #[inline]
+    pub(crate) fn see(&mut self, status: u16, expected: u16) {
+        if status == expected {
+            self.as_expected += 1;
+        } else {
+            self.others += 1;
+            assert!(
+                self.others <= 2 + self.as_expected / 1_000,
+                "answered {status}"
+            );
+        }
+    }
 }
 
 /// The other end of every connection.
@@ -111,7 +133,7 @@ pub(crate) const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192
 
 async fn handler(request: Request<()>) -> Result<Response<Body>, Infallible> {
     black_box(&request);
-    Ok(Response::new(Body::empty()))
+    Ok(Response::new(Body::from("hello")))
 }
 
 /// An answer with as many headers and as much text as a denial has.
@@ -129,16 +151,14 @@ pub(crate) const TEXT: &str = match std::str::from_utf8(&[b'x'; 200]) {
     Err(_) => "",
 };
 
-/// What `service` takes, when every answer but the first has this status.
+/// What `service` takes, when it answers with this status.
 fn candidate<S, B>(name: &'static str, service: S, status: u16) -> Candidate<'static>
 where
     S: Service<Request<()>, Response = Response<B>> + Clone + 'static,
     B: http_body::Body,
 {
-    answer(&service);
-    Candidate::new(name, move || {
-        assert_eq!(answer(black_box(&service)), status, "{name}");
-    })
+    let mut check = Check::default();
+    Candidate::new(name, move || check.see(answer(black_box(&service)), status))
 }
 
 fn answer<S, B>(service: &S) -> u16
@@ -195,12 +215,12 @@ mod peers {
         let bare = service_fn(handler);
         let open = || {
             let mut builder = GovernorConfigBuilder::default();
-            builder.per_nanosecond(1).burst_size(1_000_000_000);
+            builder.per_nanosecond(1).burst_size(1_000_000);
             builder
         };
         let spent = || {
             let mut builder = GovernorConfigBuilder::default();
-            builder.per_second(3600).burst_size(1);
+            builder.per_second(60).burst_size(1);
             builder
         };
         const HINT: &str = "neither is zero";
