@@ -2,6 +2,7 @@
 
 use crate::adaptive::{Estimator, Gradient2, LimitAlgorithm, WindowSetup};
 use crate::error::ConfigError;
+use crate::fleet::allocate::ABSURD;
 use crate::fleet::driver::{self, Task};
 use crate::fleet::guard::{DistributedGuard, Handle, News, Progress, Shared};
 use crate::fleet::key_state::EmptyStore;
@@ -21,6 +22,9 @@ const MAX_NAME: usize = 128;
 const MIN_HEARTBEAT: Duration = Duration::from_millis(10);
 /// The longest of any duration, so that sums of them cannot overflow.
 const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
+
+/// Stores may compare revisions as doubles.
+const MAX_REVISION: u64 = (1 << 53) - 1;
 
 pub(super) type OnFenced = Arc<dyn Fn() + Send + Sync>;
 
@@ -133,7 +137,7 @@ impl DistributedGuardBuilder {
     }
 
     /// The number of these settings. Default: 0. A node with other settings than the fleet's is refused, unless its
-    /// revision is higher: then its settings take over for the fleet.
+    /// revision is higher: then its settings take over for the fleet. Below 2^53.
     pub const fn revision(mut self, revision: u64) -> Self {
         self.settings.revision = revision;
         self
@@ -184,8 +188,17 @@ impl DistributedGuardBuilder {
         self.settings.margin = self.margin.unwrap_or(self.settings.ttl / 10);
         check(&self.settings)?;
         check_name("key", &self.key)?;
-        if self.weight == 0 {
-            return Err(ConfigError::setting("weight", 0, "use 1 or more"));
+        if self.weight == 0 || self.weight > ABSURD {
+            let instead = "use 1 to 1 000 000, 1 is usual";
+            return Err(ConfigError::setting("weight", self.weight, instead));
+        }
+        if self.settings.revision > MAX_REVISION {
+            let instead = "use less than 2^53; 0, 1, 2 .. or milliseconds are usual";
+            return Err(ConfigError::setting(
+                "revision",
+                self.settings.revision,
+                instead,
+            ));
         }
         if let Some(node) = &self.node {
             check_name("node", node)?;
@@ -437,6 +450,14 @@ mod tests {
                 "1 to 1 000 000",
             ),
             (refused(|builder| builder.weight(0)), "weight cannot be 0"),
+            (
+                refused(|builder| builder.revision(1 << 53)),
+                "revision cannot be 9007199254740992: use less than 2^53",
+            ),
+            (
+                refused(|builder| builder.weight(u32::MAX)),
+                "weight cannot be 4294967295: use 1 to 1 000 000",
+            ),
             (
                 refused(|builder| builder.outage(Outage::Frozen { hold: ms(0) })),
                 "more than zero",
