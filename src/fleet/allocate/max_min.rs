@@ -43,8 +43,27 @@ pub(super) fn split(limit: u32, claimants: &[Claimant<'_>], turn: u64) -> Vec<u3
 }
 
 /// The max-min split of `limit` over `wants`: nobody gets more than it wants, and nobody who gets less could have
-/// more without taking from somebody who has no more than it, by weight. Exact to one slot.
+/// more without taking from somebody who has no more than it, by weight. Exact to one slot; and with a slot for
+/// everybody, nobody who wants goes without, however light (I6).
 pub(super) fn fill(limit: u32, claimants: &[Claimant<'_>], wants: &[u32], turn: u64) -> Vec<u32> {
+    let mut wants = wants.to_vec();
+    let mut light: Vec<usize> = Vec::new();
+    loop {
+        let left = limit.saturating_sub(light.len() as u32);
+        let mut targets = level(left, claimants, &wants, turn);
+        let more: Vec<usize> = (0..targets.len())
+            .filter(|index| targets[*index] == 0 && wants[*index] > 0)
+            .collect();
+        if more.is_empty() || (limit as usize) < claimants.len() {
+            light.iter().for_each(|index| targets[*index] = 1);
+            return targets;
+        }
+        more.iter().for_each(|index| wants[*index] = 0);
+        light.extend(more);
+    }
+}
+
+fn level(limit: u32, claimants: &[Claimant<'_>], wants: &[u32], turn: u64) -> Vec<u32> {
     if sum(wants) <= u64::from(limit) {
         return wants.to_vec();
     }
@@ -151,6 +170,13 @@ mod tests {
     fn weights_count() {
         let nodes = claimants(&[(100, 3), (100, 1), (2, 1)]);
         assert_eq!(fill(42, &nodes, &[100, 100, 2], 0), [30, 10, 2]);
+    }
+
+    #[test]
+    fn nobody_goes_without_for_being_light() {
+        let nodes = claimants(&[(9, 1000), (9, 1), (9, 1), (9, 1), (9, 1), (9, 1)]);
+        assert_eq!(fill(10, &nodes, &[9; 6], 0), [5, 1, 1, 1, 1, 1]);
+        assert_eq!(fill(6, &nodes, &[9; 6], 0), [1; 6]);
     }
 
     #[test]
