@@ -23,7 +23,15 @@ pub(crate) fn plan(ticket: &Ticket, incarnation: u64) -> Option<Commit> {
     let limit = estimate::limit(&settings, snapshot.limit, &open);
     let turn =
         snapshot.store_time.as_micros() / u64::try_from(round.as_micros()).unwrap_or(u64::MAX);
-    let targets = targets(&settings, limit, &open, turn);
+    // Safe slots of silent nodes are not there to give, however low the limit.
+    let kept: u64 = snapshot
+        .nodes
+        .iter()
+        .filter(|node| !node.open)
+        .map(|node| u64::from(node.share))
+        .sum();
+    let given = limit.saturating_sub(u32::try_from(kept).unwrap_or(u32::MAX));
+    let targets = targets(&settings, given, &open, turn);
     let acknowledged = settings.handoff == Handoff::Acknowledged;
     let mut shares: Vec<u32> = open
         .iter()

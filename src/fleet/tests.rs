@@ -377,3 +377,36 @@ fn other_settings_are_refused_unless_their_revision_is_higher() {
         "the new limit holds for old nodes too"
     );
 }
+
+fn safe_share(slots: u32) -> Settings {
+    let hold = Duration::from_secs(10);
+    Settings {
+        outage: Outage::SafeShare { slots, hold },
+        ..settings()
+    }
+}
+
+#[test]
+fn i3_the_limit_falls_although_a_silent_node_keeps_its_safe_slots() {
+    let settings = safe_share(2);
+    let mut store = KeyState::default();
+    let mut nodes: Vec<Node> = (1..=2)
+        .map(|n| Node::new(&format!("n{n}"), n, &settings, ms(0)))
+        .collect();
+    run(&mut nodes, &mut store, 0, 1_000);
+    nodes.pop();
+    run(&mut nodes, &mut store, 1_000, 6_000);
+    assert_eq!(shares(&nodes), [6]);
+    let lower = Settings {
+        revision: 1,
+        estimate: Estimate::Fixed(4),
+        ..settings
+    };
+    nodes.push(Node::new("n3", 3, &lower, ms(6_000)));
+    run(&mut nodes, &mut store, 6_000, 7_000);
+    assert_eq!(
+        shares(&nodes),
+        [1, 1],
+        "two of the four are not there to give"
+    );
+}
