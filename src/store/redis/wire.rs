@@ -48,6 +48,7 @@ pub(super) fn beat(beat: &Beat, empty: EmptyStore) -> Vec<String> {
         micros(beat.settings.slack()),
         u8::from(empty == EmptyStore::Trust).to_string(),
         micros(TOKEN_LIFE),
+        KEEP.as_millis().to_string(),
     ]
 }
 
@@ -214,23 +215,24 @@ fn read_record(line: &str) -> Option<Record> {
         4 => Life::Left,
         _ => return None,
     };
-    let (closing, starved) = (number()? == 1, number()? == 1);
-    let (sequence, born) = (number()?, number()?);
+    let closing = number()? == 1;
     let (deadline, ends) = (
         StoreTime::from_micros(number()?),
         StoreTime::from_micros(number()?),
     );
-    let generation = number()?;
-    let mut slots = || number().and_then(|slots| u32::try_from(slots).ok());
+    let slots = |number: u64| u32::try_from(number).ok();
+    let (share, in_flight) = (slots(number()?)?, slots(number()?)?);
+    let (enforced, low, high) = (slots(number()?)?, slots(number()?)?, slots(number()?)?);
+    let safe_high = slots(number()?)?;
+    let starved = number()? == 1;
+    let (sequence, born, generation) = (number()?, number()?, number()?);
+    let (safe, target) = (slots(number()?)?, slots(number()?)?);
+    let mark = number()?;
     let grant = Grant {
         generation,
-        share: slots()?,
-        safe: slots()?,
+        share,
+        safe,
     };
-    let (target, in_flight, enforced, low, high) =
-        (slots()?, slots()?, slots()?, slots()?, slots()?);
-    let mark = number()?;
-    let safe_high = number().and_then(|slots| u32::try_from(slots).ok())?;
     let report = read_report(next()?)?;
     let name = Arc::from(next()?);
     Some(Record {
@@ -328,7 +330,13 @@ impl Words {
         let mut records = Self::of(list, self.script)?;
         let mut nodes: Vec<NodeView> = Vec::with_capacity(records.words.len() / 2);
         while records.words.len() > 0 {
-            let incarnation = records.number()?;
+            let field = records.text()?;
+            if !field.starts_with(|first: char| first.is_ascii_digit()) {
+                // The numbers of the epoch, the settings, and who owns which name.
+                records.value()?;
+                continue;
+            }
+            let incarnation = field.parse().map_err(|_| records.malformed())?;
             let record = read_record(&records.text()?).ok_or_else(|| records.malformed())?;
             nodes.push(record.view(incarnation));
         }

@@ -7,20 +7,22 @@ local closing, starved = ARGV[11] == '2', tonumber(ARGV[12])
 local limit, plan, report = tonumber(ARGV[13]), tonumber(ARGV[14]), ARGV[15]
 local revision, settings = tonumber(ARGV[16]), ARGV[17]
 local reclaim, linger, slack = tonumber(ARGV[18]), tonumber(ARGV[19]), tonumber(ARGV[20])
-local trust, token_life = ARGV[21] == '1', tonumber(ARGV[22])
+local trust, token_life, keep = ARGV[21] == '1', tonumber(ARGV[22]), tonumber(ARGV[23])
+local waits = reclaim + linger + slack
 
 local function begin(lost, run_id)
   local trusted = not lost and trust and epoch == ''
   redis.call('DEL', KEY)
   local state = {
     epoch = fresh_epoch, server = run_id, time = 0, slack = slack,
-    learning_until = trusted and 0 or reclaim + linger + slack,
+    learning_until = trusted and 0 or waits,
     revision = lost and lost.revision or revision, settings = lost and lost.settings or settings,
     generation = 0, stamp = 0, version = 0, limit = lost and lost.limit or 0, plan = lost and lost.plan or 0,
     nodes = 0, hungry = 0, token = 0, token_ends = 0, committed = 0, plan_due = 0, rest_ends = 0, dirty = 0,
-    in_a_row = 0,
+    in_a_row = 0, due = NEVER,
   }
   redis.call('HSET', KEY, '$', state.settings)
+  redis.call('PEXPIRE', KEY, math.max(keep, math.ceil(waits / 500)))
   return state
 end
 
@@ -42,6 +44,7 @@ local function is_learning() return state.time < state.learning_until end
 local function renew_lease(record)
   record.deadline = state.time + reclaim + state.slack
   record.ends = record.deadline + linger
+  state.due = math.min(state.due, record.deadline)
 end
 
 local function join()
@@ -134,8 +137,8 @@ local function answer(welcome, material, record)
       state.dirty = 1
     end
   end
-  local waits = state.dirty == 1 and state.time >= state.token_ends and not is_learning()
-  local again_in = waits and math.max(state.rest_ends - state.time, 0) or -1
+  local again = state.dirty == 1 and state.time >= state.token_ends and not is_learning()
+  local again_in = again and math.max(state.rest_ends - state.time, 0) or -1
   write_state(state)
   record = record or { generation = 0, share = 0, safe = 0, target = 0 }
   return {

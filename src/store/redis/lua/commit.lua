@@ -7,25 +7,37 @@ local token_life, keep, channel = tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[1
 -- From here on, four words a change: incarnation, share, safe, target.
 local FIRST = 14
 
+-- As it is written in a line.
+local OPEN = text(LIVE)
+
 local state = read_state()
 if not state or state.epoch ~= epoch or state.server ~= server() then
   return { 'epoch', state and state.epoch or '0', '0', '0', '0', '0', '0', '0', '0', false }
 end
+
+-- The lines of the records that change.
+local changed = {}
 
 -- Whether the plan would reserve more than the limit, beyond what is occupied already (I1, I2, I3).
 local function is_unsound()
   local changes = {}
   for index = FIRST, #ARGV, 4 do changes[ARGV[index]] = tonumber(ARGV[index + 1]) end
   local before, after, shares, fixed = 0, 0, 0, 0
-  for incarnation, record in pairs(read_records()) do
-    local occupied = acknowledged and hold(record) or record.in_flight
-    local open = is_open(record)
-    local share = open and changes[incarnation] or record.share
+  each_record(function(incarnation, line)
+    local life, closing, _, _, present, in_flight, enforced, low, high = string.match(line, OCCUPIED)
+    local occupied = tonumber(in_flight)
+    if acknowledged then occupied = math.max(occupied, enforced, low, high) end
+    local share = tonumber(present)
+    if life ~= OPEN or closing ~= '0' then
+      fixed = fixed + share
+    elseif changes[incarnation] then
+      share = changes[incarnation]
+      changed[incarnation] = line
+    end
     before = before + occupied
     after = after + math.max(occupied, share)
     shares = shares + share
-    if not open then fixed = fixed + share end
-  end
+  end)
   return after > math.max(before, limit) or shares > math.max(fixed, limit)
 end
 
@@ -33,20 +45,27 @@ local function apply()
   state.committed, state.limit, state.plan = token, limit, state.plan + 1
   state.nodes, state.hungry = nodes, hungry
   state.plan_due, state.rest_ends = state.time + round, state.time + rest
+  local written = {}
   for index = FIRST, #ARGV, 4 do
     local incarnation, share = ARGV[index], tonumber(ARGV[index + 1])
     local safe, target = tonumber(ARGV[index + 2]), tonumber(ARGV[index + 3])
-    local record = read_record(incarnation)
-    if record and is_open(record) then
+    local line = changed[incarnation]
+    if line then
+      local record = parse_record(line)
       record.target = target
       if share ~= record.share or safe ~= record.safe then
         record.generation, record.share, record.safe = next_generation(state), share, safe
         record.high, record.safe_high = math.max(record.high, share), math.max(record.safe_high, safe)
-        redis.call('PUBLISH', channel .. incarnation, table.concat(
-          { state.epoch, text(record.generation), text(share), text(safe), text(target) }, ' '))
+        local push = string.format('%s %d %d %d %d', state.epoch, record.generation, share, safe, target)
+        redis.call('PUBLISH', channel .. incarnation, push)
       end
-      write_record(incarnation, record)
+      written[#written + 1] = incarnation
+      written[#written + 1] = record_line(record)
     end
+  end
+  -- As many at once as the stack takes for certain.
+  for index = 1, #written, 1000 do
+    redis.call('HSET', KEY, unpack(written, index, math.min(index + 999, #written)))
   end
   -- A key that nobody uses goes away; one that comes back after that learns like any lost one.
   redis.call('PEXPIRE', KEY, keep)

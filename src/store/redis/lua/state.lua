@@ -8,32 +8,35 @@ local KEY = KEYS[1]
 
 local NUMBERS = {
   'time', 'slack', 'learning_until', 'revision', 'generation', 'stamp', 'version', 'limit', 'plan', 'nodes',
-  'hungry', 'token', 'token_ends', 'committed', 'plan_due', 'rest_ends', 'dirty', 'in_a_row',
+  'hungry', 'token', 'token_ends', 'committed', 'plan_due', 'rest_ends', 'dirty', 'in_a_row', 'due',
 }
 local FIELDS = {
-  'life', 'closing', 'starved', 'sequence', 'born', 'deadline', 'ends', 'generation', 'share', 'safe', 'target',
-  'in_flight', 'enforced', 'low', 'high', 'mark', 'safe_high',
+  'life', 'closing', 'deadline', 'ends', 'share', 'in_flight', 'enforced', 'low', 'high', 'safe_high', 'starved',
+  'sequence', 'born', 'generation', 'safe', 'target', 'mark',
 }
 local LIVE, QUARANTINED, REFUSED, LAPSED, LEFT = 0, 1, 2, 3, 4
 local MAX_PLANS_IN_A_ROW = 3
+local NEVER = 2 ^ 53
 
 -- tostring() would write large numbers with an exponent.
-local function text(number) return string.format('%.0f', number) end
-
-local function words(line)
-  local list = {}
-  for word in string.gmatch(line, '%S+') do list[#list + 1] = word end
-  return list
-end
+local function text(number) return string.format('%d', number) end
 
 local function server()
   return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or 'unknown'
 end
 
+-- Reading a line with one pattern, and writing it with one format, is several times faster than word by word.
+local STATE_LINE = '^(%S+) (%S+)' .. string.rep(' (%d+)', #NUMBERS) .. '$'
+local STATE_FORMAT = '%s %s' .. string.rep(' %d', #NUMBERS)
+local RECORD_LINE = '^' .. string.rep('(%d+) ', #FIELDS) .. '(%S+) (.*)$'
+local RECORD_FORMAT = string.rep('%d ', #FIELDS) .. '%s %s'
+-- What a record occupies, and until when.
+local OCCUPIED = '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) '
+
 local function read_state()
   local line = redis.call('HGET', KEY, '@')
   if not line then return nil end
-  local list = words(line)
+  local list = { string.match(line, STATE_LINE) }
   local state = { epoch = list[1], server = list[2] }
   for index, name in ipairs(NUMBERS) do state[name] = tonumber(list[index + 2]) end
   state.settings = redis.call('HGET', KEY, '$')
@@ -41,23 +44,16 @@ local function read_state()
 end
 
 local function write_state(state)
-  local list = { state.epoch, state.server }
-  for _, name in ipairs(NUMBERS) do list[#list + 1] = text(state[name]) end
-  redis.call('HSET', KEY, '@', table.concat(list, ' '))
+  local list = {}
+  for index, name in ipairs(NUMBERS) do list[index] = state[name] end
+  redis.call('HSET', KEY, '@', string.format(STATE_FORMAT, state.epoch, state.server, unpack(list)))
 end
 
 local function parse_record(line)
-  local list = {}
-  local rest = 1
-  for index, name in ipairs(FIELDS) do
-    local from, to = string.find(line, ' ', rest, true)
-    list[name] = tonumber(string.sub(line, rest, from - 1))
-    rest = to + 1
-  end
-  local from, to = string.find(line, ' ', rest, true)
-  list.report = string.sub(line, rest, from - 1)
-  list.name = string.sub(line, to + 1)
-  return list
+  local list = { string.match(line, RECORD_LINE) }
+  local record = { report = list[#FIELDS + 1], name = list[#FIELDS + 2] }
+  for index, name in ipairs(FIELDS) do record[name] = tonumber(list[index]) end
+  return record
 end
 
 local function read_record(incarnation)
@@ -67,24 +63,22 @@ end
 
 local function record_line(record)
   local list = {}
-  for _, name in ipairs(FIELDS) do list[#list + 1] = text(record[name]) end
-  list[#list + 1] = record.report
-  list[#list + 1] = record.name
-  return table.concat(list, ' ')
+  for index, name in ipairs(FIELDS) do list[index] = record[name] end
+  list[#FIELDS + 1], list[#FIELDS + 2] = record.report, record.name
+  return string.format(RECORD_FORMAT, unpack(list))
 end
 
 local function write_record(incarnation, record)
   redis.call('HSET', KEY, incarnation, record_line(record))
 end
 
--- Every record of the key, by incarnation.
-local function read_records()
+-- Calls `visit` with the incarnation and the line of every record.
+local function each_record(visit)
   local all = redis.call('HGETALL', KEY)
-  local records = {}
   for index = 1, #all, 2 do
-    if string.match(all[index], '^%d') then records[all[index]] = parse_record(all[index + 1]) end
+    local first = string.byte(all[index])
+    if first >= 48 and first <= 57 then visit(all[index], all[index + 1]) end
   end
-  return records
 end
 
 local function next_generation(state)
@@ -100,32 +94,32 @@ local function reserved(record)
   return math.max(hold(record), record.share), math.max(record.in_flight, record.share)
 end
 
-local function is_open(record)
-  return record.life == LIVE and record.closing == 0
-end
-
 local function withdraw(state, record)
   record.generation, record.share, record.safe, record.target = next_generation(state), 0, 0, 0
 end
 
--- Records whose time is over end here and nowhere else. Answers what is left.
+-- Records whose time is over end here and nowhere else. `state.due` is when the next one may be.
 local function evict(state)
-  local records = read_records()
-  local left = {}
+  local over = {}
+  state.due = NEVER
+  each_record(function(incarnation, line)
+    local life, _, deadline, ends, _, _, _, _, _, safe_high = string.match(line, OCCUPIED)
+    life, deadline, ends = tonumber(life), tonumber(deadline), tonumber(ends)
+    local lingers = life == LAPSED or (life == LIVE and safe_high ~= '0')
+    local next_due = deadline
+    if state.time >= deadline then
+      over[#over + 1] = incarnation
+      next_due = lingers and ends or NEVER
+    end
+    if state.time < next_due then state.due = math.min(state.due, next_due) end
+  end)
   -- In the order of the incarnations, because generations are numbered on the way.
-  local order = {}
-  for incarnation in pairs(records) do order[#order + 1] = incarnation end
-  table.sort(order, function(a, b) if #a ~= #b then return #a < #b end return a < b end)
-  for _, incarnation in ipairs(order) do
-    local record = records[incarnation]
-    local lingers = (record.life == LIVE and record.safe_high > 0) or record.life == LAPSED
-    if state.time >= (lingers and record.ends or record.deadline) then
-      redis.call('HDEL', KEY, incarnation)
-      if redis.call('HGET', KEY, 'o' .. record.name) == incarnation then
-        redis.call('HDEL', KEY, 'o' .. record.name)
-      end
-    else
-      if record.life == LIVE and state.time >= record.deadline then
+  table.sort(over, function(a, b) if #a ~= #b then return #a < #b end return a < b end)
+  for _, incarnation in ipairs(over) do
+    local record = read_record(incarnation)
+    local lingers = record.life == LAPSED or (record.life == LIVE and record.safe_high > 0)
+    if lingers and state.time < record.ends then
+      if record.life == LIVE then
         record.life = LAPSED
         record.share = math.min(record.safe_high, record.share)
         record.generation, record.safe, record.target = next_generation(state), record.share, record.share
@@ -133,20 +127,23 @@ local function evict(state)
         record.starved = 0
         write_record(incarnation, record)
       end
-      left[#left + 1] = incarnation
-      left[#left + 1] = record_line(record)
+    else
+      redis.call('HDEL', KEY, incarnation)
+      if redis.call('HGET', KEY, 'o' .. record.name) == incarnation then
+        redis.call('HDEL', KEY, 'o' .. record.name)
+      end
     end
   end
-  return left
 end
 
+-- The whole hash goes along: telling the records from the rest is less work for the planner than for the server.
 local function issue_ticket(state, token_life)
-  local records = evict(state)
+  if state.time >= state.due then evict(state) end
   state.token = state.token + 1
   state.token_ends = state.time + token_life
   state.dirty = 0
   return {
     text(state.token), text(state.version), text(state.time), text(state.limit), text(state.plan), state.settings,
-    records,
+    redis.call('HGETALL', KEY),
   }
 end
