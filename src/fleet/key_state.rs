@@ -232,12 +232,18 @@ impl Epoch {
     /// A node this epoch does not know. What it claims is held; what it may have is at most that, and only while
     /// the store is learning (I9).
     fn join(&mut self, beat: &Beat) {
-        let predecessor = self.owners.insert(Arc::clone(&beat.name), beat.incarnation);
+        // Who drains is on its way out, and contests no name.
+        let predecessor = match beat.mode {
+            Mode::Closing => None,
+            Mode::Running | Mode::Fenced => {
+                self.owners.insert(Arc::clone(&beat.name), beat.incarnation)
+            }
+        };
         if let Some(older) = predecessor
             && self
                 .records
                 .get(&older)
-                .is_some_and(|record| record.life == Life::Live)
+                .is_some_and(|record| matches!(record.life, Life::Live | Life::Lapsed))
         {
             let generation = self.next_generation();
             let record = self.records.get_mut(&older).expect("looked up above");
@@ -330,32 +336,31 @@ impl Epoch {
         news || record.starved || record.life == Life::Left || (freed && self.hungry)
     }
 
-    /// A quarantined node that answers to something newer than its rival is alive: the rival is refused. A lapsed
-    /// one comes back.
+    /// A lapsed node comes back. A quarantined one is alive if it answers to something newer than the first beat of
+    /// its rival, which then is refused; unless the rival is the older of the two and was alive after it came.
     fn wake(&mut self, beat: &Beat) {
-        match self.records[&beat.incarnation].life {
+        let record = &self.records[&beat.incarnation];
+        let (life, born) = (record.life, record.born);
+        match life {
             Life::Live | Life::Refused | Life::Left => return,
+            Life::Quarantined if beat.mode == Mode::Closing => return,
             Life::Lapsed => {}
             Life::Quarantined => {
-                let rival = self
-                    .owners
-                    .get(&beat.name)
-                    .copied()
-                    .filter(|rival| *rival != beat.incarnation);
-                if let Some(rival) = rival
-                    && let Some(born) = self
-                        .records
-                        .get(&rival)
-                        .filter(|record| record.life != Life::Left)
-                        .map(|record| record.born)
-                {
-                    if beat.epoch != Some(self.epoch) || beat.echo <= born {
+                let owner = self.owners.get(&beat.name).copied();
+                let rival = owner
+                    .filter(|owner| *owner != beat.incarnation)
+                    .and_then(|owner| Some((owner, self.records.get(&owner)?)))
+                    .filter(|(_, record)| record.life != Life::Left)
+                    .map(|(owner, record)| (owner, record.born));
+                match rival {
+                    Some((_, rivals)) if rivals < born => {
+                        return self.refuse(beat.incarnation);
+                    }
+                    Some((_, rivals)) if beat.epoch != Some(self.epoch) || beat.echo <= rivals => {
                         return;
                     }
-                    let generation = self.next_generation();
-                    let record = self.records.get_mut(&rival).expect("looked up above");
-                    record.life = Life::Refused;
-                    record.withdraw(generation);
+                    Some((rival, _)) => self.refuse(rival),
+                    None => {}
                 }
                 self.owners.insert(Arc::clone(&beat.name), beat.incarnation);
             }
@@ -365,6 +370,16 @@ impl Epoch {
             .get_mut(&beat.incarnation)
             .expect("looked up above")
             .life = Life::Live;
+    }
+
+    fn refuse(&mut self, incarnation: u64) {
+        let generation = self.next_generation();
+        let record = self
+            .records
+            .get_mut(&incarnation)
+            .expect("the caller looked it up");
+        record.life = Life::Refused;
+        record.withdraw(generation);
     }
 
     fn answer(&mut self, beat: &Beat, welcome: Welcome, material: bool) -> Answer {

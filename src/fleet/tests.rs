@@ -378,6 +378,49 @@ fn other_settings_are_refused_unless_their_revision_is_higher() {
     );
 }
 
+/// One beat, and what the store says to it.
+fn meet(store: &mut KeyState, node: &mut Node, now: u64) -> Answer {
+    node.beat(ms(now), store, EmptyStore::Trust).expect("due")
+}
+
+#[test]
+fn i10_of_three_processes_with_one_name_the_first_stays() {
+    let mut store = KeyState::default();
+    let mut lives: Vec<Node> = (1..=3)
+        .map(|n| Node::new("a", n, &settings(), ms(0)))
+        .collect();
+    for (at, life) in lives.iter_mut().enumerate() {
+        meet(&mut store, life, 100 * at as u64);
+    }
+    // The second said something else before it died, which arrives when the first has proved itself.
+    let report = Sample::default;
+    lives[1].member.beat_now(ms(300));
+    let late = lives[1].member.poll_beat(ms(300), report, 9).expect("due");
+    meet(&mut store, &mut lives[0], 400);
+    meet(&mut store, &mut lives[0], 500);
+    store.beat(&late, SERVER, EmptyStore::Trust);
+    let answer = meet(&mut store, &mut lives[0], 600);
+    assert_eq!(answer.welcome, Welcome::Member);
+    let answer = meet(&mut store, &mut lives[2], 700);
+    assert_eq!(answer.welcome, Welcome::DuplicateName);
+}
+
+#[test]
+fn i10_who_drains_does_not_refuse_its_successor() {
+    let mut store = KeyState::default();
+    let mut nodes = vec![Node::new("a", 1, &settings(), ms(0))];
+    run(&mut nodes, &mut store, 0, 500);
+    nodes[0].in_flight = 3;
+    nodes[0].member.close(ms(500));
+    nodes.push(Node::new("a", 2, &settings(), ms(500)));
+    run(&mut nodes, &mut store, 500, 2_000);
+    assert_eq!(shares(&nodes), [0, 5]);
+    nodes[0].in_flight = 0;
+    run(&mut nodes, &mut store, 2_000, 3_000);
+    assert_eq!(nodes[0].member.phase(), Phase::Left);
+    assert_eq!(shares(&nodes), [0, 8]);
+}
+
 fn safe_share(slots: u32) -> Settings {
     let hold = Duration::from_secs(10);
     Settings {

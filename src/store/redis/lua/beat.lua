@@ -48,10 +48,10 @@ local function renew_lease(record)
 end
 
 local function join()
-  local older = redis.call('HGET', KEY, 'o' .. name)
-  redis.call('HSET', KEY, 'o' .. name, incarnation)
+  local older = not closing and redis.call('HGET', KEY, 'o' .. name)
+  if not closing then redis.call('HSET', KEY, 'o' .. name, incarnation) end
   local predecessor = older and read_record(older)
-  if predecessor and predecessor.life == LIVE then
+  if predecessor and (predecessor.life == LIVE or predecessor.life == LAPSED) then
     predecessor.life = QUARANTINED
     withdraw(state, predecessor)
     write_record(older, predecessor)
@@ -73,13 +73,13 @@ end
 local function wake(record)
   if record.life == LIVE or record.life == REFUSED or record.life == LEFT then return end
   if record.life == QUARANTINED then
+    if closing then return end
     local rival = redis.call('HGET', KEY, 'o' .. name)
     local rival_record = rival and rival ~= incarnation and read_record(rival)
     if rival_record and rival_record.life ~= LEFT then
+      if rival_record.born < record.born then return refuse(state, incarnation, record) end
       if not same_epoch or echo <= rival_record.born then return end
-      rival_record.life = REFUSED
-      withdraw(state, rival_record)
-      write_record(rival, rival_record)
+      refuse(state, rival, rival_record)
     end
     redis.call('HSET', KEY, 'o' .. name, incarnation)
   end

@@ -98,6 +98,12 @@ local function withdraw(state, record)
   record.generation, record.share, record.safe, record.target = next_generation(state), 0, 0, 0
 end
 
+local function refuse(state, incarnation, record)
+  record.life = REFUSED
+  withdraw(state, record)
+  write_record(incarnation, record)
+end
+
 -- Records whose time is over end here and nowhere else. `state.due` is when the next one may be.
 local function evict(state)
   local over = {}
