@@ -451,7 +451,7 @@ impl Epoch {
         let owners = &mut self.owners;
         self.records.retain(|incarnation, record| {
             let lingers =
-                record.life == Life::Live && record.safe_high > 0 || record.life == Life::Lapsed;
+                record.life == Life::Lapsed || record.life != Life::Left && record.safe_high > 0;
             let over = time
                 >= if lingers {
                     record.ends
@@ -465,20 +465,14 @@ impl Epoch {
         });
         let mut generation = self.generation;
         for record in self.records.values_mut() {
-            if record.life == Life::Live && time >= record.deadline {
-                generation += 1;
-                record.life = Life::Lapsed;
-                let share = record.safe_high.min(record.grant.share);
-                record.grant = Grant {
-                    generation,
-                    share,
-                    safe: share,
-                };
-                record.target = share;
-                (record.enforced, record.low, record.high) = (record.safe_high, 0, 0);
-                record.in_flight = 0;
-                record.starved = false;
+            if time < record.deadline {
+                continue;
             }
+            if record.life == Life::Live {
+                generation += 1;
+                record.lapse(generation);
+            }
+            record.keep_safe();
         }
         self.generation = generation;
     }

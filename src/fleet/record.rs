@@ -110,6 +110,25 @@ impl Record {
         self.target = 0;
     }
 
+    /// Silent past its deadline: the safe slots stay, the rest goes.
+    pub(crate) fn lapse(&mut self, generation: u64) {
+        let share = self.safe_high.min(self.grant.share);
+        self.life = Life::Lapsed;
+        self.grant = Grant {
+            generation,
+            share,
+            safe: share,
+        };
+        self.target = share;
+    }
+
+    /// Past its deadline a record holds the safe slots alone: those it may know of, and those it will be told of.
+    pub(crate) fn keep_safe(&mut self) {
+        (self.enforced, self.low, self.high) = (self.safe_high, 0, self.grant.share);
+        self.in_flight = 0;
+        self.starved = false;
+    }
+
     pub(crate) fn view(&self, incarnation: u64) -> NodeView {
         NodeView {
             incarnation,

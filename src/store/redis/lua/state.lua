@@ -111,7 +111,7 @@ local function evict(state)
   each_record(function(incarnation, line)
     local life, _, deadline, ends, _, _, _, _, _, safe_high = string.match(line, OCCUPIED)
     life, deadline, ends = tonumber(life), tonumber(deadline), tonumber(ends)
-    local lingers = life == LAPSED or (life == LIVE and safe_high ~= '0')
+    local lingers = life == LAPSED or (life ~= LEFT and safe_high ~= '0')
     local next_due = deadline
     if state.time >= deadline then
       over[#over + 1] = incarnation
@@ -123,16 +123,16 @@ local function evict(state)
   table.sort(over, function(a, b) if #a ~= #b then return #a < #b end return a < b end)
   for _, incarnation in ipairs(over) do
     local record = read_record(incarnation)
-    local lingers = record.life == LAPSED or (record.life == LIVE and record.safe_high > 0)
+    local lingers = record.life == LAPSED or (record.life ~= LEFT and record.safe_high > 0)
     if lingers and state.time < record.ends then
       if record.life == LIVE then
         record.life = LAPSED
         record.share = math.min(record.safe_high, record.share)
         record.generation, record.safe, record.target = next_generation(state), record.share, record.share
-        record.enforced, record.low, record.high, record.in_flight = record.safe_high, 0, 0, 0
-        record.starved = 0
-        write_record(incarnation, record)
       end
+      record.enforced, record.low, record.high, record.in_flight = record.safe_high, 0, record.share, 0
+      record.starved = 0
+      write_record(incarnation, record)
     else
       redis.call('HDEL', KEY, incarnation)
       if redis.call('HGET', KEY, 'o' .. record.name) == incarnation then
