@@ -128,7 +128,6 @@ impl KeyState {
 impl Epoch {
     /// A new epoch. What the old one knew of the limit goes on; what it knew of nodes does not.
     fn begin(beat: &Beat, server: &str, trusted: bool, lost: Option<&Self>) -> Self {
-        let wait = beat.settings.reclaim() + beat.settings.linger() + beat.settings.slack();
         Self {
             epoch: beat.fresh_epoch,
             server: Arc::from(server),
@@ -137,7 +136,7 @@ impl Epoch {
             learning_until: if trusted {
                 StoreTime::ZERO
             } else {
-                StoreTime::ZERO.saturating_add(wait)
+                learning_until(beat)
             },
             settings: lost
                 .map_or_else(|| Arc::clone(&beat.line), |lost| Arc::clone(&lost.settings)),
@@ -171,20 +170,24 @@ impl Epoch {
     }
 
     fn beat(&mut self, beat: &Beat) -> Answer {
+        // Of the settings of one revision those with the longer history are the fleet's: a stranger may have been the
+        // first to find the store empty.
+        let knows_more = self.is_learning() && beat.plan > self.plan;
+        let revision = beat.settings.revision;
+        if revision > self.revision || revision == self.revision && knows_more {
+            self.revision = revision;
+            self.settings = Arc::clone(&beat.line);
+        } else if revision == self.revision && beat.line != self.settings {
+            let welcome = Welcome::OtherSettings(Arc::clone(&self.settings));
+            return self.answer(beat, welcome, false);
+        }
         self.tell_time(beat);
         self.stamp += 1;
-        if self.is_learning() && beat.plan > self.plan {
-            (self.plan, self.limit) = (beat.plan, beat.limit);
-        }
-        if beat.settings.revision > self.revision {
-            self.revision = beat.settings.revision;
-            self.settings = Arc::clone(&beat.line);
-        } else if beat.settings.revision == self.revision && beat.line != self.settings {
-            return self.answer(
-                beat,
-                Welcome::OtherSettings(Arc::clone(&self.settings)),
-                false,
-            );
+        if self.is_learning() {
+            self.learning_until = self.learning_until.max(learning_until(beat));
+            if knows_more {
+                (self.plan, self.limit) = (beat.plan, beat.limit);
+            }
         }
         match self
             .records
@@ -590,6 +593,12 @@ impl Epoch {
         }
         pushes
     }
+}
+
+/// When every lease as long as that of `beat` has surely ended, of those that were given before the epoch.
+fn learning_until(beat: &Beat) -> StoreTime {
+    let wait = beat.settings.reclaim() + beat.settings.linger() + beat.settings.slack();
+    StoreTime::ZERO.saturating_add(wait)
 }
 
 const fn welcome(life: Life) -> Welcome {

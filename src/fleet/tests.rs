@@ -495,6 +495,63 @@ fn i3_the_limit_falls_although_a_silent_node_keeps_its_safe_slots() {
 }
 
 #[test]
+fn a_stranger_moves_nothing_before_it_is_refused() {
+    let mut store = KeyState::default();
+    let mut nodes = vec![Node::new("a", 1, &settings(), ms(0))];
+    run(&mut nodes, &mut store, 0, 500);
+    let absurd = Settings {
+        heartbeat: Duration::from_secs(24 * 3600),
+        ttl: Duration::from_secs(24 * 3601),
+        ..settings()
+    };
+    let before = store.clone();
+    let mut stranger = Node::new("b", 2, &absurd, ms(500));
+    let answer = meet(&mut store, &mut stranger, 500);
+    assert!(matches!(answer.welcome, Welcome::OtherSettings(_)));
+    assert_eq!(store, before);
+}
+
+#[test]
+fn i9_a_stranger_that_finds_an_empty_store_first_does_not_turn_the_fleet_out() {
+    let mut store = KeyState::default();
+    let mut nodes: Vec<Node> = (1..=2)
+        .map(|n| Node::new(&format!("n{n}"), n, &settings(), ms(0)))
+        .collect();
+    run(&mut nodes, &mut store, 0, 1_000);
+    store = KeyState::default();
+    let other = Settings {
+        estimate: Estimate::Fixed(100),
+        ..settings()
+    };
+    let mut stranger = Node::new("b", 9, &other, ms(1_000));
+    stranger.beat(ms(1_000), &mut store, EmptyStore::Learn);
+    run(&mut nodes, &mut store, 1_000, 2_000);
+    assert_eq!(shares(&nodes), [4, 4]);
+    let answer = meet(&mut store, &mut stranger, 2_000);
+    assert!(matches!(answer.welcome, Welcome::OtherSettings(line) if line.contains("fixed:8")));
+    run(&mut nodes, &mut store, 2_000, 6_000);
+    assert_eq!(shares(&nodes), [4, 4]);
+}
+
+#[test]
+fn i9_learning_lasts_as_long_as_the_longest_lease_that_is_claimed() {
+    let mut store = KeyState::default();
+    let long = Settings {
+        revision: 1,
+        ttl: Duration::from_secs(20),
+        ..settings()
+    };
+    // The last of the old revision finds the store empty first.
+    let mut old = Node::new("n1", 1, &settings(), ms(0));
+    old.beat(ms(0), &mut store, EmptyStore::Learn);
+    let mut new = Node::new("n2", 2, &long, ms(0));
+    let answer = new
+        .beat(ms(10), &mut store, EmptyStore::Learn)
+        .expect("due");
+    assert_eq!(answer.learning, Duration::from_secs(20 + 1 + 1));
+}
+
+#[test]
 fn i2_what_a_lapsed_node_is_told_when_it_comes_back_is_held_until_it_says_otherwise() {
     let settings = safe_share(2);
     let mut store = KeyState::default();

@@ -148,15 +148,19 @@ local function answer(welcome, material, record)
   }
 end
 
-tell_time()
-state.stamp = state.stamp + 1
-if is_learning() and plan > state.plan then state.plan, state.limit = plan, limit end
+local knows_more = is_learning() and plan > state.plan
 local record = read_record(incarnation)
-if revision > state.revision then
+if revision > state.revision or (revision == state.revision and knows_more) then
   state.revision, state.settings = revision, settings
   redis.call('HSET', KEY, '$', settings)
 elseif revision == state.revision and settings ~= state.settings then
   return answer('other', false, record)
+end
+tell_time()
+state.stamp = state.stamp + 1
+if is_learning() then
+  state.learning_until = math.max(state.learning_until, waits)
+  if knows_more then state.plan, state.limit = plan, limit end
 end
 if not record then
   if closing and in_flight == 0 then return answer('gone', false, nil) end
