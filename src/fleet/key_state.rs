@@ -69,7 +69,8 @@ impl KeyState {
     pub(crate) fn beat(&mut self, beat: &Beat, server: &str, empty: EmptyStore) -> Answer {
         let lost = self.epoch.as_ref().is_some_and(|life| {
             &*life.server != server
-                || (beat.epoch == Some(life.epoch) && beat.generation > life.generation)
+                || (beat.epoch == Some(life.epoch)
+                    && (beat.generation > life.generation || beat.echo > life.stamp))
         });
         if self.epoch.is_none() || lost {
             let trusted =

@@ -573,3 +573,24 @@ fn i2_what_a_lapsed_node_is_told_when_it_comes_back_is_held_until_it_says_otherw
         "two may be running there"
     );
 }
+
+#[test]
+fn i9_an_epoch_begun_twice_by_a_repeated_beat_is_not_the_same_epoch() {
+    let mut store = KeyState::default();
+    let mut node = Node::new("a", 1, &settings(), ms(0));
+    node.member.beat_now(ms(0));
+    let first = node
+        .member
+        .poll_beat(ms(0), Sample::default, 7)
+        .expect("due");
+    let answer = store.beat(&first, SERVER, EmptyStore::Trust);
+    node.hear(ms(0), answer, &mut store);
+    for at in 1..10 {
+        meet(&mut store, &mut node, 100 * at);
+    }
+    store = KeyState::default();
+    store.beat(&first, SERVER, EmptyStore::Trust);
+    let answer = meet(&mut store, &mut node, 1_000);
+    assert_ne!(answer.epoch, 7);
+    assert!(answer.learning > Duration::ZERO);
+}

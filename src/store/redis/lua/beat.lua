@@ -28,7 +28,8 @@ end
 
 local run_id = server()
 local state = read_state()
-local lost = state and (state.server ~= run_id or (epoch == state.epoch and generation > state.generation))
+local unheard_of = state and epoch == state.epoch and (generation > state.generation or echo > state.stamp)
+local lost = state and (state.server ~= run_id or unheard_of)
 if not state or lost then state = begin(state, run_id) end
 local same_epoch = epoch == state.epoch
 
