@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a planner may take before another gets its chance.
+/// How long a planner may take before another gets its chance, at least.
 pub(crate) const TOKEN_LIFE: Duration = Duration::from_millis(250);
 /// Then plans rest.
 const MAX_PLANS_IN_A_ROW: u32 = 3;
@@ -163,6 +163,11 @@ impl Epoch {
 
     const fn is_learning(&self) -> bool {
         self.time.as_micros() < self.learning_until.as_micros()
+    }
+
+    /// A planner that hears its answer at all hears it within half a heartbeat, and is heard as soon.
+    fn token_life(&self) -> Duration {
+        TOKEN_LIFE.max(self.slack / 4)
     }
 
     fn next_generation(&mut self) -> u64 {
@@ -430,7 +435,7 @@ impl Epoch {
     fn issue_ticket(&mut self) -> Box<Ticket> {
         self.evict();
         self.token += 1;
-        self.token_ends = self.time.saturating_add(TOKEN_LIFE);
+        self.token_ends = self.time.saturating_add(self.token_life());
         self.dirty = false;
         Box::new(Ticket {
             token: self.token,

@@ -552,6 +552,34 @@ fn i9_learning_lasts_as_long_as_the_longest_lease_that_is_claimed() {
 }
 
 #[test]
+fn a_planner_far_from_the_store_may_take_half_a_heartbeat() {
+    let slow = Settings {
+        heartbeat: Duration::from_secs(4),
+        ttl: Duration::from_secs(16),
+        ..settings()
+    };
+    let mut store = KeyState::default();
+    let mut nodes: Vec<Node> = (1..=2)
+        .map(|n| Node::new(&format!("n{n}"), n, &slow, ms(0)))
+        .collect();
+    for at in [0, 10] {
+        nodes[0].beat(ms(at), &mut store, EmptyStore::Trust);
+        nodes[1].beat(ms(at), &mut store, EmptyStore::Trust);
+    }
+    let far = nodes[0]
+        .ask(ms(1_000), &mut store, EmptyStore::Trust)
+        .expect("due");
+    let ticket = far.ticket.as_ref().expect("a plan is due").clone();
+    // Others beat while it plans.
+    let near = nodes[1]
+        .ask(ms(2_000), &mut store, EmptyStore::Trust)
+        .expect("due");
+    assert!(near.ticket.is_none());
+    let commit = plan(&ticket, 1).expect("settings of ours");
+    assert_eq!(store.commit(&commit, SERVER).0.outcome, Committed::Applied);
+}
+
+#[test]
 fn i2_what_a_lapsed_node_is_told_when_it_comes_back_is_held_until_it_says_otherwise() {
     let settings = safe_share(2);
     let mut store = KeyState::default();

@@ -146,7 +146,7 @@ end
 local function issue_ticket(state, token_life)
   if state.time >= state.due then evict(state) end
   state.token = state.token + 1
-  state.token_ends = state.time + token_life
+  state.token_ends = state.time + math.max(token_life, math.floor(state.slack / 4))
   state.dirty = 0
   return {
     text(state.token), text(state.version), text(state.time), text(state.limit), text(state.plan), state.settings,
