@@ -295,6 +295,7 @@ impl Epoch {
                     share,
                     safe: 0,
                 },
+                since: self.time,
                 target: share,
                 in_flight: beat.in_flight,
                 enforced: beat.share,
@@ -582,11 +583,12 @@ impl Epoch {
             record.target = change.target;
             if (change.share, change.safe) != (record.grant.share, record.grant.safe) {
                 self.generation += 1;
-                record.give(Grant {
+                let grant = Grant {
                     generation: self.generation,
                     share: change.share,
                     safe: change.safe,
-                });
+                };
+                record.give(grant, self.time);
                 pushes.push((
                     change.incarnation,
                     Push {

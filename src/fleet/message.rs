@@ -153,6 +153,8 @@ pub(crate) struct NodeView {
     pub(crate) starved: bool,
     pub(crate) share: u32,
     pub(crate) safe: u32,
+    /// When it got a share after having none, or lost its last slot.
+    pub(crate) since: StoreTime,
     pub(crate) target: u32,
     /// The most it may be occupying as far as the store can know.
     pub(crate) hold: u32,

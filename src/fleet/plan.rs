@@ -1,6 +1,6 @@
 //! From a snapshot of a key to the next limit and shares: a pure function, run by whichever node got the token.
 
-use crate::fleet::allocate::{self, Claimant};
+use crate::fleet::allocate::{self, Claimant, Round};
 use crate::fleet::estimate;
 use crate::fleet::message::{Change, Commit, NodeView, Ticket};
 use crate::fleet::settings::{Handoff, Settings};
@@ -21,8 +21,13 @@ pub(crate) fn plan(ticket: &Ticket, incarnation: u64) -> Option<Commit> {
     let count = u32::try_from(open.len()).unwrap_or(u32::MAX);
     let round = round(count);
     let limit = estimate::limit(&settings, snapshot.limit, &open);
-    let turn =
-        snapshot.store_time.as_micros() / u64::try_from(round.as_micros()).unwrap_or(u64::MAX);
+    let length = round;
+    let number =
+        snapshot.store_time.as_micros() / u64::try_from(length.as_micros()).unwrap_or(u64::MAX);
+    let claimants: Vec<Claimant<'_>> = open
+        .iter()
+        .map(|node| Claimant::of(node, snapshot.store_time))
+        .collect();
     // Safe slots of silent nodes are not there to give, however low the limit.
     let kept: u64 = snapshot
         .nodes
@@ -31,7 +36,7 @@ pub(crate) fn plan(ticket: &Ticket, incarnation: u64) -> Option<Commit> {
         .map(|node| u64::from(node.share))
         .sum();
     let given = limit.saturating_sub(u32::try_from(kept).unwrap_or(u32::MAX));
-    let targets = targets(&settings, given, &open, turn);
+    let targets = targets(&settings, given, &claimants, Round { number, length });
     let acknowledged = settings.handoff == Handoff::Acknowledged;
     let mut shares: Vec<u32> = open
         .iter()
@@ -89,14 +94,13 @@ fn round(nodes: u32) -> Duration {
 }
 
 /// What each open node would have if everybody had drained; the sum never exceeds `limit`.
-fn targets(settings: &Settings, limit: u32, open: &[&NodeView], turn: u64) -> Vec<u32> {
-    let claimants: Vec<Claimant> = open.iter().map(|node| Claimant::of(node)).collect();
-    let targets = allocate::split(settings.allocation, limit, &claimants, turn);
+fn targets(settings: &Settings, limit: u32, claimants: &[Claimant<'_>], round: Round) -> Vec<u32> {
+    let targets = allocate::split(settings.allocation, limit, claimants, round);
     if targets.iter().map(|target| u64::from(*target)).sum::<u64>() <= u64::from(limit) {
         targets
     } else {
         // A policy that leaves satisfied nodes what they use may ask for more than there is after the limit fell.
-        allocate::cap(limit, &claimants, &targets, turn)
+        allocate::cap(limit, claimants, &targets, round.number)
     }
 }
 

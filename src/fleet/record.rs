@@ -41,6 +41,8 @@ pub(crate) struct Record {
     /// ...and the safe slots at this one.
     pub(crate) ends: StoreTime,
     pub(crate) grant: Grant,
+    /// When a plan last gave it a share after having none, or took its last slot.
+    pub(crate) since: StoreTime,
     pub(crate) target: u32,
     pub(crate) in_flight: u32,
     /// The share the node said it enforces.
@@ -94,7 +96,10 @@ impl Record {
     }
 
     /// A new grant, under a new generation.
-    pub(crate) fn give(&mut self, grant: Grant) {
+    pub(crate) fn give(&mut self, grant: Grant, now: StoreTime) {
+        if (grant.share > 0) != (self.grant.share > 0) {
+            self.since = now;
+        }
         self.grant = grant;
         self.high = self.high.max(grant.share);
         self.safe_high = self.safe_high.max(grant.safe);
@@ -137,6 +142,7 @@ impl Record {
             starved: self.starved,
             share: self.grant.share,
             safe: self.grant.safe,
+            since: self.since,
             target: self.target,
             hold: self.hold(),
             in_flight: self.in_flight,

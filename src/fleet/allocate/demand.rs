@@ -1,13 +1,10 @@
 //! A satisfied node keeps what it uses and one slot to probe with; the hungry split the rest.
 
-use crate::fleet::allocate::{Claimant, by_name, equal};
+use crate::fleet::allocate::{Claimant, by_name};
 
 /// A node is satisfied if it has less in flight than its share. The hungry get at least one slot each, the remainder
-/// goes to the first in byte order of the names. With fewer slots than nodes, as the equal split.
-pub(super) fn split(limit: u32, claimants: &[Claimant<'_>], turn: u64) -> Vec<u32> {
-    if (limit as usize) < claimants.len() {
-        return equal::split(limit, claimants, turn);
-    }
+/// goes to the first in byte order of the names.
+pub(super) fn split(limit: u32, claimants: &[Claimant<'_>]) -> Vec<u32> {
     let satisfied = |claimant: &Claimant<'_>| claimant.in_flight < claimant.share;
     let mut targets: Vec<u32> = claimants
         .iter()

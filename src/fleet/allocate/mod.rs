@@ -3,17 +3,24 @@
 mod demand;
 mod equal;
 mod max_min;
+mod turns;
 #[cfg(test)]
 mod vectors;
 
 use crate::fleet::message::NodeView;
 use crate::fleet::settings::Allocation;
+use crate::time::StoreTime;
+use std::time::Duration;
 
 /// A node that may be given slots.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Claimant<'a> {
     pub(crate) name: &'a str,
     pub(crate) share: u32,
+    /// What it would have if everybody had drained, by the last plan.
+    pub(crate) target: u32,
+    /// How long it has had a share, or none.
+    pub(crate) held: Duration,
     pub(crate) in_flight: u32,
     /// Offered concurrency, in slots.
     pub(crate) demand: u32,
@@ -27,10 +34,13 @@ pub(crate) struct Claimant<'a> {
 pub(crate) const ABSURD: u32 = 1_000_000;
 
 impl<'a> Claimant<'a> {
-    pub(crate) fn of(node: &'a NodeView) -> Self {
+    pub(crate) fn of(node: &'a NodeView, now: StoreTime) -> Self {
+        let held = now.as_micros().saturating_sub(node.since.as_micros());
         Self {
             name: &node.name,
             share: node.share,
+            target: node.target,
+            held: Duration::from_micros(held),
             in_flight: node.in_flight,
             demand: node.report.demand.max(node.in_flight).clamp(1, ABSURD),
             weight: node.report.weight.clamp(1, ABSURD),
@@ -39,20 +49,48 @@ impl<'a> Claimant<'a> {
     }
 }
 
-/// The targets of `claimants`, in their order. `turn` counts rounds and rotates what cannot be divided.
+/// Where in time a plan is made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Round {
+    /// Rotates what cannot be divided.
+    pub(crate) number: u64,
+    pub(crate) length: Duration,
+}
+
+#[cfg(test)]
+impl<'a> Claimant<'a> {
+    /// Without a share, of weight 1.
+    pub(crate) const fn new(name: &'a str, demand: u32) -> Self {
+        Self {
+            name,
+            share: 0,
+            target: 0,
+            held: Duration::ZERO,
+            in_flight: 0,
+            demand,
+            weight: 1,
+            starved: false,
+        }
+    }
+}
+
+/// The targets of `claimants`, in their order.
 pub(crate) fn split(
     policy: Allocation,
     limit: u32,
     claimants: &[Claimant<'_>],
-    turn: u64,
+    round: Round,
 ) -> Vec<u32> {
     if claimants.is_empty() {
         return Vec::new();
     }
+    if (limit as usize) < claimants.len() {
+        return turns::split(limit, claimants, round);
+    }
     match policy {
-        Allocation::EqualSplit => equal::split(limit, claimants, turn),
-        Allocation::DemandProportional => demand::split(limit, claimants, turn),
-        Allocation::MaxMin => max_min::split(limit, claimants, turn),
+        Allocation::EqualSplit => equal::split(limit, claimants),
+        Allocation::DemandProportional => demand::split(limit, claimants),
+        Allocation::MaxMin => max_min::split(limit, claimants, round.number),
     }
 }
 
@@ -83,6 +121,7 @@ mod tests {
             starved: true,
             share: 0,
             safe: 0,
+            since: StoreTime::ZERO,
             target: 0,
             hold: 0,
             in_flight: 0,
@@ -106,8 +145,15 @@ mod tests {
         ] {
             for limit in [0, 1, 3, 100, 1_000_000] {
                 for nodes in [views(0), views(4)] {
-                    let claimants: Vec<Claimant<'_>> = nodes.iter().map(Claimant::of).collect();
-                    let targets = split(policy, limit, &claimants, 7);
+                    let claimants: Vec<Claimant<'_>> = nodes
+                        .iter()
+                        .map(|node| Claimant::of(node, StoreTime::ZERO))
+                        .collect();
+                    let round = Round {
+                        number: 7,
+                        length: Duration::from_millis(100),
+                    };
+                    let targets = split(policy, limit, &claimants, round);
                     let sum: u64 = targets.iter().map(|target| u64::from(*target)).sum();
                     assert_eq!(sum, u64::from(limit), "{policy:?}: {targets:?}");
                 }

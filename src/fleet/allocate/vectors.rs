@@ -1,11 +1,13 @@
 //! The golden cases of the pure functions: `tests/vectors/allocation.json`.
 
-use crate::fleet::allocate::{Claimant, split};
+use crate::fleet::allocate::{Claimant, Round, split};
 use crate::fleet::estimate;
 use crate::fleet::message::{NodeView, Report};
 use crate::fleet::settings::{Allocation, Estimate, Settings};
+use crate::time::StoreTime;
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn number(value: &Value) -> u32 {
     u32::try_from(value.as_u64().expect("a number")).expect("a small one")
@@ -20,6 +22,7 @@ fn nodes(case: &Value) -> Vec<NodeView> {
         starved: false,
         share: number(&node["share"]),
         safe: 0,
+        since: StoreTime::ZERO,
         target: 0,
         hold: 0,
         in_flight: number(&node["in_flight"]),
@@ -58,12 +61,19 @@ fn every_golden_case_is_reproduced() {
             median as usize >= nodes.len(),
             "the cases are about enough slots for everybody"
         );
-        let claimants: Vec<Claimant<'_>> = nodes.iter().map(Claimant::of).collect();
+        let claimants: Vec<Claimant<'_>> = nodes
+            .iter()
+            .map(|node| Claimant::of(node, StoreTime::ZERO))
+            .collect();
+        let round = Round {
+            number: 0,
+            length: Duration::from_millis(100),
+        };
         for (policy, name) in [
             (Allocation::EqualSplit, "equal_split"),
             (Allocation::DemandProportional, "demand_proportional"),
         ] {
-            let targets = split(policy, median, &claimants, 0);
+            let targets = split(policy, median, &claimants, round);
             for (node, target) in nodes.iter().zip(targets) {
                 assert_eq!(
                     target,

@@ -204,7 +204,7 @@ fn read_report(line: &str) -> Option<Report> {
 
 /// A record's line, in the order of the scripts' `FIELDS`.
 fn read_record(line: &str) -> Option<Record> {
-    let mut words = line.splitn(19, ' ');
+    let mut words = line.splitn(20, ' ');
     let mut next = || words.next();
     let mut number = || next().and_then(|word| word.parse::<u64>().ok());
     let life = match number()? {
@@ -228,6 +228,7 @@ fn read_record(line: &str) -> Option<Record> {
     let (sequence, born, generation) = (number()?, number()?, number()?);
     let (safe, target) = (slots(number()?)?, slots(number()?)?);
     let mark = number()?;
+    let since = StoreTime::from_micros(number()?);
     let grant = Grant {
         generation,
         share,
@@ -245,6 +246,7 @@ fn read_record(line: &str) -> Option<Record> {
         deadline,
         ends,
         grant,
+        since,
         target,
         in_flight,
         enforced,

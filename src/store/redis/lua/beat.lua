@@ -65,7 +65,8 @@ local function join()
   local record = {
     name = name, life = LIVE, closing = closing and 1 or 0, starved = starved, sequence = sequence,
     born = state.stamp, generation = number, share = claimed, safe = 0, target = claimed, in_flight = in_flight,
-    enforced = share, low = 0, high = 0, mark = number, safe_high = 0, report = report,
+    enforced = share, low = 0, high = 0, mark = number, safe_high = 0, since = state.time,
+    report = report,
   }
   renew_lease(record)
   return record

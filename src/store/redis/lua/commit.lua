@@ -53,6 +53,7 @@ local function apply()
     if line then
       local record = parse_record(line)
       record.target = target
+      if (share > 0) ~= (record.share > 0) then record.since = state.time end
       if share ~= record.share or safe ~= record.safe then
         record.generation, record.share, record.safe = next_generation(state), share, safe
         record.high, record.safe_high = math.max(record.high, share), math.max(record.safe_high, safe)

@@ -12,7 +12,7 @@ local NUMBERS = {
 }
 local FIELDS = {
   'life', 'closing', 'deadline', 'ends', 'share', 'in_flight', 'enforced', 'low', 'high', 'safe_high', 'starved',
-  'sequence', 'born', 'generation', 'safe', 'target', 'mark',
+  'sequence', 'born', 'generation', 'safe', 'target', 'mark', 'since',
 }
 local LIVE, QUARANTINED, REFUSED, LAPSED, LEFT = 0, 1, 2, 3, 4
 local MAX_PLANS_IN_A_ROW = 3
