@@ -25,7 +25,7 @@
 //! # Events
 //! | level | what |
 //! |---|---|
-//! | error | a node refused by its fleet, a rate limit by address that finds none |
+//! | error | a node refused by its fleet, a hook that panicked, a rate limit by address that finds none |
 //! | warn | requests shed (at most once a second and guard, with the counts since), fenced, store trouble, new epoch, a full table of keys, an upgrade that holds no slot (once) |
 //! | info | granted, store recovered, learning, a name drawn |
 //! | debug | a plan |
@@ -272,6 +272,12 @@ pub(crate) fn fenced(key: &str, node: &str) {
     );
     #[cfg(feature = "metrics")]
     set("tidegate_fenced", key, 1.0);
+}
+
+/// The user's hook for the fence panicked; the driver goes on.
+pub(crate) fn hook_panicked(key: &str, node: &str) {
+    #[cfg(feature = "tracing")]
+    tracing::error!(key, node, "the hook for the fence panicked");
 }
 
 /// A plan of this node was committed.

@@ -3,7 +3,7 @@
 use crate::fleet::builder::OnFenced;
 use crate::fleet::demand::Demand;
 use crate::fleet::guard::{Command, FleetError, NodeState, Progress, Shared};
-use crate::fleet::key_state::EmptyStore;
+use crate::fleet::key_state::{EmptyStore, TOKEN_LIFE};
 use crate::fleet::member::{Event, Member, Phase, Sample};
 use crate::fleet::message::{Answer, CommitAnswer, Report, Ticket};
 use crate::fleet::plan::plan;
@@ -12,6 +12,7 @@ use crate::permit::{Gate, Shed, Signals, Status};
 use crate::store::{Exchange, Reply, StoreError, StoreErrorKind};
 use crate::time::LocalTime;
 use std::future::{Future, pending, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
@@ -51,9 +52,13 @@ pub(super) struct Task {
     on_fenced: Option<OnFenced>,
     inbox: mpsc::UnboundedReceiver<Command>,
     demand: Demand,
+    /// The most in flight since the last beat that was answered.
+    peak: u32,
     beat: Option<Reply<Answer>>,
     sent: LocalTime,
     commit: Option<Reply<CommitAnswer>>,
+    /// Who asked for a beat that is yet to be sent, and who for one that is out.
+    asking: Vec<oneshot::Sender<Result<(), FleetError>>>,
     waiting: Vec<oneshot::Sender<Result<(), FleetError>>>,
     troubled: bool,
     /// When what the last fence cancelled has surely ended at the backend.
@@ -94,9 +99,11 @@ impl Task {
             on_fenced,
             inbox,
             demand: Demand::default(),
+            peak: 0,
             beat: None,
             sent: LocalTime::ZERO,
             commit: None,
+            asking: Vec::new(),
             waiting: Vec::new(),
             troubled: false,
             grace_ends: LocalTime::NEVER,
@@ -141,7 +148,6 @@ impl Task {
             };
             self.handle(wake);
         }
-        self.end();
     }
 
     fn handle(&mut self, wake: Wake) {
@@ -149,6 +155,7 @@ impl Task {
         match wake {
             Wake::Answer(Ok(answer)) => {
                 self.beat = None;
+                self.peak = 0;
                 self.answered(now);
                 let (events, ticket) = self.member.handle_answer(now, answer);
                 events.into_iter().for_each(|event| self.tell(event));
@@ -197,8 +204,7 @@ impl Task {
                 }
             }
             Wake::Command(Some(Command::Beat(done))) => {
-                self.member.beat_now(now);
-                self.waiting.push(done);
+                self.asking.push(done);
             }
             Wake::Command(Some(Command::Close) | None) => self.member.close(now),
             Wake::Time => {}
@@ -271,19 +277,35 @@ impl Task {
             reason = "the edge: identities are drawn here and passed in"
         )]
         let fresh_epoch = fastrand::u64(1..);
+        if !self.asking.is_empty() {
+            self.member.beat_now(now);
+        }
         let (gate, demand, weight) = (&self.gate, &mut self.demand, self.weight);
+        let peak = &mut self.peak;
         if let Some(beat) =
             self.member
-                .poll_beat(now, || sample(gate, demand, weight, now), fresh_epoch)
+                .poll_beat(now, || sample(gate, demand, peak, weight, now), fresh_epoch)
         {
             self.sent = now;
+            self.waiting.append(&mut self.asking);
             self.beat = Some(self.store.beat(&self.key, beat, self.empty));
         }
     }
 
     fn plan(&mut self, ticket: Option<Box<Ticket>>) {
         if let Some(commit) = ticket.and_then(|ticket| plan(&ticket, self.member.incarnation())) {
-            self.commit = Some(self.store.commit(&self.key, commit));
+            let reply = self.store.commit(&self.key, commit);
+            // By then another node may plan; who leaves does not wait longer for the answer.
+            let after = TOKEN_LIFE.max(self.member.settings().heartbeat / 2);
+            self.commit = Some(Box::pin(async move {
+                let late = |_| {
+                    let detail = format!("no answer to a plan within {after:?}");
+                    Err(StoreError::new(StoreErrorKind::Timeout, detail))
+                };
+                tokio::time::timeout(after, reply)
+                    .await
+                    .unwrap_or_else(late)
+            }));
         }
     }
 
@@ -357,8 +379,11 @@ impl Task {
                 if !self.member.is_on_its_own() {
                     self.cancel_all();
                 }
-                if let Some(hook) = &self.on_fenced {
-                    hook();
+                if let Some(hook) = &self.on_fenced
+                    && catch_unwind(AssertUnwindSafe(|| hook())).is_err()
+                {
+                    // The panic has been printed. The lease is over either way; without a driver it stays over.
+                    observe::hook_panicked(&self.key, &node);
                 }
             }
             Event::NewEpoch => observe::new_epoch(&self.key),
@@ -369,9 +394,8 @@ impl Task {
                 self.enforce();
                 // Its record ends with its lease; what it still runs must end too.
                 self.cancel_all();
-                self.waiting
-                    .drain(..)
-                    .for_each(|done| drop(done.send(Err(error.clone()))));
+                let waiting = self.waiting.drain(..).chain(self.asking.drain(..));
+                waiting.for_each(|done| drop(done.send(Err(error.clone()))));
                 self.shared
                     .progress
                     .send_modify(|progress| progress.ended = Some(error));
@@ -388,9 +412,23 @@ impl Task {
             .saturating_add(self.member.settings().drain);
         self.gate.end_period();
     }
+}
 
-    fn end(&mut self) {
+/// Whether the node has left, was refused, or its runtime was shut down under it: nobody renews its lease any more.
+impl Drop for Task {
+    fn drop(&mut self) {
         self.enforce();
+        if !matches!(self.member.phase(), Phase::Left | Phase::Refused) {
+            self.gate.set_status(Status::Closed);
+            self.gate.set_ceiling(0);
+            self.gate.end_period();
+            let mut news = self
+                .shared
+                .news
+                .lock()
+                .expect("nothing panics under this lock");
+            (news.state, news.share) = (NodeState::Left, 0);
+        }
         self.gate.end_grace();
         self.inbox.close();
         self.shared.progress.send_modify(|progress: &mut Progress| {
@@ -401,9 +439,16 @@ impl Task {
 }
 
 /// What the node reports: in-flight and what was counted until now.
-fn sample(gate: &Gate, demand: &mut Demand, weight: u32, now: LocalTime) -> Sample {
+fn sample(
+    gate: &Gate,
+    demand: &mut Demand,
+    unheard: &mut u32,
+    weight: u32,
+    now: LocalTime,
+) -> Sample {
     let totals = gate.totals();
     let peak = gate.take_report_peak();
+    *unheard = peak.max(*unheard);
     // Last, so that it is not older than the share the beat acknowledges.
     let (_, in_flight) = gate.sample();
     let sheds = totals.sheds[Shed::Full.index()]
@@ -415,7 +460,7 @@ fn sample(gate: &Gate, demand: &mut Demand, weight: u32, now: LocalTime) -> Samp
         report: Report {
             local_limit: if has_samples { gate.local_limit() } else { 0 },
             demand: demand.update(now, &totals, in_flight, peak),
-            peak,
+            peak: *unheard,
             weight,
             baseline_us: gate.baseline().map_or(0, |baseline| {
                 u64::try_from(baseline.as_micros()).unwrap_or(u64::MAX)
@@ -436,5 +481,153 @@ async fn arrival<T>(reply: &mut Option<Reply<T>>) -> Result<T, StoreError> {
     match reply {
         Some(reply) => reply.await,
         None => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::guard::DistributedGuard;
+    use crate::fleet::message::{Beat, Commit, Push};
+    use crate::fleet::settings::Estimate;
+    use crate::store::{FleetStore, MemoryStore};
+    use crate::{ConcurrencyGuard, Criticality};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// A store that can fall silent, step by step.
+    #[derive(Clone, Debug, Default)]
+    struct Mute {
+        store: MemoryStore,
+        beats: Arc<AtomicBool>,
+        commits: Arc<AtomicBool>,
+    }
+
+    impl Exchange for Mute {
+        fn when_empty(&self) -> EmptyStore {
+            EmptyStore::Trust
+        }
+
+        fn beat(&self, key: &Arc<str>, beat: Beat, empty: EmptyStore) -> Reply<Answer> {
+            if self.beats.load(Ordering::Relaxed) {
+                return Box::pin(pending());
+            }
+            self.store.beat(key, beat, empty)
+        }
+
+        fn commit(&self, key: &Arc<str>, commit: Commit) -> Reply<CommitAnswer> {
+            if self.commits.load(Ordering::Relaxed) {
+                return Box::pin(pending());
+            }
+            self.store.commit(key, commit)
+        }
+
+        fn subscribe(&self, key: &Arc<str>, incarnation: u64) -> mpsc::UnboundedReceiver<Push> {
+            self.store.subscribe(key, incarnation)
+        }
+    }
+
+    fn guard(
+        store: &Mute,
+        configure: impl FnOnce(
+            crate::fleet::DistributedGuardBuilder,
+        ) -> crate::fleet::DistributedGuardBuilder,
+    ) -> DistributedGuard {
+        let store = FleetStore(Arc::new(store.clone()));
+        let builder = DistributedGuard::builder(store, "key")
+            .node("a")
+            .estimate(Estimate::Fixed(3))
+            .heartbeat(Duration::from_millis(20))
+            .ttl(Duration::from_millis(100))
+            .drain(Duration::ZERO);
+        configure(builder).build().expect("settings that work")
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_the_hook_does_not_end_the_driver() {
+        let store = Mute::default();
+        let (called, mut calls) = mpsc::unbounded_channel();
+        let guard = guard(&store, |builder| {
+            builder.on_fenced(move || {
+                let _ = called.send(());
+                panic!("the hook of a test");
+            })
+        });
+        guard.ready().await.expect("a memory store grants at once");
+        store.beats.store(true, Ordering::Relaxed);
+        calls.recv().await.expect("the lease runs out");
+        store.beats.store(false, Ordering::Relaxed);
+        while guard.try_acquire(Criticality::Default).is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(guard.stats().fences, 1);
+    }
+
+    #[tokio::test]
+    async fn who_leaves_does_not_wait_for_a_plan_that_is_never_answered() {
+        let store = Mute::default();
+        let guard = guard(&store, |builder| builder);
+        guard.ready().await.expect("a memory store grants at once");
+        store.commits.store(true, Ordering::Relaxed);
+        let before = guard.stats().beats;
+        while guard.stats().beats < before + 10 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        guard.close().await.expect("nothing is running");
+    }
+
+    #[tokio::test]
+    async fn who_leaves_while_the_store_is_away_goes_when_its_lease_is_over() {
+        let store = Mute::default();
+        store.beats.store(true, Ordering::Relaxed);
+        let unmet = guard(&store, |builder| builder);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        unmet.close().await.expect("nothing was ever granted");
+        store.beats.store(false, Ordering::Relaxed);
+        let guard = guard(&store, |builder| builder.node("b"));
+        guard.ready().await.expect("a memory store grants at once");
+        store.beats.store(true, Ordering::Relaxed);
+        guard.close().await.expect("nothing is running");
+    }
+
+    #[tokio::test]
+    async fn a_heartbeat_is_one_that_was_sent_after_it_was_asked_for() {
+        let store = Mute::default();
+        let guard = guard(&store, |builder| {
+            builder.heartbeat(Duration::from_millis(90))
+        });
+        guard.ready().await.expect("a memory store grants at once");
+        // Of two asked for one after the other, the second cannot ride on the beat of the first.
+        for _ in 0..20 {
+            let lease = guard.try_acquire(Criticality::Default).expect("a slot");
+            guard.heartbeat().await.expect("the store answers");
+            let held = |store: &Mute| format!("{:?}", store.store).contains("in_flight: 1");
+            assert!(held(&store), "the store has not heard of it");
+            lease.success();
+            guard.heartbeat().await.expect("the store answers");
+            assert!(!held(&store), "the store has not heard that it ended");
+        }
+    }
+
+    #[test]
+    fn a_guard_whose_runtime_is_shut_down_is_closed() {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let store = Mute::default();
+        let guard = guard(&store, |builder| builder.runtime(runtime.handle().clone()));
+        runtime.block_on(guard.ready()).expect("a grant");
+        let lease = guard.try_acquire(Criticality::Default).expect("a slot");
+        drop(runtime);
+        assert!(lease.token().is_cancelled());
+        assert_eq!(
+            guard.try_acquire(Criticality::Default).unwrap_err(),
+            Shed::Closed
+        );
+        drop(lease);
+        let stats = guard.stats();
+        assert_eq!((stats.in_flight, stats.state), (0, NodeState::Left));
+        let other = tokio::runtime::Runtime::new().expect("a runtime");
+        let ended = |ended| matches!(ended, Err(FleetError::Closed));
+        assert!(ended(other.block_on(guard.ready())));
+        assert!(ended(other.block_on(guard.heartbeat())));
+        other.block_on(guard.close()).expect("nothing is running");
     }
 }

@@ -80,6 +80,8 @@ pub(crate) struct Member {
     /// Answers to beats up to this one are dropped: sent before the last fence.
     barrier: u64,
     outstanding: Option<(u64, LocalTime)>,
+    /// The last beat said that nothing is in flight.
+    idle: bool,
     epoch: Option<u64>,
     left_epochs: VecDeque<u64>,
     grant: Grant,
@@ -120,6 +122,7 @@ impl Member {
             sequence: 0,
             barrier: 0,
             outstanding: None,
+            idle: false,
             epoch: None,
             left_epochs: VecDeque::new(),
             grant: Grant::default(),
@@ -281,6 +284,7 @@ impl Member {
         self.sequence += 1;
         self.outstanding = Some((self.sequence, now));
         self.last_sent = now;
+        self.idle = sample.in_flight == 0;
         let told = self.anchor.map(|(answered, arrived)| {
             answered.saturating_add(now.since(arrived).min(self.settings.slack()))
         });
@@ -312,6 +316,10 @@ impl Member {
             let heartbeat = self.settings.heartbeat;
             let wait = (heartbeat / 8 * (1 << self.failures.min(4))).min(heartbeat * 2);
             self.next_beat = now.saturating_add(self.jittered(wait));
+            if self.phase == Phase::Closing && self.idle && self.lease_over {
+                // Nothing runs and nothing is lent: the record ends by itself.
+                self.phase = Phase::Left;
+            }
         }
     }
 
