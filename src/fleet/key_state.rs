@@ -109,10 +109,13 @@ impl KeyState {
 
 #[cfg(test)]
 impl KeyState {
-    /// The sum of I1.
-    pub(crate) fn committed_shares(&self) -> u64 {
+    /// The sum of I1, and that of I3: what is committed, and what nobody else may have.
+    pub(crate) fn committed(&self) -> (u64, u64) {
         let records = self.epoch.iter().flat_map(|epoch| epoch.records.values());
-        records.map(|record| u64::from(record.grant.share)).sum()
+        records.fold((0, 0), |(shares, reserved), record| {
+            let (share, hold) = (record.grant.share, record.reserved(true));
+            (shares + u64::from(share), reserved + u64::from(hold))
+        })
     }
 
     /// The epoch and its store time.

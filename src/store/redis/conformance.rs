@@ -34,7 +34,7 @@ impl Redis {
             runtime,
             servers,
             stores,
-            key: Arc::from("conformance"),
+            key: Arc::from("} %s {conformance}"),
             current: 0,
             backup: None,
         })
