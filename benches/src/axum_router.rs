@@ -63,7 +63,7 @@ pub fn candidates(clock: &Clock) -> Vec<Candidate<'static>> {
         .over("bare"),
         candidate(
             "both, told, extensions",
-            bare().layer(guard(1)).layer(rate(generous())),
+            bare().layer((rate(generous()), guard(1))),
             200,
         )
         .over("bare"),

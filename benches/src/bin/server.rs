@@ -1,12 +1,13 @@
 //! Requests a second of a real axum server, with both layers and without.
 //!
 //! ```text
-//! cargo run --release -p tidegate-bench --bin server            # 6 pairs of 10 s slices
-//! cargo run --release -p tidegate-bench --bin server -- 3 20    # 20 pairs of 3 s slices
+//! cargo run --release -p tidegate-bench --bin server            # 7 pairs of 10 s slices
+//! cargo run --release -p tidegate-bench --bin server -- 3 21    # 21 pairs of 3 s slices
 //! ```
 //!
 //! An empty handler, 64 connections that stay open, one request at a time on each, over the loopback. Client and
-//! servers share the processors, so what the client costs is in both figures.
+//! servers share the processors, so what the client costs is in both figures. Where other programs run beside, look
+//! at the second ratio: it counts the time for which this one ran.
 
 use axum::Router;
 use axum::routing::get;
@@ -31,7 +32,7 @@ fn main() -> io::Result<()> {
         .skip(1)
         .map(|word| word.parse().expect("a number"));
     let seconds = words.next().unwrap_or(10);
-    let pairs = words.next().unwrap_or(6);
+    let pairs = words.next().unwrap_or(7);
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
@@ -41,8 +42,9 @@ fn main() -> io::Result<()> {
 async fn compare(slice: Duration, pairs: u64) -> io::Result<()> {
     let bare = Load::on(serve(router()).await?).await?;
     let layered = Load::on(serve(with_layers(router())).await?).await?;
-    println!("| pair | without, 1/s | with, 1/s | ratio |\n|---|---:|---:|---:|");
-    let mut ratios = Vec::new();
+    println!("| pair | without, 1/s | with, 1/s | ratio | ratio of answers a CPU second |");
+    println!("|---|---:|---:|---:|---:|");
+    let (mut ratios, mut of_work) = (Vec::new(), Vec::new());
     for pair in 1..=pairs {
         // In turns, also who comes first.
         let (without, with) = if pair % 2 == 0 {
@@ -52,17 +54,26 @@ async fn compare(slice: Duration, pairs: u64) -> io::Result<()> {
             let without = bare.during(slice).await;
             (without, layered.during(slice).await)
         };
+        let ratio = with.rate / without.rate;
+        let work = with.per_cpu / without.per_cpu;
         println!(
-            "| {pair} | {without:.0} | {with:.0} | {:.3} |",
-            with / without
+            "| {pair} | {:.0} | {:.0} | {ratio:.3} | {work:.3} |",
+            without.rate, with.rate
         );
-        ratios.push(with / without);
+        ratios.push(ratio);
+        of_work.push(work);
     }
-    ratios.sort_by(f64::total_cmp);
-    let median = ratios[ratios.len() / 2];
-    let word = if median >= BAR { "met" } else { "MISSED" };
-    println!("\nmedian {median:.3}, bar {BAR}: {word}");
+    for (what, ratios) in [("a second", ratios), ("a CPU second", of_work)] {
+        let ratio = median(ratios);
+        let word = if ratio >= BAR { "met" } else { "MISSED" };
+        println!("\nanswers {what}: median {ratio:.3}, bar {BAR}: {word}");
+    }
     Ok(())
+}
+
+fn median(mut ratios: Vec<f64>) -> f64 {
+    ratios.sort_by(f64::total_cmp);
+    ratios[ratios.len() / 2]
 }
 
 fn router() -> Router {
@@ -71,9 +82,11 @@ fn router() -> Router {
 
 fn with_layers(router: Router) -> Router {
     let quota = Quota::per_second(1_000_000_000).burst(1_000_000_000);
-    router
-        .layer(ConcurrencyLayer::new(LocalGuard::new(Gradient2::default())))
-        .layer(RateLimitLayer::new(RateLimiter::new(quota)).key(key::peer()))
+    // Both at once: axum boxes what each call of `layer` adds.
+    router.layer((
+        RateLimitLayer::new(RateLimiter::new(quota)).key(key::peer()),
+        ConcurrencyLayer::new(LocalGuard::new(Gradient2::default())),
+    ))
 }
 
 async fn serve(router: Router) -> io::Result<SocketAddr> {
@@ -104,20 +117,45 @@ impl Load {
         Ok(load)
     }
 
-    /// Answers a second during a slice.
+    /// What was answered during a slice.
     #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-    async fn during(&self, slice: Duration) -> f64 {
+    async fn during(&self, slice: Duration) -> Answered {
         self.active.send_replace(true);
         tokio::time::sleep(slice / 20).await;
-        let (before, start) = (self.answers.load(Ordering::Relaxed), Instant::now());
+        let (before, start, worked) = (self.count(), Instant::now(), cpu_seconds());
         tokio::time::sleep(slice).await;
-        let answers = self.answers.load(Ordering::Relaxed) - before;
-        let rate = answers as f64 / start.elapsed().as_secs_f64();
+        let answers = (self.count() - before) as f64;
+        let answered = Answered {
+            rate: answers / start.elapsed().as_secs_f64(),
+            per_cpu: answers / (cpu_seconds() - worked),
+        };
         self.active.send_replace(false);
         tokio::time::sleep(Duration::from_millis(20)).await;
-        rate
+        answered
+    }
+
+    fn count(&self) -> u64 {
+        self.answers.load(Ordering::Relaxed)
     }
 }
+
+/// Answers a second, of the clock and of the processors.
+struct Answered {
+    rate: f64,
+    per_cpu: f64,
+}
+
+/// For how long this process has run, where Linux tells.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // After the name, which may hold anything: eleven words, then the ticks of user and of system.
+    let (_, rest) = stat.rsplit_once(')').unwrap_or_default();
+    let ticks = rest.split_whitespace().skip(11).take(2);
+    ticks.filter_map(|it| it.parse::<f64>().ok()).sum::<f64>() / TICKS_A_SECOND
+}
+
+/// What every Linux tells it in.
+const TICKS_A_SECOND: f64 = 100.0;
 
 async fn ask(
     mut stream: TcpStream,
