@@ -1,10 +1,9 @@
 //! The answer of a rate limit, and the name of the policy that gave it.
 
 use crate::error::{ConfigError, excerpt};
+use crate::intern::interned;
 use crate::quota::Quota;
-use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Mutex;
 use std::time::Duration;
 
 /// What a rate limit says to a request.
@@ -148,21 +147,13 @@ impl PolicyName {
     /// # Errors
     /// [`ConfigError::PolicyName`] if the name is empty, longer than 64 bytes, or has other characters.
     pub fn new(name: &str) -> Result<Self, ConfigError> {
-        static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
         if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
             return Err(ConfigError::PolicyName {
                 name: excerpt(name),
             });
         }
-        let mut names = NAMES.lock().expect("nothing panics under this lock");
-        if let Some(known) = names.get(name) {
-            return Ok(Self(known));
-        }
-        let kept: &'static str = Box::leak(name.into());
-        names.insert(kept);
-        Ok(Self(kept))
+        Ok(Self(interned(name)))
     }
 
     /// The name as text.

@@ -39,6 +39,7 @@ pub mod error;
 pub mod fence;
 pub mod fleet;
 pub mod headers;
+mod intern;
 pub mod key;
 pub mod limiter;
 pub mod observe;

@@ -1,6 +1,7 @@
 //! A denial as an http 1 response.
 
 use crate::headers;
+use crate::intern::interned;
 use crate::reject::{Denial, Form, ready_decimal};
 use crate::slot::Slot;
 use crate::tower::RequestHead;
@@ -17,7 +18,7 @@ type Custom = dyn Fn(&Denial) -> Response<Bytes> + Send + Sync;
 pub(super) struct Responder {
     custom: Option<Arc<Custom>>,
     /// The problem document of a quota's denials, which never changes.
-    quota: Option<(&'static str, Bytes)>,
+    quota: Option<(&'static str, &'static str)>,
 }
 
 impl Responder {
@@ -35,7 +36,7 @@ impl Responder {
         let denial = Denial::too_large().violating(policy);
         Self {
             custom: None,
-            quota: Some((policy, text(denial.problem()))),
+            quota: Some((policy, interned(&denial.problem()))),
         }
     }
 
@@ -51,7 +52,7 @@ impl Responder {
     ) -> Response<B> {
         let text = match (&self.custom, &self.quota, form) {
             (None, Some((policy, problem)), Form::Problem) if denial.policy() == Some(policy) => {
-                problem.clone()
+                Bytes::from_static(problem.as_bytes())
             }
             (None, _, Form::Problem) => text(denial.problem()),
             (Some(_), _, Form::Problem) | (_, _, Form::Grpc) => {

@@ -2,6 +2,7 @@
 
 use crate::decision::Decision;
 use crate::headers::{self, Headers, Legacy, RateLimitWriter};
+use crate::intern::interned;
 use crate::key::{Key, KeySecret};
 use crate::limiter::RateLimiter;
 use crate::reject::Denial;
@@ -66,7 +67,7 @@ impl RateLimitLayer {
         let policy = headers::rate_limit_policy(&[*limiter.policy()]);
         Self {
             settings: Arc::new(Settings {
-                policy: value(policy.as_bytes()),
+                policy: HeaderValue::from_static(interned(policy.as_str())),
                 limit: RateLimitWriter::of(limiter.policy()),
                 responder: Responder::of(limiter.policy().name().as_str()),
                 limiter,
