@@ -7,6 +7,7 @@ use crate::fleet::driver::{self, Task};
 use crate::fleet::guard::{DistributedGuard, Handle, News, Progress, Shared};
 use crate::fleet::key_state::EmptyStore;
 use crate::fleet::member::Member;
+use crate::fleet::node::Node;
 use crate::fleet::settings::{Allocation, Estimate, Handoff, Outage, Settings};
 use crate::permit::{Gate, GateSetup, Status};
 use crate::store::FleetStore;
@@ -246,9 +247,7 @@ impl DistributedGuardBuilder {
         let member = Member::new(node, incarnation, self.settings, clock.now());
         let task = Task::new(
             key,
-            member,
-            self.weight,
-            gate,
+            Node::new(member, self.weight, gate),
             shared,
             store,
             empty,

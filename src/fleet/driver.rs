@@ -1,14 +1,13 @@
-//! The loop that drives a member: one thread for all guards of a process, one task a guard.
+//! The loop that drives a node: one thread for all guards of a process, one task a guard.
 
 use crate::fleet::builder::OnFenced;
-use crate::fleet::demand::Demand;
 use crate::fleet::guard::{Command, FleetError, NodeState, Progress, Shared};
-use crate::fleet::key_state::{EmptyStore, TOKEN_LIFE};
-use crate::fleet::member::{Event, Member, Phase, Sample};
-use crate::fleet::message::{Answer, CommitAnswer, Report, Ticket};
-use crate::fleet::plan::plan;
+use crate::fleet::key_state::EmptyStore;
+use crate::fleet::member::{Event, Phase};
+use crate::fleet::message::{Answer, Commit, CommitAnswer, Committed, Push};
+use crate::fleet::node::Node;
 use crate::observe;
-use crate::permit::{Gate, Shed, Signals, Status};
+use crate::permit::Signals;
 use crate::store::{Exchange, Reply, StoreError, StoreErrorKind};
 use crate::time::LocalTime;
 use std::future::{Future, pending, poll_fn};
@@ -43,17 +42,12 @@ fn driver() -> &'static Handle {
 /// One guard's part of the driver.
 pub(super) struct Task {
     key: Arc<str>,
-    member: Member,
-    weight: u32,
-    gate: Arc<Gate>,
+    node: Node,
     shared: Arc<Shared>,
     store: Arc<dyn Exchange>,
     empty: EmptyStore,
     on_fenced: Option<OnFenced>,
     inbox: mpsc::UnboundedReceiver<Command>,
-    demand: Demand,
-    /// The most in flight since the last beat that was answered.
-    peak: u32,
     beat: Option<Reply<Answer>>,
     sent: LocalTime,
     commit: Option<Reply<CommitAnswer>>,
@@ -61,27 +55,22 @@ pub(super) struct Task {
     asking: Vec<oneshot::Sender<Result<(), FleetError>>>,
     waiting: Vec<oneshot::Sender<Result<(), FleetError>>>,
     troubled: bool,
-    /// When what the last fence cancelled has surely ended at the backend.
-    grace_ends: LocalTime,
 }
 
 /// What woke the loop.
 enum Wake {
     Answer(Result<Answer, StoreError>),
     Commit(Result<CommitAnswer, StoreError>),
-    Push(crate::fleet::message::Push),
+    Push(Push),
     Signals(Signals),
     Command(Option<Command>),
     Time,
 }
 
 impl Task {
-    #[expect(clippy::too_many_arguments, reason = "called once, by the builder")]
     pub(super) fn new(
         key: Arc<str>,
-        member: Member,
-        weight: u32,
-        gate: Arc<Gate>,
+        node: Node,
         shared: Arc<Shared>,
         store: Arc<dyn Exchange>,
         empty: EmptyStore,
@@ -90,50 +79,34 @@ impl Task {
     ) -> Self {
         Self {
             key,
-            member,
-            weight,
-            gate,
+            node,
             shared,
             store,
             empty,
             on_fenced,
             inbox,
-            demand: Demand::default(),
-            peak: 0,
             beat: None,
             sent: LocalTime::ZERO,
             commit: None,
             asking: Vec::new(),
             waiting: Vec::new(),
             troubled: false,
-            grace_ends: LocalTime::NEVER,
         }
     }
 
     pub(super) async fn run(mut self) {
-        let mut pushes = self.store.subscribe(&self.key, self.member.incarnation());
+        let incarnation = self.node.member().incarnation();
+        let mut pushes = self.store.subscribe(&self.key, incarnation);
         loop {
-            let now = self.gate.clock().now();
-            if let Some(event) = self.member.handle_timeout(now) {
-                self.tell(event);
-            }
-            if now >= self.grace_ends {
-                self.grace_ends = LocalTime::NEVER;
-                self.gate.end_grace();
-                self.member.handle_drained();
-            }
-            self.enforce();
+            let now = self.now();
+            let events = self.node.handle_timeout(now);
+            self.tell(events);
             self.send(now);
-            if matches!(self.member.phase(), Phase::Left | Phase::Refused) && self.commit.is_none()
-            {
+            if self.node.is_over() && self.commit.is_none() {
                 break;
             }
-            let wait = self
-                .member
-                .poll_timeout()
-                .min(self.grace_ends)
-                .since(self.gate.clock().now());
-            let gate = Arc::clone(&self.gate);
+            let wait = self.node.poll_timeout().since(self.now());
+            let gate = Arc::clone(self.node.gate());
             let signals = poll_fn(|cx| {
                 gate.poll_signals(cx.waker())
                     .map_or(Poll::Pending, Poll::Ready)
@@ -150,41 +123,37 @@ impl Task {
         }
     }
 
+    fn now(&self) -> LocalTime {
+        self.node.gate().clock().now()
+    }
+
     fn handle(&mut self, wake: Wake) {
-        let now = self.gate.clock().now();
+        let now = self.now();
         match wake {
             Wake::Answer(Ok(answer)) => {
                 self.beat = None;
-                self.peak = 0;
                 self.answered(now);
-                let (events, ticket) = self.member.handle_answer(now, answer);
-                events.into_iter().for_each(|event| self.tell(event));
-                self.enforce();
-                self.plan(ticket);
+                let (events, plan) = self.node.handle_answer(now, answer);
+                self.tell(events);
+                self.send_plan(plan);
                 self.waiting
                     .drain(..)
                     .for_each(|done| drop(done.send(Ok(()))));
             }
             Wake::Answer(Err(error)) => {
                 self.beat = None;
-                self.member.handle_failure(now);
+                self.node.handle_failure(now);
                 self.trouble(error);
             }
             Wake::Commit(Ok(answer)) => {
                 self.commit = None;
-                let applied = answer.outcome == crate::fleet::message::Committed::Applied;
-                if applied {
-                    self.shared
-                        .news
-                        .lock()
-                        .expect("nothing panics under this lock")
-                        .plans += 1;
+                if answer.outcome == Committed::Applied {
+                    self.shared.news().plans += 1;
                     observe::plan(&self.key, answer.limit, answer.nodes);
                 }
-                let events = self.member.handle_commit(now, &answer);
-                events.into_iter().for_each(|event| self.tell(event));
-                self.enforce();
-                self.plan(answer.ticket);
+                let (events, plan) = self.node.handle_commit(now, answer);
+                self.tell(events);
+                self.send_plan(plan);
             }
             Wake::Commit(Err(error)) => {
                 // It may have been applied; the next beat tells, and another token is out soon.
@@ -192,81 +161,21 @@ impl Task {
                 self.trouble(error);
             }
             Wake::Push(push) => {
-                let events = self.member.handle_push(now, push);
-                events.into_iter().for_each(|event| self.tell(event));
+                let events = self.node.handle_push(now, push);
+                self.tell(events);
             }
-            Wake::Signals(signals) => {
-                if signals.starved {
-                    self.member.handle_starved();
-                }
-                if signals.drained {
-                    self.member.handle_drained();
-                }
-            }
-            Wake::Command(Some(Command::Beat(done))) => {
-                self.asking.push(done);
-            }
-            Wake::Command(Some(Command::Close) | None) => self.member.close(now),
+            Wake::Signals(signals) => self.node.handle_signals(signals),
+            Wake::Command(Some(Command::Beat(done))) => self.asking.push(done),
+            Wake::Command(Some(Command::Close) | None) => self.node.close(now),
             Wake::Time => {}
         }
     }
 
-    /// Makes the gate enforce what the member may use. Before every beat, so that what is acknowledged is true.
-    fn enforce(&self) {
-        let own = self.member.is_on_its_own();
-        let status = match self.member.phase() {
-            Phase::Joining => Status::Cold,
-            Phase::Fenced(_) if !own && self.member.ceiling() == 0 => Status::Fenced,
-            Phase::Active
-                if self.member.ceiling() == 0 && !self.shared.progress.borrow().granted =>
-            {
-                Status::Cold
-            }
-            Phase::Active | Phase::Fenced(_) => Status::Open,
-            Phase::Closing | Phase::Left | Phase::Refused => Status::Closed,
-        };
-        if self.gate.status() != status {
-            self.gate.set_status(status);
-        }
-        self.gate.set_estimator_rules(own);
-        self.gate.set_fence_at(if own {
-            LocalTime::NEVER
-        } else {
-            self.member.fence_at()
-        });
-        let ceiling = if own {
-            self.gate.local_limit()
-        } else {
-            self.member.ceiling()
-        };
-        if self.gate.sample().0 != ceiling {
-            self.gate.set_ceiling(ceiling);
-        }
-        self.gate.set_hungry(self.member.is_hungry());
-        let mut news = self
-            .shared
-            .news
-            .lock()
-            .expect("nothing panics under this lock");
-        let joining = matches!(news.state, NodeState::Joining | NodeState::Learning);
-        news.state = match self.member.phase() {
-            Phase::Active if joining && self.member.is_learning() => NodeState::Learning,
-            Phase::Joining => NodeState::Joining,
-            Phase::Active => NodeState::Active,
-            Phase::Fenced(_) => NodeState::Fenced,
-            Phase::Closing => NodeState::Closing,
-            Phase::Left => NodeState::Left,
-            Phase::Refused => NodeState::Refused,
-        };
-        (news.limit, news.share) = (self.member.limit(), ceiling);
-        (news.target, news.nodes) = (self.member.target(), self.member.nodes());
-    }
-
     fn send(&mut self, now: LocalTime) {
-        if self.beat.is_some() && !self.member.is_waiting() {
+        if self.beat.is_some() && self.node.member().awaited().is_none() {
             // The time-out has passed; the request may still arrive.
             self.beat = None;
-            let after = self.member.settings().heartbeat / 2;
+            let after = self.node.member().settings().heartbeat / 2;
             self.trouble(StoreError::new(
                 StoreErrorKind::Timeout,
                 format!("no answer within {after:?}"),
@@ -278,25 +187,20 @@ impl Task {
         )]
         let fresh_epoch = fastrand::u64(1..);
         if !self.asking.is_empty() {
-            self.member.beat_now(now);
+            self.node.beat_now(now);
         }
-        let (gate, demand, weight) = (&self.gate, &mut self.demand, self.weight);
-        let peak = &mut self.peak;
-        if let Some(beat) =
-            self.member
-                .poll_beat(now, || sample(gate, demand, peak, weight, now), fresh_epoch)
-        {
+        if let Some(beat) = self.node.poll_beat(now, fresh_epoch) {
             self.sent = now;
             self.waiting.append(&mut self.asking);
             self.beat = Some(self.store.beat(&self.key, beat, self.empty));
         }
     }
 
-    fn plan(&mut self, ticket: Option<Box<Ticket>>) {
-        if let Some(commit) = ticket.and_then(|ticket| plan(&ticket, self.member.incarnation())) {
+    fn send_plan(&mut self, plan: Option<Commit>) {
+        if let Some(commit) = plan {
             let reply = self.store.commit(&self.key, commit);
-            // By then another node may plan; who leaves does not wait longer for the answer.
-            let after = TOKEN_LIFE.max(self.member.settings().heartbeat / 2);
+            // Who leaves does not wait longer for the answer.
+            let after = self.node.commit_timeout();
             self.commit = Some(Box::pin(async move {
                 let late = |_| {
                     let detail = format!("no answer to a plan within {after:?}");
@@ -310,11 +214,7 @@ impl Task {
     }
 
     fn answered(&mut self, now: LocalTime) {
-        let mut news = self
-            .shared
-            .news
-            .lock()
-            .expect("nothing panics under this lock");
+        let mut news = self.shared.news();
         news.beats += 1;
         news.last_latency = Some(now.since(self.sent));
         news.last_answer = Some(now);
@@ -347,21 +247,38 @@ impl Task {
         self.waiting
             .drain(..)
             .for_each(|done| drop(done.send(Err(told.clone()))));
-        let mut news = self
-            .shared
-            .news
-            .lock()
-            .expect("nothing panics under this lock");
+        let mut news = self.shared.news();
         news.failures += 1;
         news.trouble = Some(error);
     }
 
-    fn tell(&mut self, event: Event) {
+    /// Tells the world what the node does, and what has happened to it.
+    fn tell(&mut self, events: Vec<Event>) {
+        self.publish();
+        events.into_iter().for_each(|event| self.tell_of(event));
+    }
+
+    fn publish(&self) {
+        let member = self.node.member();
+        let mut news = self.shared.news();
+        let joining = matches!(news.state, NodeState::Joining | NodeState::Learning);
+        news.state = match self.node.phase() {
+            Phase::Active if joining && member.is_learning() => NodeState::Learning,
+            Phase::Joining => NodeState::Joining,
+            Phase::Active => NodeState::Active,
+            Phase::Fenced(_) => NodeState::Fenced,
+            Phase::Closing => NodeState::Closing,
+            Phase::Left => NodeState::Left,
+            Phase::Refused => NodeState::Refused,
+        };
+        (news.limit, news.share) = (member.limit(), self.node.ceiling());
+        (news.target, news.nodes) = (member.target(), member.nodes());
+    }
+
+    fn tell_of(&mut self, event: Event) {
         let node = Arc::clone(&self.shared.node);
         match event {
             Event::Granted => {
-                // Whoever waits for this asks the gate next.
-                self.enforce();
                 self.shared.progress.send_modify(|progress| {
                     progress.granted = true;
                     progress.ended = None;
@@ -369,16 +286,8 @@ impl Task {
                 observe::granted(&self.key, &node);
             }
             Event::Fenced => {
-                self.shared
-                    .news
-                    .lock()
-                    .expect("nothing panics under this lock")
-                    .fences += 1;
+                self.shared.news().fences += 1;
                 observe::fenced(&self.key, &node);
-                self.enforce();
-                if !self.member.is_on_its_own() {
-                    self.cancel_all();
-                }
                 if let Some(hook) = &self.on_fenced
                     && catch_unwind(AssertUnwindSafe(|| hook())).is_err()
                 {
@@ -389,11 +298,9 @@ impl Task {
             Event::NewEpoch => observe::new_epoch(&self.key),
             Event::Learning(left) => observe::learning(&self.key, left),
             Event::Refused(refusal) => {
-                let error = FleetError::refused(&refusal, &self.key, &node, self.member.settings());
+                let settings = self.node.member().settings();
+                let error = FleetError::refused(&refusal, &self.key, &node, settings);
                 observe::refused(&self.key, &node, &error);
-                self.enforce();
-                // Its record ends with its lease; what it still runs must end too.
-                self.cancel_all();
                 let waiting = self.waiting.drain(..).chain(self.asking.drain(..));
                 waiting.for_each(|done| drop(done.send(Err(error.clone()))));
                 self.shared
@@ -403,76 +310,22 @@ impl Task {
             Event::Left => {}
         }
     }
-
-    fn cancel_all(&mut self) {
-        self.grace_ends = self
-            .gate
-            .clock()
-            .now()
-            .saturating_add(self.member.settings().drain);
-        self.gate.end_period();
-    }
 }
 
 /// Whether the node has left, was refused, or its runtime was shut down under it: nobody renews its lease any more.
 impl Drop for Task {
     fn drop(&mut self) {
-        self.enforce();
-        if !matches!(self.member.phase(), Phase::Left | Phase::Refused) {
-            self.gate.set_status(Status::Closed);
-            self.gate.set_ceiling(0);
-            self.gate.end_period();
-            let mut news = self
-                .shared
-                .news
-                .lock()
-                .expect("nothing panics under this lock");
+        self.publish();
+        if !self.node.is_over() {
+            let mut news = self.shared.news();
             (news.state, news.share) = (NodeState::Left, 0);
         }
-        self.gate.end_grace();
+        self.node.end();
         self.inbox.close();
         self.shared.progress.send_modify(|progress: &mut Progress| {
             progress.left = true;
             progress.ended.get_or_insert(FleetError::Closed);
         });
-    }
-}
-
-/// What the node reports: in-flight and what was counted until now.
-fn sample(
-    gate: &Gate,
-    demand: &mut Demand,
-    unheard: &mut u32,
-    weight: u32,
-    now: LocalTime,
-) -> Sample {
-    let totals = gate.totals();
-    let peak = gate.take_report_peak();
-    *unheard = peak.max(*unheard);
-    // Last, so that it is not older than the share the beat acknowledges.
-    let (_, in_flight) = gate.sample();
-    let sheds = totals.sheds[Shed::Full.index()]
-        + totals.sheds[Shed::Class.index()]
-        + totals.sheds[Shed::Deadline.index()];
-    let has_samples = totals.successes + totals.overloads > 0;
-    Sample {
-        in_flight,
-        report: Report {
-            local_limit: if has_samples { gate.local_limit() } else { 0 },
-            demand: demand.update(now, &totals, in_flight, peak),
-            peak: *unheard,
-            weight,
-            baseline_us: gate.baseline().map_or(0, |baseline| {
-                u64::try_from(baseline.as_micros()).unwrap_or(u64::MAX)
-            }),
-            completions: totals.successes,
-            latency_us: totals.success_us,
-            held_us: totals.held_us(),
-            arrivals: totals.completions() + u64::from(in_flight) + totals.shed_total(),
-            sheds,
-            other_sheds: totals.shed_total() - sheds,
-            drops: totals.overloads,
-        },
     }
 }
 
@@ -488,10 +341,10 @@ async fn arrival<T>(reply: &mut Option<Reply<T>>) -> Result<T, StoreError> {
 mod tests {
     use super::*;
     use crate::fleet::guard::DistributedGuard;
-    use crate::fleet::message::{Beat, Commit, Push};
+    use crate::fleet::message::Beat;
     use crate::fleet::settings::Estimate;
     use crate::store::{FleetStore, MemoryStore};
-    use crate::{ConcurrencyGuard, Criticality};
+    use crate::{ConcurrencyGuard, Criticality, Shed};
     use std::sync::atomic::{AtomicBool, Ordering};
 
     /// A store that can fall silent, step by step.

@@ -7,7 +7,7 @@ use crate::fleet::settings::Settings;
 use crate::permit::{Acquire, ConcurrencyGuard, Gate, Lease, Shed};
 use crate::store::{FleetStore, StoreError};
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -68,6 +68,12 @@ pub(super) struct Shared {
     pub(super) node: Arc<str>,
     pub(super) progress: watch::Sender<Progress>,
     pub(super) news: Mutex<News>,
+}
+
+impl Shared {
+    pub(super) fn news(&self) -> MutexGuard<'_, News> {
+        self.news.lock().expect("nothing panics under this lock")
+    }
 }
 
 /// How far the node has come. Only ever forward, but for `granted`.
@@ -340,11 +346,7 @@ impl DistributedGuard {
     #[must_use]
     pub fn stats(&self) -> FleetStats {
         let Handle { gate, shared, .. } = &*self.handle;
-        let news = shared
-            .news
-            .lock()
-            .expect("nothing panics under this lock")
-            .clone();
+        let news = shared.news().clone();
         let totals = gate.totals();
         FleetStats {
             key: Arc::clone(&shared.key),

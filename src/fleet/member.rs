@@ -184,9 +184,9 @@ impl Member {
         self.learning
     }
 
-    /// Whether an answer is awaited.
-    pub(crate) const fn is_waiting(&self) -> bool {
-        self.outstanding.is_some()
+    /// The sequence number of the beat whose answer is awaited.
+    pub(crate) fn awaited(&self) -> Option<u64> {
+        self.outstanding.map(|(sequence, _)| sequence)
     }
 
     pub(crate) const fn target(&self) -> u32 {

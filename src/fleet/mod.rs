@@ -32,7 +32,8 @@
 //! | `record`, `key_state` | the store's side: hold, beat, commit |
 //! | `plan`, `estimate`, `allocate/` | the next limit and shares |
 //! | `member` | the node's side, as a plain state machine |
-//! | `guard`, `builder`, `driver` | the handle users hold, and the loop that drives it |
+//! | `node` | the member and the gate it moves, still plain: what a driver or a simulator drives |
+//! | `guard`, `builder`, `driver` | the handle users hold, and the loop that drives its node |
 
 mod allocate;
 #[cfg(feature = "fleet")]
@@ -46,6 +47,8 @@ mod guard;
 pub(crate) mod key_state;
 pub(crate) mod member;
 pub(crate) mod message;
+#[cfg(feature = "fleet")]
+pub(crate) mod node;
 mod plan;
 pub(crate) mod record;
 pub(crate) mod settings;

@@ -1,0 +1,430 @@
+//! One node of a fleet: its member of the protocol and the gate it moves. A plain struct: no I/O, no task, no log.
+//!
+//! The member decides what may be used; the node makes the gate enforce it, reports what the gate counted, cancels
+//! what a fence outlived and plans when it is handed the token. Whoever drives it sends what `poll_beat` and the
+//! commits say, hands in what comes back, calls `handle_timeout` when `poll_timeout` is over, and tells the world the
+//! events. Extra calls do nothing. After every `handle_*` the gate enforces what the member may use.
+
+use crate::fleet::demand::Demand;
+use crate::fleet::key_state::TOKEN_LIFE;
+use crate::fleet::member::{Event, Member, Phase, Sample};
+use crate::fleet::message::{Answer, Beat, Commit, CommitAnswer, Push, Report, Ticket};
+use crate::fleet::plan::plan;
+use crate::fleet::settings::Settings;
+use crate::permit::{Gate, Shed, Signals, Status};
+use crate::time::LocalTime;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    member: Member,
+    gate: Arc<Gate>,
+    weight: u32,
+    demand: Demand,
+    /// The most in flight since the last beat that was answered.
+    peak: u32,
+    /// Has had a grant in this life.
+    granted: bool,
+    /// When what the last fence cancelled has surely ended at the backend.
+    grace_ends: LocalTime,
+}
+
+impl Node {
+    /// A node that is about to join; nobody else moves `gate`.
+    pub(crate) fn new(member: Member, weight: u32, gate: Arc<Gate>) -> Self {
+        Self {
+            member,
+            gate,
+            weight,
+            demand: Demand::default(),
+            peak: 0,
+            granted: false,
+            grace_ends: LocalTime::NEVER,
+        }
+    }
+
+    pub(crate) const fn phase(&self) -> Phase {
+        self.member.phase()
+    }
+
+    /// Nothing more is to be done: it has left, or it is not welcome.
+    pub(crate) const fn is_over(&self) -> bool {
+        matches!(self.member.phase(), Phase::Left | Phase::Refused)
+    }
+
+    /// What the gate may have in flight, by the store's leave or by the local estimator's.
+    pub(crate) fn ceiling(&self) -> u32 {
+        if self.member.is_on_its_own() {
+            self.gate.local_limit()
+        } else {
+            self.member.ceiling()
+        }
+    }
+
+    pub(crate) const fn member(&self) -> &Member {
+        &self.member
+    }
+
+    pub(crate) const fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// How long the answer to a commit is worth waiting for: by then another node may plan.
+    pub(crate) fn commit_timeout(&self) -> Duration {
+        TOKEN_LIFE.max(self.settings().heartbeat / 2)
+    }
+
+    fn settings(&self) -> &Settings {
+        self.member.settings()
+    }
+
+    /// When to come back.
+    #[must_use]
+    pub(crate) fn poll_timeout(&self) -> LocalTime {
+        self.member.poll_timeout().min(self.grace_ends)
+    }
+
+    /// Time has passed.
+    pub(crate) fn handle_timeout(&mut self, now: LocalTime) -> Vec<Event> {
+        let events: Vec<Event> = self.member.handle_timeout(now).into_iter().collect();
+        self.settle(&events);
+        if now >= self.grace_ends {
+            self.grace_ends = LocalTime::NEVER;
+            self.gate.end_grace();
+            self.member.handle_drained();
+        }
+        events
+    }
+
+    /// The beat to send now, if any. An epoch that begins with it is called `fresh_epoch`, which is random.
+    #[must_use]
+    pub(crate) fn poll_beat(&mut self, now: LocalTime, fresh_epoch: u64) -> Option<Beat> {
+        let (gate, demand, peak) = (&self.gate, &mut self.demand, &mut self.peak);
+        let weight = self.weight;
+        let sample = || sample(gate, demand, peak, weight, now);
+        self.member.poll_beat(now, sample, fresh_epoch)
+    }
+
+    /// The beat that is out did not come back.
+    pub(crate) fn handle_failure(&mut self, now: LocalTime) {
+        self.member.handle_failure(now);
+        self.enforce();
+    }
+
+    /// A beat was answered; there may be a plan to commit.
+    #[must_use]
+    pub(crate) fn handle_answer(
+        &mut self,
+        now: LocalTime,
+        answer: Answer,
+    ) -> (Vec<Event>, Option<Commit>) {
+        if self.member.awaited() == Some(answer.sequence) {
+            self.peak = 0;
+        }
+        let (events, ticket) = self.member.handle_answer(now, answer);
+        self.settle(&events);
+        (events, self.plan(ticket))
+    }
+
+    /// A commit was answered; there may be another plan to commit.
+    #[must_use]
+    pub(crate) fn handle_commit(
+        &mut self,
+        now: LocalTime,
+        answer: CommitAnswer,
+    ) -> (Vec<Event>, Option<Commit>) {
+        let events = self.member.handle_commit(now, &answer);
+        self.settle(&events);
+        (events, self.plan(answer.ticket))
+    }
+
+    /// The store changed a grant.
+    pub(crate) fn handle_push(&mut self, now: LocalTime, push: Push) -> Vec<Event> {
+        let events = self.member.handle_push(now, push);
+        self.settle(&events);
+        events
+    }
+
+    /// The request path has news: what the gate's `poll_signals` answered.
+    pub(crate) fn handle_signals(&mut self, signals: Signals) {
+        if signals.starved {
+            self.member.handle_starved();
+        }
+        if signals.drained {
+            self.member.handle_drained();
+        }
+    }
+
+    /// Beat now, if none is out.
+    pub(crate) fn beat_now(&mut self, now: LocalTime) {
+        self.member.beat_now(now);
+    }
+
+    /// Admit nothing more; leave when everything has drained.
+    pub(crate) fn close(&mut self, now: LocalTime) {
+        self.member.close(now);
+        self.enforce();
+    }
+
+    /// Nobody drives the node any more: nothing is admitted, and what still runs is told to stop.
+    pub(crate) fn end(&mut self) {
+        self.enforce();
+        if !self.is_over() {
+            self.gate.set_status(Status::Closed);
+            self.gate.set_ceiling(0);
+            self.gate.end_period();
+        }
+        self.gate.end_grace();
+    }
+
+    fn plan(&self, ticket: Option<Box<Ticket>>) -> Option<Commit> {
+        plan(&*ticket?, self.member.incarnation())
+    }
+
+    /// Does to the gate what `events` mean for it.
+    fn settle(&mut self, events: &[Event]) {
+        self.granted |= events.contains(&Event::Granted);
+        self.enforce();
+        for event in events {
+            match event {
+                Event::Fenced if self.member.is_on_its_own() => {}
+                // A refused node's record ends with its lease; what it still runs must end too.
+                Event::Fenced | Event::Refused(_) => self.cancel_all(),
+                Event::Granted | Event::NewEpoch | Event::Learning(_) | Event::Left => {}
+            }
+        }
+    }
+
+    /// Makes the gate enforce what the member may use. Before every beat, so that what is acknowledged is true.
+    fn enforce(&self) {
+        let own = self.member.is_on_its_own();
+        let status = match self.member.phase() {
+            Phase::Joining => Status::Cold,
+            Phase::Fenced(_) if !own && self.member.ceiling() == 0 => Status::Fenced,
+            Phase::Active if self.member.ceiling() == 0 && !self.granted => Status::Cold,
+            Phase::Active | Phase::Fenced(_) => Status::Open,
+            Phase::Closing | Phase::Left | Phase::Refused => Status::Closed,
+        };
+        if self.gate.status() != status {
+            self.gate.set_status(status);
+        }
+        self.gate.set_estimator_rules(own);
+        self.gate.set_fence_at(if own {
+            LocalTime::NEVER
+        } else {
+            self.member.fence_at()
+        });
+        let ceiling = self.ceiling();
+        if self.gate.sample().0 != ceiling {
+            self.gate.set_ceiling(ceiling);
+        }
+        self.gate.set_hungry(self.member.is_hungry());
+    }
+
+    fn cancel_all(&mut self) {
+        self.gate.end_period();
+        // The grace begins now: the process may have slept since the caller read the clock.
+        let cancelled = self.gate.clock().now();
+        self.grace_ends = cancelled.saturating_add(self.settings().drain);
+    }
+}
+
+/// What the node reports: in-flight and what was counted until now.
+fn sample(
+    gate: &Gate,
+    demand: &mut Demand,
+    unheard: &mut u32,
+    weight: u32,
+    now: LocalTime,
+) -> Sample {
+    let totals = gate.totals();
+    let peak = gate.take_report_peak();
+    *unheard = peak.max(*unheard);
+    // Last, so that it is not older than the share the beat acknowledges.
+    let (_, in_flight) = gate.sample();
+    let sheds = totals.sheds[Shed::Full.index()]
+        + totals.sheds[Shed::Class.index()]
+        + totals.sheds[Shed::Deadline.index()];
+    let has_samples = totals.successes + totals.overloads > 0;
+    Sample {
+        in_flight,
+        report: Report {
+            local_limit: if has_samples { gate.local_limit() } else { 0 },
+            demand: demand.update(now, &totals, in_flight, peak),
+            peak: *unheard,
+            weight,
+            baseline_us: gate.baseline().map_or(0, |baseline| {
+                u64::try_from(baseline.as_micros()).unwrap_or(u64::MAX)
+            }),
+            completions: totals.successes,
+            latency_us: totals.success_us,
+            held_us: totals.held_us(),
+            arrivals: totals.completions() + u64::from(in_flight) + totals.shed_total(),
+            sheds,
+            other_sheds: totals.shed_total() - sheds,
+            drops: totals.overloads,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Criticality;
+    use crate::adaptive::{Estimator, Fixed, LimitAlgorithm, WindowSetup};
+    use crate::fleet::key_state::{EmptyStore, KeyState};
+    use crate::fleet::settings::{Estimate, Outage};
+    use crate::permit::GateSetup;
+    use crate::time::{Clock, ManualClock};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A node and its store in one room: whatever is sent has arrived.
+    struct Room {
+        node: Node,
+        store: KeyState,
+        lever: ManualClock,
+    }
+
+    impl Room {
+        fn new(outage: Outage) -> Self {
+            let (clock, lever) = Clock::manual();
+            let gate = Gate::new(GateSetup {
+                name: Arc::from("key"),
+                clock: clock.clone(),
+                ceiling: 0,
+                status: Status::Cold,
+                fence_at: LocalTime::ZERO,
+                estimator: Estimator::from(Box::new(Fixed::new(5)) as Box<dyn LimitAlgorithm>),
+                window: WindowSetup::default(),
+                estimator_rules: false,
+            });
+            let settings = Settings {
+                heartbeat: 100 * MS,
+                ttl: 400 * MS,
+                margin: 40 * MS,
+                drain: 50 * MS,
+                estimate: Estimate::Fixed(3),
+                outage,
+                ..Settings::default()
+            };
+            let member = Member::new(Arc::from("a"), 7, settings, clock.now());
+            Self {
+                node: Node::new(member, 1, Arc::new(gate)),
+                store: KeyState::default(),
+                lever,
+            }
+        }
+
+        fn now(&self) -> LocalTime {
+            self.node.gate.clock().now()
+        }
+
+        fn wait(&mut self, by: Duration) -> Vec<Event> {
+            self.lever.advance(by);
+            self.node.handle_timeout(self.now())
+        }
+
+        /// Beats now; the answer, and those to the plans that follow, arrive.
+        fn beat(&mut self) -> (Beat, Vec<Event>) {
+            let now = self.now();
+            self.node.beat_now(now);
+            let beat = self.node.poll_beat(now, 1).expect("no beat is out");
+            let answer = self.store.beat(&beat, "server", EmptyStore::Trust);
+            let (mut events, mut commit) = self.node.handle_answer(now, answer);
+            while let Some(plan) = commit {
+                let (answer, _) = self.store.commit(&plan, "server");
+                let (more, next) = self.node.handle_commit(now, answer);
+                events.extend(more);
+                commit = next;
+            }
+            (beat, events)
+        }
+    }
+
+    #[test]
+    fn it_plans_for_itself_and_opens_the_gate() {
+        let mut room = Room::new(Outage::FailClosed);
+        assert_eq!(
+            room.node
+                .gate
+                .try_acquire(Criticality::Critical)
+                .unwrap_err(),
+            Shed::Cold
+        );
+        let (_, events) = room.beat();
+        assert_eq!(events, [Event::Granted]);
+        assert_eq!(room.node.gate.sample(), (3, 0));
+        let lease = room.node.gate.try_acquire(Criticality::Critical).unwrap();
+        assert_eq!(room.beat().0.in_flight, 1);
+        lease.success();
+    }
+
+    #[test]
+    fn what_a_fence_cancels_stays_in_use_for_the_grace() {
+        let mut room = Room::new(Outage::FailClosed);
+        room.beat();
+        let lease = room.node.gate.try_acquire(Criticality::Critical).unwrap();
+        let token = lease.token();
+        assert_eq!(room.wait(360 * MS), [Event::Fenced]);
+        assert!(token.is_cancelled());
+        drop(lease);
+        assert_eq!(
+            room.node
+                .gate
+                .try_acquire(Criticality::Critical)
+                .unwrap_err(),
+            Shed::Fenced
+        );
+        assert_eq!(room.beat().0.in_flight, 1);
+        assert_eq!(room.wait(50 * MS), []);
+        assert_eq!(room.beat().0.in_flight, 0);
+        assert_eq!(room.node.gate.status(), Status::Open);
+    }
+
+    #[test]
+    fn a_node_on_its_own_lets_the_estimator_rule_and_cancels_nothing() {
+        let mut room = Room::new(Outage::LocalOnly);
+        room.beat();
+        let lease = room.node.gate.try_acquire(Criticality::Critical).unwrap();
+        assert_eq!(room.wait(360 * MS), [Event::Fenced]);
+        assert!(!lease.token().is_cancelled());
+        assert_eq!(room.node.gate.sample(), (5, 1));
+        room.beat();
+        assert_eq!(room.node.gate.sample(), (3, 1));
+    }
+
+    #[test]
+    fn the_peak_of_a_lost_beat_is_told_again() {
+        let mut room = Room::new(Outage::FailClosed);
+        room.beat();
+        let lease = |room: &Room| room.node.gate.try_acquire(Criticality::Critical).unwrap();
+        drop([lease(&room), lease(&room)]);
+        let now = room.now();
+        room.node.beat_now(now);
+        let lost = room.node.poll_beat(now, 1).expect("no beat is out");
+        assert_eq!((lost.in_flight, lost.report.peak), (0, 2));
+        room.node.handle_failure(now);
+        assert_eq!(room.beat().0.report.peak, 2);
+        assert_eq!(room.beat().0.report.peak, 0);
+    }
+
+    #[test]
+    fn a_node_that_is_not_driven_any_more_admits_nothing() {
+        let mut room = Room::new(Outage::FailClosed);
+        room.beat();
+        let lease = room.node.gate.try_acquire(Criticality::Critical).unwrap();
+        room.node.end();
+        assert!(lease.token().is_cancelled());
+        drop(lease);
+        assert_eq!(room.node.gate.sample(), (0, 0));
+        assert_eq!(
+            room.node
+                .gate
+                .try_acquire(Criticality::Critical)
+                .unwrap_err(),
+            Shed::Closed
+        );
+    }
+}
