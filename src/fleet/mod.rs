@@ -29,7 +29,7 @@
 //! |---|---|
 //! | `settings` | what all nodes of a key agree on |
 //! | `message` | what nodes and store say to one another |
-//! | `record`, `key_state` | the store's side: hold, beat, commit |
+//! | `record`, `key_state/` | the store's side: hold, beat, commit |
 //! | `plan`, `estimate`, `allocate/` | the next limit and shares |
 //! | `member` | the node's side, as a plain state machine |
 //! | `node` | the member and the gate it moves, still plain: what a driver or a simulator drives |
