@@ -15,14 +15,13 @@
 use crate::fleet::message::{
     Answer, Beat, CommitAnswer, Grant, Mode, Push, Report, Ticket, Welcome,
 };
+use crate::fleet::schedule::Schedule;
 use crate::fleet::settings::{Outage, Settings};
 use crate::time::{LocalTime, StoreTime};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Early beats are at least this far apart.
-const DEBOUNCE: Duration = Duration::from_millis(20);
 /// So many beats more, at most, after the store has let the node go.
 const MAX_FAREWELLS: u8 = 3;
 /// Epochs that were left and must not come back.
@@ -79,7 +78,7 @@ pub(crate) struct Member {
     sequence: u64,
     /// Answers to beats up to this one are dropped: sent before the last fence.
     barrier: u64,
-    outstanding: Option<(u64, LocalTime)>,
+    schedule: Schedule,
     /// The last beat said that nothing is in flight.
     idle: bool,
     epoch: Option<u64>,
@@ -97,12 +96,8 @@ pub(crate) struct Member {
     anchor: Option<(StoreTime, LocalTime)>,
     starved: bool,
     granted: bool,
-    last_sent: LocalTime,
-    next_beat: LocalTime,
-    failures: u32,
     learning: bool,
     farewells: u8,
-    jitter: u64,
 }
 
 impl Member {
@@ -117,11 +112,11 @@ impl Member {
             name,
             incarnation,
             line: Arc::from(settings.to_string()),
+            schedule: Schedule::new(settings.heartbeat, incarnation, now),
             settings: Arc::new(settings),
             phase: Phase::Joining,
             sequence: 0,
             barrier: 0,
-            outstanding: None,
             idle: false,
             epoch: None,
             left_epochs: VecDeque::new(),
@@ -136,13 +131,8 @@ impl Member {
             anchor: None,
             starved: false,
             granted: false,
-            last_sent: LocalTime::ZERO,
-            next_beat: now,
-            failures: 0,
             learning: false,
             farewells: 0,
-            // A xorshift must not start at zero.
-            jitter: incarnation | 1,
         }
     }
 
@@ -186,7 +176,7 @@ impl Member {
 
     /// The sequence number of the beat whose answer is awaited.
     pub(crate) fn awaited(&self) -> Option<u64> {
-        self.outstanding.map(|(sequence, _)| sequence)
+        self.schedule.awaited()
     }
 
     pub(crate) const fn target(&self) -> u32 {
@@ -220,19 +210,18 @@ impl Member {
             }
             _ => LocalTime::NEVER,
         };
-        let beat = match (self.phase, self.outstanding) {
-            (Phase::Left | Phase::Refused, _) => LocalTime::NEVER,
-            (_, Some((_, sent))) => sent.saturating_add(self.beat_timeout()),
-            (_, None) => self.next_beat,
+        let beat = match self.phase {
+            Phase::Left | Phase::Refused => LocalTime::NEVER,
+            Phase::Joining | Phase::Active | Phase::Fenced(_) | Phase::Closing => {
+                self.schedule.poll_timeout()
+            }
         };
         fence.min(beat)
     }
 
     /// Time has passed.
     pub(crate) fn handle_timeout(&mut self, now: LocalTime) -> Option<Event> {
-        if let Some((_, sent)) = self.outstanding
-            && now >= sent.saturating_add(self.beat_timeout())
-        {
+        if self.schedule.is_late(now) {
             self.handle_failure(now);
         }
         match (self.phase, self.settings.outage) {
@@ -245,7 +234,7 @@ impl Member {
                     Outage::SafeShare { .. } => self.grant.safe.min(self.grant.share),
                     Outage::FailClosed | Outage::LocalOnly | Outage::Frozen { .. } => 0,
                 };
-                self.next_beat = self.next_beat.min(self.last_sent.saturating_add(DEBOUNCE));
+                self.schedule.beat_soon();
                 Some(Event::Fenced)
             }
             (Phase::Fenced(since), Outage::SafeShare { hold, .. })
@@ -277,13 +266,12 @@ impl Member {
             Phase::Closing => Mode::Closing,
             Phase::Left | Phase::Refused => return None,
         };
-        if self.outstanding.is_some() || now < self.next_beat {
+        if !self.schedule.is_due(now) {
             return None;
         }
         let sample = sample();
         self.sequence += 1;
-        self.outstanding = Some((self.sequence, now));
-        self.last_sent = now;
+        self.schedule.handle_sent(now, self.sequence);
         self.idle = sample.in_flight == 0;
         let told = self.anchor.map(|(answered, arrived)| {
             answered.saturating_add(now.since(arrived).min(self.settings.slack()))
@@ -311,15 +299,10 @@ impl Member {
 
     /// The beat that is out did not come back. It may have happened.
     pub(crate) fn handle_failure(&mut self, now: LocalTime) {
-        if self.outstanding.take().is_some() {
-            self.failures = self.failures.saturating_add(1);
-            let heartbeat = self.settings.heartbeat;
-            let wait = (heartbeat / 8 * (1 << self.failures.min(4))).min(heartbeat * 2);
-            self.next_beat = now.saturating_add(self.jittered(wait));
-            if self.phase == Phase::Closing && self.idle && self.lease_over {
-                // Nothing runs and nothing is lent: the record ends by itself.
-                self.phase = Phase::Left;
-            }
+        let was_out = self.schedule.handle_failure(now);
+        if was_out && self.phase == Phase::Closing && self.idle && self.lease_over {
+            // Nothing runs and nothing is lent: the record ends by itself.
+            self.phase = Phase::Left;
         }
     }
 
@@ -330,22 +313,17 @@ impl Member {
         answer: Answer,
     ) -> (Vec<Event>, Option<Box<Ticket>>) {
         let mut events: Vec<Event> = self.handle_timeout(now).into_iter().collect();
-        let Some((_, sent)) = self
-            .outstanding
-            .filter(|(sequence, _)| *sequence == answer.sequence)
-        else {
+        let pace = self.pace();
+        let Some(sent) = self.schedule.handle_answer(answer.sequence, pace) else {
             return (events, None);
         };
-        self.outstanding = None;
-        self.failures = 0;
-        self.next_beat = sent.saturating_add(self.jittered(self.pace()));
         match &answer.welcome {
             Welcome::Member => {}
             // What this node gave back is not dealt yet: ask once more, else the others wait for a heartbeat.
             Welcome::Gone if answer.again_in.is_some() && self.farewells < MAX_FAREWELLS => {
                 self.farewells += 1;
-                self.next_beat =
-                    now.saturating_add(answer.again_in.unwrap_or_default().max(DEBOUNCE));
+                self.schedule
+                    .beat_after(now, answer.again_in.unwrap_or_default());
                 return (events, answer.ticket);
             }
             Welcome::Gone => {
@@ -399,13 +377,11 @@ impl Member {
                 events.push(Event::Learning(answer.learning));
             }
             // Come back when it is over, not a heartbeat later.
-            self.next_beat = self
-                .next_beat
-                .min(now.saturating_add(answer.learning.max(DEBOUNCE)));
+            self.schedule.beat_within(now, answer.learning);
         }
         self.learning = answer.learning > Duration::ZERO;
         if let Some(wait) = answer.again_in {
-            self.next_beat = self.next_beat.min(now.saturating_add(wait.max(DEBOUNCE)));
+            self.schedule.beat_within(now, wait);
         }
         self.settle(before, &mut events);
         (events, answer.ticket)
@@ -447,7 +423,7 @@ impl Member {
     pub(crate) fn handle_starved(&mut self) {
         if self.is_hungry() {
             self.starved = true;
-            self.beat_soon();
+            self.schedule.beat_soon();
         }
     }
 
@@ -457,13 +433,13 @@ impl Member {
             self.phase,
             Phase::Active | Phase::Fenced(_) | Phase::Closing
         ) {
-            self.beat_soon();
+            self.schedule.beat_soon();
         }
     }
 
     /// Beat now, if none is out.
     pub(crate) fn beat_now(&mut self, now: LocalTime) {
-        self.next_beat = self.next_beat.min(now);
+        self.schedule.beat_by(now);
     }
 
     /// Admit nothing more; leave when everything has drained.
@@ -502,16 +478,12 @@ impl Member {
             return;
         }
         if self.grant.share < before {
-            self.beat_soon();
+            self.schedule.beat_soon();
         }
         if self.phase == Phase::Active && self.grant.share > 0 && !self.granted {
             self.granted = true;
             events.push(Event::Granted);
         }
-    }
-
-    fn beat_soon(&mut self) {
-        self.next_beat = self.next_beat.min(self.last_sent.saturating_add(DEBOUNCE));
     }
 
     /// Counted from when the beat was sent, on this node's own clock (I11).
@@ -530,17 +502,5 @@ impl Member {
         (Duration::from_micros(100) * self.nodes)
             .min(lease / 3)
             .max(self.settings.heartbeat)
-    }
-
-    fn beat_timeout(&self) -> Duration {
-        self.settings.heartbeat / 2
-    }
-
-    /// 0.9 to 1.1 of `wait`, so that a fleet does not beat in step. A xorshift over the incarnation.
-    fn jittered(&mut self, wait: Duration) -> Duration {
-        self.jitter ^= self.jitter << 13;
-        self.jitter ^= self.jitter >> 7;
-        self.jitter ^= self.jitter << 17;
-        wait * 9 / 10 + wait / 5 * u32::try_from(self.jitter % 1024).unwrap_or(0) / 1024
     }
 }

@@ -31,7 +31,7 @@
 //! | `message` | what nodes and store say to one another |
 //! | `record`, `key_state/` | the store's side: hold, beat, commit |
 //! | `plan`, `estimate`, `allocate/` | the next limit and shares |
-//! | `member` | the node's side, as a plain state machine |
+//! | `member`, `schedule` | the node's side, as a plain state machine, and when it beats |
 //! | `node` | the member and the gate it moves, still plain: what a driver or a simulator drives |
 //! | `guard`, `builder`, `driver` | the handle users hold, and the loop that drives its node |
 
@@ -51,6 +51,7 @@ pub(crate) mod message;
 pub(crate) mod node;
 mod plan;
 pub(crate) mod record;
+mod schedule;
 pub(crate) mod settings;
 #[cfg(test)]
 mod tests;

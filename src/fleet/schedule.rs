@@ -1,0 +1,180 @@
+//! When a node beats: one beat out at a time, with a time-out, jitter and back-off.
+
+use crate::time::LocalTime;
+use std::time::Duration;
+
+/// Early beats are at least this far apart.
+const DEBOUNCE: Duration = Duration::from_millis(20);
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct Schedule {
+    heartbeat: Duration,
+    outstanding: Option<(u64, LocalTime)>,
+    last_sent: LocalTime,
+    next_beat: LocalTime,
+    failures: u32,
+    jitter: u64,
+}
+
+impl Schedule {
+    /// The first beat is due `now`. `seed` is random.
+    pub(crate) fn new(heartbeat: Duration, seed: u64, now: LocalTime) -> Self {
+        Self {
+            heartbeat,
+            outstanding: None,
+            last_sent: LocalTime::ZERO,
+            next_beat: now,
+            failures: 0,
+            // A xorshift must not start at zero.
+            jitter: seed | 1,
+        }
+    }
+
+    /// The beat that is out.
+    pub(crate) fn awaited(&self) -> Option<u64> {
+        self.outstanding.map(|(sequence, _)| sequence)
+    }
+
+    /// Whether the beat that is out has taken too long.
+    pub(crate) fn is_late(&self, now: LocalTime) -> bool {
+        self.outstanding.is_some() && now >= self.poll_timeout()
+    }
+
+    /// Whether it is time for a beat.
+    pub(crate) fn is_due(&self, now: LocalTime) -> bool {
+        self.outstanding.is_none() && now >= self.next_beat
+    }
+
+    /// When to come back.
+    #[must_use]
+    pub(crate) fn poll_timeout(&self) -> LocalTime {
+        self.outstanding.map_or(self.next_beat, |(_, sent)| {
+            sent.saturating_add(self.heartbeat / 2)
+        })
+    }
+
+    /// Beat `sequence` is out.
+    pub(crate) fn handle_sent(&mut self, now: LocalTime, sequence: u64) {
+        self.outstanding = Some((sequence, now));
+        self.last_sent = now;
+    }
+
+    /// The beat that is out did not come back; answers whether there was one.
+    pub(crate) fn handle_failure(&mut self, now: LocalTime) -> bool {
+        let was_out = self.outstanding.take().is_some();
+        if was_out {
+            self.failures = self.failures.saturating_add(1);
+            let wait = (self.heartbeat / 8 * (1 << self.failures.min(4))).min(self.heartbeat * 2);
+            self.next_beat = now.saturating_add(self.jittered(wait));
+        }
+        was_out
+    }
+
+    /// Beat `sequence` was answered, the next one follows at `pace`; answers when it was sent, if it is the one that
+    /// was out.
+    pub(crate) fn handle_answer(&mut self, sequence: u64, pace: Duration) -> Option<LocalTime> {
+        let (_, sent) = self.outstanding.filter(|(out, _)| *out == sequence)?;
+        self.outstanding = None;
+        self.failures = 0;
+        self.next_beat = sent.saturating_add(self.jittered(pace));
+        Some(sent)
+    }
+
+    /// Beat at `at` if not before.
+    pub(crate) fn beat_by(&mut self, at: LocalTime) {
+        self.next_beat = self.next_beat.min(at);
+    }
+
+    /// Beat as soon as may be.
+    pub(crate) fn beat_soon(&mut self) {
+        self.beat_by(self.last_sent.saturating_add(DEBOUNCE));
+    }
+
+    /// Beat `wait` from now if not before.
+    pub(crate) fn beat_within(&mut self, now: LocalTime, wait: Duration) {
+        self.beat_by(now.saturating_add(wait.max(DEBOUNCE)));
+    }
+
+    /// Beat `wait` from now and not before.
+    pub(crate) fn beat_after(&mut self, now: LocalTime, wait: Duration) {
+        self.next_beat = now.saturating_add(wait.max(DEBOUNCE));
+    }
+
+    /// 0.9 to 1.1 of `wait`, so that a fleet does not beat in step.
+    fn jittered(&mut self, wait: Duration) -> Duration {
+        self.jitter ^= self.jitter << 13;
+        self.jitter ^= self.jitter >> 7;
+        self.jitter ^= self.jitter << 17;
+        wait * 9 / 10 + wait / 5 * u32::try_from(self.jitter % 1024).unwrap_or(0) / 1024
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const HEARTBEAT: Duration = Duration::from_millis(400);
+
+    fn at(ms: u64) -> LocalTime {
+        LocalTime::from_nanos(ms * 1_000_000)
+    }
+
+    #[test]
+    fn one_beat_is_out_at_a_time_and_for_half_a_heartbeat() {
+        let mut schedule = Schedule::new(HEARTBEAT, 1, at(5));
+        assert!(!schedule.is_due(at(4)) && schedule.is_due(at(5)));
+        schedule.handle_sent(at(5), 1);
+        schedule.beat_by(at(5));
+        assert!(!schedule.is_due(at(100)));
+        assert_eq!(schedule.poll_timeout(), at(205));
+        assert!(!schedule.is_late(at(204)) && schedule.is_late(at(205)));
+        assert_eq!(schedule.handle_answer(2, HEARTBEAT), None);
+        assert_eq!(schedule.handle_answer(1, HEARTBEAT), Some(at(5)));
+        assert_eq!(schedule.handle_answer(1, HEARTBEAT), None);
+        assert!(!schedule.handle_failure(at(6)));
+    }
+
+    #[test]
+    fn beats_keep_their_pace_within_a_tenth() {
+        let mut schedule = Schedule::new(HEARTBEAT, 99, at(0));
+        for sequence in 1..100 {
+            schedule.handle_sent(at(1000), sequence);
+            schedule.handle_answer(sequence, HEARTBEAT);
+            let next = schedule.poll_timeout();
+            assert!(next >= at(1360) && next <= at(1440), "{next:?}");
+        }
+    }
+
+    #[test]
+    fn failures_put_the_next_beat_off_to_two_heartbeats_at_most() {
+        let mut schedule = Schedule::new(HEARTBEAT, 7, at(0));
+        for (sequence, wait) in [100, 200, 400, 800, 800, 800].into_iter().enumerate() {
+            schedule.handle_sent(at(0), sequence as u64);
+            assert!(schedule.handle_failure(at(0)));
+            let put_off = schedule.poll_timeout().since(at(0));
+            assert!(
+                put_off >= wait * MS * 9 / 10 && put_off <= wait * MS * 11 / 10,
+                "{put_off:?}"
+            );
+        }
+        schedule.handle_sent(at(0), 9);
+        schedule.handle_answer(9, HEARTBEAT);
+        schedule.handle_sent(at(0), 10);
+        schedule.handle_failure(at(0));
+        assert!(schedule.poll_timeout() <= at(110));
+    }
+
+    #[test]
+    fn early_beats_are_apart() {
+        let mut schedule = Schedule::new(HEARTBEAT, 7, at(0));
+        schedule.handle_sent(at(0), 1);
+        schedule.handle_answer(1, HEARTBEAT);
+        schedule.beat_soon();
+        assert_eq!(schedule.poll_timeout(), at(20));
+        schedule.beat_within(at(10), 5 * MS);
+        assert_eq!(schedule.poll_timeout(), at(20));
+        schedule.beat_after(at(10), 90 * MS);
+        assert_eq!(schedule.poll_timeout(), at(100));
+    }
+}
