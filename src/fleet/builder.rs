@@ -2,13 +2,14 @@
 
 use crate::adaptive::{Estimator, Gradient2, LimitAlgorithm, WindowSetup};
 use crate::error::ConfigError;
-use crate::fleet::allocate::ABSURD;
+use crate::fleet::check;
 use crate::fleet::driver::{self, Task};
-use crate::fleet::guard::{DistributedGuard, Handle, News, Progress, Shared};
+use crate::fleet::guard::{DistributedGuard, Handle, Progress, Shared};
 use crate::fleet::key_state::EmptyStore;
 use crate::fleet::member::Member;
 use crate::fleet::node::Node;
 use crate::fleet::settings::{Allocation, Estimate, Handoff, Outage, Settings};
+use crate::fleet::stats::News;
 use crate::permit::{Gate, GateSetup, Status};
 use crate::store::FleetStore;
 use crate::time::{Clock, LocalTime};
@@ -16,16 +17,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-
-/// The longest name of a key or node, in bytes.
-const MAX_NAME: usize = 128;
-/// The shortest heartbeat: below it a store does nothing else.
-const MIN_HEARTBEAT: Duration = Duration::from_millis(10);
-/// The longest of any duration, so that sums of them cannot overflow.
-const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
-
-/// Stores may compare revisions as doubles.
-const MAX_REVISION: u64 = (1 << 53) - 1;
 
 pub(super) type OnFenced = Arc<dyn Fn() + Send + Sync>;
 
@@ -187,22 +178,11 @@ impl DistributedGuardBuilder {
     /// If a setting cannot work; the message says what to write instead.
     pub fn build(mut self) -> Result<DistributedGuard, ConfigError> {
         self.settings.margin = self.margin.unwrap_or(self.settings.ttl / 10);
-        check(&self.settings)?;
-        check_name("key", &self.key)?;
-        if self.weight == 0 || self.weight > ABSURD {
-            let instead = "use 1 to 1 000 000, 1 is usual";
-            return Err(ConfigError::setting("weight", self.weight, instead));
-        }
-        if self.settings.revision > MAX_REVISION {
-            let instead = "use less than 2^53; 0, 1, 2 .. or milliseconds are usual";
-            return Err(ConfigError::setting(
-                "revision",
-                self.settings.revision,
-                instead,
-            ));
-        }
+        check::settings(&self.settings)?;
+        check::name("key", &self.key)?;
+        check::weight(self.weight)?;
         if let Some(node) = &self.node {
-            check_name("node", node)?;
+            check::name("node", node)?;
         }
         #[expect(
             clippy::disallowed_methods,
@@ -270,116 +250,6 @@ impl fmt::Debug for DistributedGuardBuilder {
             .field("store", &self.store)
             .finish_non_exhaustive()
     }
-}
-
-fn check_name(what: &'static str, name: &str) -> Result<(), ConfigError> {
-    if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
-        let shown = format!("{name:?} ({} bytes)", name.len());
-        return Err(ConfigError::setting(
-            what,
-            shown,
-            "use 1 to 128 bytes without control characters",
-        ));
-    }
-    Ok(())
-}
-
-fn check(settings: &Settings) -> Result<(), ConfigError> {
-    let refuse = |setting, value: &dyn fmt::Debug, instead| {
-        Err(ConfigError::setting(
-            setting,
-            format_args!("{value:?}"),
-            instead,
-        ))
-    };
-    let Settings {
-        heartbeat,
-        ttl,
-        margin,
-        drain,
-        ..
-    } = *settings;
-    if heartbeat < MIN_HEARTBEAT || heartbeat > MAX_DURATION {
-        return refuse(
-            "heartbeat",
-            &heartbeat,
-            "use 10 ms to 24 h; 500 ms is usual",
-        );
-    }
-    if ttl <= heartbeat || ttl > MAX_DURATION {
-        return refuse(
-            "ttl",
-            &ttl,
-            "use more than the heartbeat, four times it is usual, and at most 24 h",
-        );
-    }
-    if margin >= ttl {
-        return refuse(
-            "margin",
-            &margin,
-            "use less than the ttl, a tenth of it is usual",
-        );
-    }
-    if margin.is_zero() {
-        return refuse(
-            "margin",
-            &margin,
-            "use more than zero, a tenth of the ttl is usual: clocks drift",
-        );
-    }
-    if drain > MAX_DURATION {
-        return refuse("drain", &drain, "use at most 24 h");
-    }
-    match settings.outage {
-        Outage::Frozen { hold } | Outage::SafeShare { hold, .. }
-            if hold.is_zero() || hold > MAX_DURATION =>
-        {
-            return refuse("outage hold", &hold, "use more than zero and at most 24 h");
-        }
-        Outage::SafeShare { slots: 0, .. } => {
-            return refuse(
-                "outage slots",
-                &0,
-                "use at least 1, or Outage::FailClosed to keep none",
-            );
-        }
-        Outage::FailClosed
-        | Outage::LocalOnly
-        | Outage::Frozen { .. }
-        | Outage::SafeShare { .. } => {}
-    }
-    let (min, max, initial) = (
-        settings.min_limit,
-        settings.max_limit,
-        settings.initial_limit,
-    );
-    if min == 0 || min > max {
-        return refuse(
-            "limits",
-            &(min, max),
-            "use a minimum of 1 or more that is at most the maximum",
-        );
-    }
-    if initial < min || initial > max {
-        return refuse(
-            "initial limit",
-            &initial,
-            "use one between the minimum and the maximum",
-        );
-    }
-    if max > 1_000_000 {
-        return refuse("limits", &(min, max), "use a maximum of at most 1 000 000");
-    }
-    if let Estimate::Fixed(limit) = settings.estimate
-        && (limit == 0 || limit > 1_000_000)
-    {
-        return refuse(
-            "estimate",
-            &settings.estimate,
-            "use a fixed limit of 1 to 1 000 000",
-        );
-    }
-    Ok(())
 }
 
 #[cfg(test)]

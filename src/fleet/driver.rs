@@ -1,11 +1,13 @@
 //! The loop that drives a node: one thread for all guards of a process, one task a guard.
 
 use crate::fleet::builder::OnFenced;
-use crate::fleet::guard::{Command, FleetError, NodeState, Progress, Shared};
+use crate::fleet::error::FleetError;
+use crate::fleet::guard::{Command, Progress, Shared};
 use crate::fleet::key_state::EmptyStore;
 use crate::fleet::member::{Event, Phase};
 use crate::fleet::message::{Answer, Commit, CommitAnswer, Committed, Push};
 use crate::fleet::node::Node;
+use crate::fleet::stats::NodeState;
 use crate::observe;
 use crate::permit::Signals;
 use crate::store::{Exchange, Reply, StoreError, StoreErrorKind};

@@ -2,10 +2,10 @@
 
 use crate::criticality::Criticality;
 use crate::fleet::builder::DistributedGuardBuilder;
-use crate::fleet::member::Refusal;
-use crate::fleet::settings::Settings;
+use crate::fleet::error::{FleetError, StillDraining};
+use crate::fleet::stats::{FleetStats, News};
 use crate::permit::{Acquire, ConcurrencyGuard, Gate, Lease, Shed};
-use crate::store::{FleetStore, StoreError};
+use crate::store::FleetStore;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -85,184 +85,10 @@ pub(super) struct Progress {
     pub(super) left: bool,
 }
 
-/// The driver's last word, for `stats`.
-#[derive(Clone, Debug, Default)]
-pub(super) struct News {
-    pub(super) state: NodeState,
-    pub(super) limit: u32,
-    pub(super) share: u32,
-    pub(super) target: u32,
-    pub(super) nodes: u32,
-    pub(super) beats: u64,
-    pub(super) failures: u64,
-    pub(super) plans: u64,
-    pub(super) fences: u64,
-    pub(super) last_latency: Option<Duration>,
-    pub(super) last_answer: Option<crate::time::LocalTime>,
-    pub(super) trouble: Option<Arc<StoreError>>,
-}
-
 pub(super) enum Command {
     /// Beat now; tell when it is answered.
     Beat(oneshot::Sender<Result<(), FleetError>>),
     Close,
-}
-
-/// What a node is doing.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-#[non_exhaustive]
-pub enum NodeState {
-    /// Waiting for the first answer of the store.
-    #[default]
-    Joining,
-    /// The store records claims and grants nothing yet.
-    Learning,
-    /// Admitting under its share.
-    Active,
-    /// The lease ran out; the outage policy decides.
-    Fenced,
-    /// Draining.
-    Closing,
-    /// Gone.
-    Left,
-    /// Not welcome; see [`DistributedGuard::ready`].
-    Refused,
-}
-
-/// Why a node is not, or no longer, part of the fleet.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FleetError {
-    /// Another live process has the same name.
-    #[error(
-        "another live process is node {name:?} of key {key:?}: give every process a name of its own"
-    )]
-    DuplicateName {
-        /// The key.
-        key: Arc<str>,
-        /// The name.
-        name: Arc<str>,
-    },
-    /// The fleet runs with other settings.
-    #[error(
-        "{field} is {ours} here and {theirs} in the fleet of key {key:?}: use the same settings on every node, or a \
-         higher revision to change them for all"
-    )]
-    SettingsMismatch {
-        /// The key.
-        key: Arc<str>,
-        /// The first field that differs.
-        field: &'static str,
-        /// Its value here.
-        ours: String,
-        /// Its value in the fleet.
-        theirs: String,
-    },
-    /// The store cannot serve a fleet, and waiting will not help.
-    #[error("the store cannot serve key {key:?}")]
-    Store {
-        /// The key.
-        key: Arc<str>,
-        /// What is wrong.
-        #[source]
-        source: Arc<StoreError>,
-    },
-    /// The guard was closed.
-    #[error("the guard is closed")]
-    Closed,
-}
-
-impl FleetError {
-    pub(super) fn refused(
-        refusal: &Refusal,
-        key: &Arc<str>,
-        name: &Arc<str>,
-        ours: &Settings,
-    ) -> Self {
-        match refusal {
-            Refusal::DuplicateName => Self::DuplicateName {
-                key: Arc::clone(key),
-                name: Arc::clone(name),
-            },
-            Refusal::OtherSettings(line) => {
-                let theirs = Settings::read(line);
-                let field = theirs
-                    .as_ref()
-                    .and_then(|theirs| ours.difference(theirs))
-                    .unwrap_or("protocol");
-                let value = |line: &str| {
-                    line.split(';')
-                        .find_map(|pair| pair.split_once('=').filter(|(name, _)| *name == field))
-                        .map_or_else(String::new, |(_, value)| value.to_owned())
-                };
-                Self::SettingsMismatch {
-                    key: Arc::clone(key),
-                    field,
-                    ours: value(&ours.to_string()),
-                    theirs: value(line),
-                }
-            }
-        }
-    }
-}
-
-/// Closing took too long: requests are still running.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error(
-    "{in_flight} requests were still running when the time to drain was over; the node leaves when they end"
-)]
-#[non_exhaustive]
-pub struct StillDraining {
-    /// How many.
-    pub in_flight: u32,
-}
-
-/// What a fleet guard is doing.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct FleetStats {
-    /// The key.
-    pub key: Arc<str>,
-    /// The node's name.
-    pub node: Arc<str>,
-    /// What the node is doing.
-    pub state: NodeState,
-    /// The fleet's limit at the last answer; 0 before the first plan.
-    pub limit: u32,
-    /// What this node may have in flight.
-    pub share: u32,
-    /// What it would have if everybody had drained.
-    pub target: u32,
-    /// What it has in flight.
-    pub in_flight: u32,
-    /// Nodes at the last plan.
-    pub nodes: u32,
-    /// What the local estimator alone would allow.
-    pub local_limit: u32,
-    /// Beats answered.
-    pub beats: u64,
-    /// Beats that were not.
-    pub failures: u64,
-    /// Plans this node made that were committed.
-    pub plans: u64,
-    /// How often the lease ran out.
-    pub fences: u64,
-    /// Round trip of the last answered beat.
-    pub last_beat_latency: Option<Duration>,
-    /// How long ago that answer arrived.
-    pub last_beat_age: Option<Duration>,
-    /// What is wrong with the store, until a beat is answered again.
-    pub trouble: Option<Arc<StoreError>>,
-    /// Requests that got a slot and have given it back.
-    pub completions: u64,
-    /// Of those, served.
-    pub successes: u64,
-    /// Of those, application errors.
-    pub failures_of_requests: u64,
-    /// Of those, refused or timed out by the backend.
-    pub overloads: u64,
-    /// Refusals by reason, in the order of [`Shed::ALL`].
-    pub sheds: [u64; Shed::ALL.len()],
 }
 
 impl DistributedGuard {
@@ -345,32 +171,7 @@ impl DistributedGuard {
     /// What the guard is doing.
     #[must_use]
     pub fn stats(&self) -> FleetStats {
-        let Handle { gate, shared, .. } = &*self.handle;
-        let news = shared.news().clone();
-        let totals = gate.totals();
-        FleetStats {
-            key: Arc::clone(&shared.key),
-            node: Arc::clone(&shared.node),
-            state: news.state,
-            limit: news.limit,
-            share: news.share,
-            target: news.target,
-            in_flight: gate.sample().1,
-            nodes: news.nodes,
-            local_limit: gate.local_limit(),
-            beats: news.beats,
-            failures: news.failures,
-            plans: news.plans,
-            fences: news.fences,
-            last_beat_latency: news.last_latency,
-            last_beat_age: news.last_answer.map(|at| gate.clock().now().since(at)),
-            trouble: news.trouble,
-            completions: totals.completions(),
-            successes: totals.successes,
-            failures_of_requests: totals.failures,
-            overloads: totals.overloads,
-            sheds: totals.sheds,
-        }
+        FleetStats::of(&self.handle.shared, &self.handle.gate)
     }
 }
 
@@ -401,6 +202,7 @@ impl fmt::Debug for DistributedGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::stats::NodeState;
     use crate::store::MemoryStore;
 
     #[tokio::test]

@@ -33,14 +33,20 @@
 //! | `plan`, `estimate`, `allocate/` | the next limit and shares |
 //! | `member`, `schedule` | the node's side, as a plain state machine, and when it beats |
 //! | `node` | the member and the gate it moves, still plain: what a driver or a simulator drives |
-//! | `guard`, `builder`, `driver` | the handle users hold, and the loop that drives its node |
+//! | `guard`, `stats`, `error` | the handle users hold, and what it says |
+//! | `builder`, `check` | how a guard is configured, and what cannot work |
+//! | `driver` | the loop that drives a guard's node |
 
 mod allocate;
 #[cfg(feature = "fleet")]
 mod builder;
+#[cfg(feature = "fleet")]
+mod check;
 mod demand;
 #[cfg(feature = "fleet")]
 mod driver;
+#[cfg(feature = "fleet")]
+mod error;
 mod estimate;
 #[cfg(feature = "fleet")]
 mod guard;
@@ -53,6 +59,8 @@ mod plan;
 pub(crate) mod record;
 mod schedule;
 pub(crate) mod settings;
+#[cfg(feature = "fleet")]
+mod stats;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -61,6 +69,10 @@ pub(crate) mod walk;
 #[cfg(feature = "fleet")]
 pub use self::builder::DistributedGuardBuilder;
 #[cfg(feature = "fleet")]
-pub use self::guard::{DistributedGuard, FleetError, FleetStats, NodeState, StillDraining};
+pub use self::error::{FleetError, StillDraining};
+#[cfg(feature = "fleet")]
+pub use self::guard::DistributedGuard;
 pub use self::key_state::EmptyStore;
 pub use self::settings::{Allocation, Estimate, Handoff, Outage};
+#[cfg(feature = "fleet")]
+pub use self::stats::{FleetStats, NodeState};
