@@ -4,7 +4,7 @@
 //! machine sleeps would let a woken process use a lease that others consider over, so Linux reads
 //! `CLOCK_BOOTTIME`, macOS `CLOCK_MONOTONIC` (which there counts sleep) and everything else [`std::time::Instant`].
 //!
-//! [`LocalTime`] and [`StoreTime`] do not convert into one another: only durations cross the network.
+//! [`LocalTime`] and the fleet's `StoreTime` do not convert into one another: only durations cross the network.
 
 use std::fmt;
 use std::sync::Arc;
@@ -55,27 +55,25 @@ impl LocalTime {
 /// A moment on a key's store time, in microseconds: advanced by the nodes' beats alone, never by a wall clock
 /// (promise I11).
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct StoreTime(u64);
+pub(crate) struct StoreTime(u64);
 
 impl StoreTime {
     /// The store time of a new epoch.
-    pub const ZERO: Self = Self(0);
+    pub(crate) const ZERO: Self = Self(0);
 
     /// The moment `micros` microseconds after [`Self::ZERO`].
-    #[must_use]
-    pub const fn from_micros(micros: u64) -> Self {
+    #[cfg(feature = "redis")]
+    pub(crate) const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
 
     /// Microseconds since [`Self::ZERO`].
-    #[must_use]
-    pub const fn as_micros(self) -> u64 {
+    pub(crate) const fn as_micros(self) -> u64 {
         self.0
     }
 
     /// The moment `after` later, rounded down to microseconds.
-    #[must_use]
-    pub fn saturating_add(self, after: Duration) -> Self {
+    pub(crate) fn saturating_add(self, after: Duration) -> Self {
         Self(
             self.0
                 .saturating_add(u64::try_from(after.as_micros()).unwrap_or(u64::MAX)),
