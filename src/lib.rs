@@ -18,13 +18,14 @@
 //! | [`permit`] | the permit word: one atomic that keeps (ceiling, in-flight) exact, and the [`Lease`] that gives a slot back |
 //! | [`adaptive`] | limit algorithms over latency windows, and the [`LocalGuard`](adaptive::LocalGuard) |
 //! | [`observe`] | the names of metrics and events |
-//! | [`fleet`] | the fleet guard: one ceiling for many processes |
+//! | `fleet` | the fleet guard: one ceiling for many processes |
 //! | `store` | where the fleet's shared state lives: memory, Redis |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(feature = "fleet"),
     allow(
         dead_code,
+        unreachable_pub,
         reason = "the callers of the fleet's pure parts come with the feature"
     )
 )]
@@ -37,7 +38,11 @@ pub mod decision;
 pub mod error;
 #[cfg(feature = "fleet")]
 pub mod fence;
+#[cfg(feature = "fleet")]
 pub mod fleet;
+/// Its pure parts, which are tested without a runtime too.
+#[cfg(not(feature = "fleet"))]
+mod fleet;
 pub mod headers;
 mod intern;
 pub mod key;

@@ -72,7 +72,9 @@ pub use self::builder::DistributedGuardBuilder;
 pub use self::error::{FleetError, StillDraining};
 #[cfg(feature = "fleet")]
 pub use self::guard::DistributedGuard;
+#[cfg(feature = "fleet")]
 pub use self::key_state::EmptyStore;
+#[cfg(feature = "fleet")]
 pub use self::settings::{Allocation, Estimate, Handoff, Outage};
 #[cfg(feature = "fleet")]
 pub use self::stats::{FleetStats, NodeState};
