@@ -99,6 +99,8 @@ pub fn rate_limit(decisions: &[Decision]) -> FieldValue {
 }
 
 /// Writes [`rate_limit`] for the decisions of one policy, from a beginning that is made once.
+// For adapters alone: it may change in any release.
+#[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct RateLimitWriter {
     /// `"name";r=`
@@ -182,6 +184,8 @@ impl Legacy {
 
     /// Whether these numbers bind a client before those already told by a layer inside, of which `told` is the value
     /// of `X-RateLimit-Remaining`. What is no number does not count.
+    // For adapters alone: it may change in any release.
+    #[doc(hidden)]
     #[must_use]
     pub fn binds(&self, told: Option<&[u8]>) -> bool {
         told.and_then(|it| std::str::from_utf8(it).ok())
@@ -191,16 +195,15 @@ impl Legacy {
 }
 
 /// A number as a header value.
-#[must_use]
-pub fn number(number: u64) -> FieldValue {
+#[cfg(any(test, feature = "tower"))]
+pub(crate) fn number(number: u64) -> FieldValue {
     let mut value = FieldValue::new();
     value.number(number);
     value
 }
 
 /// `duration` in whole seconds, rounded up.
-#[must_use]
-pub const fn seconds_up(duration: Duration) -> u64 {
+pub(crate) const fn seconds_up(duration: Duration) -> u64 {
     duration
         .as_secs()
         .saturating_add((duration.subsec_nanos() > 0) as u64)

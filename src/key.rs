@@ -282,6 +282,8 @@ tuple_part!(A B C D E);
 
 /// The value of the cookie called `name` in the lines of a `Cookie` header (RFC 6265 4.2.1), the first if there are
 /// several.
+// For adapters alone: it may change in any release.
+#[doc(hidden)]
 #[must_use]
 pub fn cookie_value<'a>(lines: impl IntoIterator<Item = &'a [u8]>, name: &str) -> Option<&'a [u8]> {
     lines

@@ -43,6 +43,8 @@ impl Slot {
     }
 
     /// A slot that tells of a rate limit's decision, beside what the slot of the layer around tells.
+    // For adapters alone: it may change in any release.
+    #[doc(hidden)]
     #[must_use]
     pub fn rated(decision: Decision, outer: Option<&Self>) -> Self {
         let mut slot = outer

@@ -8,7 +8,7 @@
 //!                             '-- hold() --> Hold: an owner like the Carrier, for work that outlives the response
 //! ```
 //!
-//! Every adapter carries a [`Carrier`] and tells it what it saw (`answered`, `trailers`, `ended`, `broke`); what
+//! Every adapter carries a `Carrier` and tells it what it saw (`answered`, `trailers`, `ended`, `broke`); what
 //! follows from that is decided here, once for all frameworks.
 //!
 //! # Guarantees
@@ -25,7 +25,11 @@ mod on_full;
 mod shared;
 mod watch;
 
-pub use self::carrier::{Answered, Carrier, Head};
 pub use self::handle::{Admission, Hold, Slot};
 pub use self::on_full::OnFull;
+
+// For adapters alone: they may change in any release.
+#[doc(hidden)]
+pub use self::carrier::{Answered, Carrier, Head};
+#[doc(hidden)]
 pub use self::watch::Watch;

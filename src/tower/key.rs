@@ -127,6 +127,8 @@ pub struct PeerAddr(pub SocketAddr);
 ///
 /// If there is none the program lacks a line: `hint` says which, once, and all requests share one key until it is
 /// written.
+// For adapters alone: it may change in any release.
+#[doc(hidden)]
 #[must_use]
 pub fn client_by(
     client_ip: ClientIp,
