@@ -121,7 +121,9 @@ fn the_ceiling_is_never_exceeded_while_it_moves() {
             assert_eq!(gate.sample(), (1, 1));
             drop(lease);
         }
-        workers.map(|worker| worker.join().unwrap());
+        for worker in workers {
+            worker.join().unwrap();
+        }
         assert_idle(&gate);
     });
 }
@@ -214,6 +216,77 @@ fn nothing_is_admitted_once_the_fence_is_known_to_have_passed() {
 }
 
 #[test]
+fn what_a_fence_cancels_comes_back_once() {
+    explore(|| {
+        let gate = open(2);
+        let workers = [(); 2].map(|()| {
+            let lease = gate.try_acquire(CLASS).unwrap();
+            thread::spawn(move || drop(lease))
+        });
+        gate.end_period();
+        gate.end_grace();
+        for worker in workers {
+            worker.join().unwrap();
+        }
+        assert_idle(&gate);
+    });
+}
+
+#[test]
+fn what_a_fence_is_known_to_have_cancelled_stays_in_use_for_the_grace() {
+    explore(|| {
+        let gate = open(1);
+        let lease = gate.try_acquire(CLASS).unwrap();
+        let driver = with(&gate, |gate| gate.end_period());
+        // From here on its token is a cancelled one.
+        let known = gate.read.period.load(Ordering::Acquire) > 0;
+        drop(lease);
+        let next = gate.try_acquire(CLASS);
+        assert!(!known || next.is_err());
+        drop(next);
+        driver.join().unwrap();
+        gate.end_grace();
+        assert_idle(&gate);
+    });
+}
+
+#[test]
+fn who_comes_while_a_period_ends_gives_its_slot_back_once() {
+    explore(|| {
+        let gate = open(2);
+        let held = gate.try_acquire(CLASS).unwrap();
+        let newcomer = with(&gate, |gate| drop(gate.try_acquire(CLASS)));
+        let worker = thread::spawn(move || drop(held));
+        // Twice: a grace may still run when the next lease ends.
+        gate.end_period();
+        gate.end_period();
+        newcomer.join().unwrap();
+        worker.join().unwrap();
+        gate.end_grace();
+        assert_idle(&gate);
+        drop(gate.try_acquire(CLASS).unwrap());
+        assert_idle(&gate);
+    });
+}
+
+#[test]
+fn the_end_of_the_grace_finds_the_one_who_joins_meanwhile() {
+    explore(|| {
+        let gate = open(1);
+        let held = gate.try_acquire(CLASS).unwrap();
+        let worker = thread::spawn(move || drop(held));
+        let driver = with(&gate, |gate| {
+            gate.end_period();
+            gate.end_grace();
+        });
+        drop(wait(&gate, CLASS).unwrap());
+        worker.join().unwrap();
+        driver.join().unwrap();
+        assert_idle(&gate);
+    });
+}
+
+#[test]
 fn closing_wakes_the_one_who_joins_meanwhile() {
     explore(|| {
         let gate = open(0);
@@ -265,7 +338,9 @@ fn no_count_is_lost_between_those_who_settle_and_those_who_read() {
             thread::spawn(move || lease.finish(outcome))
         });
         gate.totals();
-        workers.map(|worker| worker.join().unwrap());
+        for worker in workers {
+            worker.join().unwrap();
+        }
         let totals = gate.totals();
         assert_eq!((totals.successes, totals.overloads), (1, 1));
         assert_idle(&gate);

@@ -64,15 +64,13 @@ impl Core {
             }),
         }
     }
-}
 
-#[cfg(feature = "fleet")]
-impl Core {
     /// Ends the lease period: tokens of leases admitted in it are cancelled, their slots come back with
     /// [`Self::end_grace`].
     pub(crate) fn end_period(&self) {
         lock(&self.parked).get_or_insert(0);
         self.read.period.fetch_add(1, Ordering::AcqRel);
+        #[cfg(feature = "fleet")]
         self.fence.cancel();
     }
 
@@ -82,6 +80,7 @@ impl Core {
         (0..parked.unwrap_or(0)).for_each(|_| self.give_back());
     }
 
+    #[cfg(feature = "fleet")]
     pub(crate) fn token(&self, period: u32) -> crate::fence::FenceToken {
         let token = self.fence.token();
         // The token first, then the period: a fence between the two is seen by one of them.
