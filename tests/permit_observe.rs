@@ -2,94 +2,14 @@
 //! events.
 #![cfg(all(feature = "metrics", feature = "tracing"))]
 
-use metrics::{
-    Counter, CounterFn, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder, SharedString,
-    Unit,
-};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tidegate::adaptive::{Fixed, LocalGuard};
 use tidegate::time::{Clock, ManualClock};
-use tidegate::{ConcurrencyGuard, Criticality, Key as Client, Quota, RateLimiter, Shed};
+use tidegate::{ConcurrencyGuard, Criticality, Key, Quota, RateLimiter, Shed};
+use tidegate_test_support::Board;
 use tracing::field::{Field, Visit};
-
-/// Metrics by name and labels.
-#[derive(Clone, Debug, Default)]
-struct Board(Arc<Mutex<BTreeMap<String, f64>>>);
-
-#[derive(Debug)]
-struct Cell(Board, String);
-
-impl Board {
-    fn read(&self, name: &str) -> f64 {
-        let cells = self.0.lock().unwrap();
-        *cells
-            .get(name)
-            .unwrap_or_else(|| panic!("no {name} in {cells:#?}"))
-    }
-
-    fn cell(&self, key: &Key) -> Arc<Cell> {
-        let labels: Vec<_> = key
-            .labels()
-            .map(|label| format!("{}={}", label.key(), label.value()))
-            .collect();
-        Arc::new(Cell(
-            self.clone(),
-            format!("{}{{{}}}", key.name(), labels.join(",")),
-        ))
-    }
-}
-
-impl Cell {
-    fn change(&self, change: impl FnOnce(f64) -> f64) {
-        let mut cells = (self.0).0.lock().unwrap();
-        let value = cells.entry(self.1.clone()).or_default();
-        *value = change(*value);
-    }
-}
-
-impl CounterFn for Cell {
-    fn increment(&self, more: u64) {
-        self.change(|value| value + more as f64);
-    }
-
-    fn absolute(&self, value: u64) {
-        self.change(|_| value as f64);
-    }
-}
-
-impl GaugeFn for Cell {
-    fn increment(&self, more: f64) {
-        self.change(|value| value + more);
-    }
-
-    fn decrement(&self, less: f64) {
-        self.change(|value| value - less);
-    }
-
-    fn set(&self, value: f64) {
-        self.change(|_| value);
-    }
-}
-
-impl Recorder for Board {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        Counter::from_arc(self.cell(key))
-    }
-
-    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::from_arc(self.cell(key))
-    }
-
-    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
-        Histogram::noop()
-    }
-}
 
 /// Events by message, with their numbers.
 #[derive(Clone, Debug, Default)]
@@ -222,7 +142,7 @@ fn decisions_are_counted_by_policy_and_verdict() {
         let builder = RateLimiter::builder(Quota::per_second(2)).name("api");
         let limiter = builder.clock(Clock::manual().0).build().unwrap();
         for _ in 0..5 {
-            let _ = limiter.check(&Client::of("alice"), 1);
+            let _ = limiter.check(&Key::of("alice"), 1);
         }
         assert_eq!(
             board.read("tidegate_decisions_total{policy=api,verdict=allow}"),

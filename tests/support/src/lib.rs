@@ -5,6 +5,7 @@
 //! | [`RedisServer`] | a real `redis-server` in its own directory, which can be killed, stopped, restarted with or without its data |
 //! | [`TcpProxy`] | a link that can be slow, silent in either direction, cut or refused |
 //! | [`Backend`] | an HTTP/1.1 server that counts its own concurrency |
+//! | [`Board`] | a recorder of metrics whose numbers can be read |
 //! | [`ChildGuard`] | any child process, such as our own examples ([`example`]) |
 //!
 //! # Guarantees
@@ -15,6 +16,7 @@
 
 mod backend;
 mod background;
+mod board;
 mod child;
 mod example;
 mod output;
@@ -25,6 +27,7 @@ mod resp;
 mod scratch;
 
 pub use self::backend::{Backend, BackendBuilder, BackendStats};
+pub use self::board::Board;
 pub use self::child::ChildGuard;
 pub use self::example::{example, example_path};
 pub use self::output::Output;
