@@ -1,0 +1,22 @@
+//! A deterministic, seeded discrete-event simulator that runs the fleet guard itself against backends, loads and
+//! faults, beside limiters written from their published formulas and beside oracles.
+//!
+//! `README.md` documents the program and the format of scenarios.
+
+#![expect(
+    dead_code,
+    reason = "the network and the identities are for the fleet guard, which comes next"
+)]
+
+mod backend;
+pub mod cli;
+mod engine;
+mod limiter;
+mod load;
+mod metrics;
+mod profile;
+mod random;
+mod report;
+pub mod scenario;
+mod suite;
+mod world;

@@ -1,0 +1,142 @@
+//! Who lets a request in: the fleet guard itself, its peers from their published formulas, and oracles.
+
+mod fixed;
+mod oracle;
+
+use crate::engine::{Agenda, Nanos};
+use crate::scenario::{NodeChange, Scenario};
+use crate::world::Event;
+
+/// What a request holds while it is in flight.
+#[derive(Debug)]
+pub(crate) enum Held {
+    /// A slot that was counted; how many were in flight at its node then, itself included.
+    Slot(u32),
+}
+
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    Admit(Held),
+    /// Not now, but if a slot is free within so long; at most `room` may wait at a node.
+    Wait {
+        at_most: Nanos,
+        room: usize,
+    },
+    Reject,
+}
+
+/// What became of an admitted request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Outcome {
+    Success,
+    /// The backend refused it, or it timed out.
+    Overload,
+}
+
+/// What nobody knows in life.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Truth {
+    /// How many in flight keep the backend just busy.
+    pub(crate) knee: f64,
+    /// How many are in flight, those whose client is gone included.
+    pub(crate) in_flight: u32,
+}
+
+/// What a limiter is called with: the truth, for those who may know it, and the agenda, for what is to come.
+#[derive(Debug)]
+pub(crate) struct Scene<'a> {
+    pub(crate) truth: Truth,
+    pub(crate) agenda: &'a mut Agenda<Event>,
+}
+
+/// Messages and bytes that limiters sent, and promises they broke.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+    pub(crate) violations: u64,
+}
+
+/// A way to limit what a fleet has in flight.
+pub(crate) trait Limiter {
+    /// A request asks at `node`.
+    fn ask(&mut self, scene: &mut Scene<'_>, node: usize) -> Verdict;
+
+    /// A request of `node` is over after `latency`.
+    fn release(
+        &mut self,
+        scene: &mut Scene<'_>,
+        node: usize,
+        held: Held,
+        outcome: Outcome,
+        latency: Nanos,
+    );
+
+    /// Something that this limiter wrote down in the agenda.
+    fn handle(&mut self, _scene: &mut Scene<'_>, _node: usize, _what: u32) {}
+
+    /// A node joins, leaves, dies or comes back. Those there from the start join before anything else happens.
+    fn change(&mut self, scene: &mut Scene<'_>, node: usize, change: NodeChange);
+
+    /// The most that the fleet may have in flight now, as the limiter sees it; infinite if it does not limit.
+    fn limit(&self, truth: Truth) -> f64;
+
+    /// What of it is given to nodes.
+    fn shares(&self, truth: Truth) -> f64 {
+        self.limit(truth)
+    }
+
+    fn traffic(&self) -> Traffic {
+        Traffic::default()
+    }
+}
+
+/// All limiters by name.
+pub(crate) const NAMES: [&str; 4] = ["none", "fixed", "fixed-queue", "omniscient"];
+
+pub(crate) fn is_fleet(_name: &str) -> bool {
+    false
+}
+
+pub(crate) fn is_told(name: &str) -> bool {
+    matches!(name, "fixed" | "fixed-queue")
+}
+
+pub(crate) fn looks_for_a_limit(_name: &str) -> bool {
+    false
+}
+
+pub(crate) fn can_wait(name: &str) -> bool {
+    matches!(name, "fixed-queue")
+}
+
+pub(crate) fn check_settings(_settings: &str) -> Result<(), String> {
+    Ok(())
+}
+
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
+    if NAMES.contains(&name) {
+        Ok(())
+    } else {
+        Err(format!(
+            "no limiter is called {name}; there are {}",
+            NAMES.join(", ")
+        ))
+    }
+}
+
+/// The limiter that `scenario` names.
+pub(crate) fn build(scenario: &Scenario, _seed: u64) -> Box<dyn Limiter> {
+    let spec = &scenario.limiter;
+    let told = spec.told.unwrap_or_else(|| scenario.knee(0));
+    match spec.name.as_str() {
+        "none" => Box::new(oracle::Open),
+        "omniscient" => Box::new(oracle::Omniscient),
+        "fixed" => Box::new(fixed::Split::new(told, scenario.nodes, None)),
+        "fixed-queue" => {
+            let wait = spec.wait.unwrap_or(20 * crate::engine::MS);
+            Box::new(fixed::Split::new(told, scenario.nodes, Some(wait)))
+        }
+        other => unreachable!("{other} is in no scenario that was checked"),
+    }
+}

@@ -1,0 +1,129 @@
+//! Results as a table, as JSON and as a trace over time.
+
+use crate::metrics::{Metric, Run, Values};
+use crate::suite::Case;
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+
+/// What the table shows of each case.
+const COLUMNS: [Metric; 14] = [
+    Metric::Goodput,
+    Metric::P50,
+    Metric::P99,
+    Metric::InFlightMean,
+    Metric::InFlightMax,
+    Metric::Overshoot,
+    Metric::Settle,
+    Metric::FalseRejects,
+    Metric::Jain,
+    Metric::LimitMean,
+    Metric::LimitCv,
+    Metric::LimitLowest,
+    Metric::Messages,
+    Metric::Violations,
+];
+
+/// A line for each case, means over seeds, and with `worst` another for the worst seed.
+pub(crate) fn table(cases: &[Case], worst: bool) -> String {
+    let mut table = String::new();
+    let width = cases
+        .iter()
+        .map(|case| case.scenario.name.len())
+        .max()
+        .unwrap_or(0)
+        .max(8);
+    let _ = write!(table, "{:width$} {:18}", "scenario", "limiter");
+    for column in COLUMNS {
+        let _ = write!(table, " {:>7}", column.short());
+    }
+    table.push('\n');
+    for case in cases {
+        let scenario = &case.scenario;
+        let _ = write!(
+            table,
+            "{:width$} {:18}",
+            scenario.name, scenario.limiter.name
+        );
+        line(&mut table, &case.mean());
+        if worst {
+            let _ = write!(table, "{:width$} {:>18}", "", "worst seed");
+            line(&mut table, &case.worst());
+        }
+        for told in case.disappointments() {
+            let _ = writeln!(table, "{:width$} NOT AS EXPECTED: {told}", "");
+        }
+    }
+    table
+}
+
+fn line(table: &mut String, values: &Values) {
+    for column in COLUMNS {
+        let _ = write!(table, " {:>7}", number(column, values.get(column)));
+    }
+    table.push('\n');
+}
+
+/// As many digits as mean something.
+pub(crate) fn number(metric: Metric, value: f64) -> String {
+    match metric {
+        _ if value.is_nan() => "-".to_owned(),
+        _ if value.is_infinite() => "never".to_owned(),
+        Metric::FalseRejects | Metric::Rejects => format!("{:.2}%", value * 100.0),
+        Metric::Settle => format!("{value:.1}"),
+        Metric::Messages | Metric::Bytes | Metric::Violations | Metric::Rate => {
+            format!("{value:.0}")
+        }
+        _ if value >= 100.0 => format!("{value:.0}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+/// Everything, by scenario.
+pub(crate) fn json(cases: &[Case]) -> Value {
+    let case = |case: &Case| {
+        let seeds: Vec<Value> = case.runs.iter().map(|run| object(&run.values)).collect();
+        json!({
+            "scenario": case.scenario.name,
+            "limiter": case.scenario.limiter.name,
+            "seeds": case.scenario.seeds,
+            "events": case.events,
+            "mean": object(&case.mean()),
+            "worst": object(&case.worst()),
+            "by_seed": seeds,
+            "not_as_expected": case.disappointments(),
+        })
+    };
+    cases.iter().map(case).collect()
+}
+
+fn object(values: &Values) -> Value {
+    let pairs = Metric::ALL.map(|metric| {
+        // JSON has no infinity and no NaN: null.
+        (metric.name().to_owned(), json!(values.get(metric)))
+    });
+    Value::Object(Map::from_iter(pairs))
+}
+
+/// One run over time, as CSV.
+pub(crate) fn trace(run: &Run) -> String {
+    let mut csv =
+        "time,capacity,limit,shares,in_flight,in_flight_max,at_backend,goodput,p99_ms,refused\n"
+            .to_owned();
+    for bin in &run.bins {
+        let _ = writeln!(
+            csv,
+            "{:.1},{:.2},{:.2},{:.2},{:.2},{},{},{:.1},{:.2},{}",
+            bin.time,
+            bin.capacity,
+            bin.limit,
+            bin.shares,
+            bin.in_flight,
+            bin.in_flight_max,
+            bin.at_backend,
+            bin.goodput,
+            bin.p99_ms,
+            bin.refused
+        );
+    }
+    csv
+}

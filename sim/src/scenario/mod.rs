@@ -1,0 +1,247 @@
+//! A scenario: everything a run needs besides its seed, read from TOML and checked.
+
+mod check;
+mod file;
+
+use crate::backend::Model;
+use crate::engine::Nanos;
+use crate::load::{Bursts, Spread, Wave};
+use crate::metrics::Metric;
+use crate::profile::Profile;
+use crate::random::Service;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// What is to be simulated.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub(crate) name: String,
+    pub(crate) duration: Nanos,
+    pub(crate) warmup: Nanos,
+    pub(crate) seeds: Vec<u64>,
+    pub(crate) slo: Nanos,
+    pub(crate) backend: BackendSpec,
+    pub(crate) nodes: usize,
+    pub(crate) events: Vec<NodeEvent>,
+    pub(crate) load: LoadSpec,
+    pub(crate) network: NetworkSpec,
+    pub(crate) limiter: LimiterSpec,
+    pub(crate) expect: Vec<Expectation>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct BackendSpec {
+    pub(crate) model: Model,
+    pub(crate) capacity: Profile,
+    /// Mean service time without load, in nanoseconds, of the first class.
+    pub(crate) latency: Profile,
+    pub(crate) service: Service,
+    /// A second class: its mean service time in nanoseconds, and its part of the requests.
+    pub(crate) second: Option<(f64, Profile)>,
+    pub(crate) queue: Option<u32>,
+    pub(crate) stalls: Option<Stalls>,
+    /// The part of the capacity that others take.
+    pub(crate) tenant: Profile,
+}
+
+/// Everything stops for `length`, every `every`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stalls {
+    pub(crate) every: Nanos,
+    pub(crate) length: Nanos,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum NodeChange {
+    Join,
+    Leave,
+    Crash,
+    Restart,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NodeEvent {
+    pub(crate) at: Nanos,
+    pub(crate) node: usize,
+    pub(crate) change: NodeChange,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct LoadSpec {
+    /// In multiples of what the backend can do at time zero.
+    pub(crate) level: Profile,
+    pub(crate) spread: Spread,
+    pub(crate) wave: Option<Wave>,
+    pub(crate) bursts: Option<Bursts>,
+    /// A closed loop: users who think for so long, on the mean, between requests.
+    pub(crate) think: Option<Nanos>,
+    pub(crate) timeout: Option<Nanos>,
+    pub(crate) retries: Option<Retries>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retries {
+    pub(crate) attempts: u32,
+    /// Mean wait before the first; doubles.
+    pub(crate) backoff: Nanos,
+    /// Retries per request, at most, in the long run.
+    pub(crate) budget: f64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct NetworkSpec {
+    /// Round trip between a node and the backend: the nearest node's and the farthest's.
+    pub(crate) backend: (Nanos, Nanos),
+    /// Mean round trip between a node and the store.
+    pub(crate) store: Profile,
+    pub(crate) delay: Delay,
+    pub(crate) loss: f64,
+    pub(crate) duplication: f64,
+    /// This part of the messages is late by this much on the mean.
+    pub(crate) late: (f64, Nanos),
+    pub(crate) partitions: Vec<Partition>,
+    pub(crate) store_events: Vec<(Nanos, StoreChange)>,
+    /// Each node's clock is off by up to this much,
+    pub(crate) clock_offset: Nanos,
+    /// and runs wrong by up to so many millionths.
+    pub(crate) clock_drift: f64,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Delay {
+    Constant,
+    Exponential,
+}
+
+/// These nodes do not reach the store for a while.
+#[derive(Clone, Debug)]
+pub(crate) struct Partition {
+    pub(crate) from: Nanos,
+    pub(crate) until: Nanos,
+    /// All, if empty.
+    pub(crate) nodes: Vec<usize>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum StoreChange {
+    /// Another server goes on with the data.
+    Restart,
+    /// The data is gone.
+    Flush,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct LimiterSpec {
+    pub(crate) name: String,
+    /// `field=value;..`, as the fleet's settings are written.
+    pub(crate) settings: String,
+    /// What the limiters that must be told are told; the capacity at time zero if none.
+    pub(crate) told: Option<f64>,
+    /// The limit to begin with, of those that look for it.
+    pub(crate) initial: Option<u32>,
+    /// The longest wait for a slot.
+    pub(crate) wait: Option<Nanos>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Expectation {
+    pub(crate) metric: Metric,
+    pub(crate) min: Option<f64>,
+    pub(crate) max: Option<f64>,
+}
+
+/// Why a scenario cannot be run.
+#[derive(Debug)]
+pub struct ScenarioError {
+    path: PathBuf,
+    message: String,
+}
+
+impl fmt::Display for ScenarioError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.message.trim_end())
+    }
+}
+
+impl std::error::Error for ScenarioError {}
+
+impl Scenario {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// If it cannot be read, is no TOML, or has an unknown, missing or contradictory field: with its line.
+    pub fn read(path: &Path) -> Result<Self, ScenarioError> {
+        let refuse = |message| ScenarioError {
+            path: path.to_owned(),
+            message,
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        Self::parse(&stem, &text).map_err(refuse)
+    }
+
+    /// Reads `text`, for the scenario `name`.
+    pub(crate) fn parse(name: &str, text: &str) -> Result<Self, String> {
+        let file: file::File = toml::from_str(text).map_err(|error| error.to_string())?;
+        check::scenario(name, file).map_err(|wrong| wrong.at_its_line(text))
+    }
+
+    /// Uses the limiter `name` with its defaults, of which nothing is expected.
+    pub(crate) fn use_limiter(&mut self, name: &str) {
+        self.limiter = LimiterSpec::named(name);
+        self.expect.clear();
+    }
+
+    /// Requests a second that the backend can do at time zero.
+    pub(crate) fn unit(&self) -> f64 {
+        self.backend.effective(0) / self.backend.mean_latency(0) * 1e9
+    }
+
+    /// Mean round trip between nodes and backend.
+    pub(crate) fn mean_distance(&self) -> f64 {
+        let (near, far) = self.network.backend;
+        f64::midpoint(near as f64, far as f64)
+    }
+
+    /// How many in flight, on the way included, keep the backend just busy.
+    pub(crate) fn knee(&self, now: Nanos) -> f64 {
+        let backend = &self.backend;
+        backend.effective(now) * (1.0 + self.mean_distance() / backend.mean_latency(now))
+    }
+
+    /// The highest node number ever in use, plus one.
+    pub(crate) fn all_nodes(&self) -> usize {
+        let joined = self.events.iter().map(|event| event.node + 1).max();
+        self.nodes.max(joined.unwrap_or(0))
+    }
+}
+
+impl BackendSpec {
+    /// The capacity that is ours.
+    pub(crate) fn effective(&self, now: Nanos) -> f64 {
+        self.capacity.at(now) * (1.0 - self.tenant.at(now))
+    }
+
+    /// Mean service time without load, over the classes, in nanoseconds.
+    pub(crate) fn mean_latency(&self, now: Nanos) -> f64 {
+        let first = self.latency.at(now);
+        match &self.second {
+            Some((second, part)) => first + (second - first) * part.at(now),
+            None => first,
+        }
+    }
+
+    /// When the knee or the latency takes a step.
+    pub(crate) fn steps(&self) -> Vec<Nanos> {
+        let mut steps: Vec<Nanos> = self
+            .capacity
+            .changes()
+            .chain(self.tenant.changes())
+            .collect();
+        steps.extend(self.latency.changes());
+        steps.extend(self.second.iter().flat_map(|(_, part)| part.changes()));
+        steps.sort_unstable();
+        steps.dedup();
+        steps
+    }
+}

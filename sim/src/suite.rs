@@ -1,0 +1,128 @@
+//! Many runs at once: each scenario, limiter and seed is a job of its own, on all processors.
+
+use crate::limiter;
+use crate::metrics::{Metric, Run, Values};
+use crate::scenario::{LimiterSpec, Scenario};
+use crate::world;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The oracle that others are measured by.
+pub(crate) const ORACLE: &str = "omniscient";
+
+/// A scenario under one limiter, for all its seeds.
+#[derive(Debug)]
+pub(crate) struct Case {
+    pub(crate) scenario: Scenario,
+    pub(crate) runs: Vec<Run>,
+    /// Of all runs, the oracle's included.
+    pub(crate) events: u64,
+}
+
+/// Runs each of `scenarios` for its seeds, and the oracle beside it; tells `done` after each run.
+pub(crate) fn run(scenarios: Vec<Scenario>, done: impl Fn() + Sync) -> Vec<Case> {
+    let jobs: Vec<(usize, u64)> = scenarios
+        .iter()
+        .enumerate()
+        .flat_map(|(index, scenario)| scenario.seeds.iter().map(move |seed| (index, *seed)))
+        .collect();
+    let next = AtomicUsize::new(0);
+    let results: Vec<Mutex<Option<(Run, u64)>>> = jobs.iter().map(|_| Mutex::new(None)).collect();
+    let workers = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers.min(jobs.len()) {
+            scope.spawn(|| {
+                loop {
+                    let job = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((index, seed)) = jobs.get(job) else {
+                        break;
+                    };
+                    let result = one(&scenarios[*index], *seed);
+                    *results[job].lock().expect("no job panics") = Some(result);
+                    done();
+                }
+            });
+        }
+    });
+    let mut results = results.into_iter().map(|result| {
+        let result = result.into_inner().expect("no job panics");
+        result.expect("every job was run")
+    });
+    let case = |scenario: Scenario| {
+        let results: Vec<(Run, u64)> = results.by_ref().take(scenario.seeds.len()).collect();
+        Case {
+            scenario,
+            events: results.iter().map(|(_, events)| events).sum(),
+            runs: results.into_iter().map(|(run, _)| run).collect(),
+        }
+    };
+    scenarios.into_iter().map(case).collect()
+}
+
+/// One run, measured by the oracle's, and the events of both.
+fn one(scenario: &Scenario, seed: u64) -> (Run, u64) {
+    let mut run = world::run(scenario, limiter::build(scenario, seed), seed);
+    if scenario.limiter.name == ORACLE {
+        run.values.set(Metric::Goodput, 1.0);
+        let events = run.events;
+        return (run, events);
+    }
+    let mut oracle = scenario.clone();
+    oracle.limiter = LimiterSpec::named(ORACLE);
+    let possible = world::run(&oracle, limiter::build(&oracle, seed), seed);
+    let rate = |run: &Run| run.values.get(Metric::Rate);
+    run.values
+        .set(Metric::Goodput, rate(&run) / rate(&possible));
+    let events = run.events + possible.events;
+    (run, events)
+}
+
+impl Case {
+    /// The mean over seeds.
+    pub(crate) fn mean(&self) -> Values {
+        self.over_seeds(|values| values.iter().sum::<f64>() / values.len() as f64)
+    }
+
+    /// The worst seed, metric by metric.
+    pub(crate) fn worst(&self) -> Values {
+        let mut worst = self.over_seeds(|values| values.iter().copied().fold(f64::NAN, f64::max));
+        for metric in Metric::ALL
+            .into_iter()
+            .filter(|metric| metric.more_is_better())
+        {
+            let values = self.runs.iter().map(|run| run.values.get(metric));
+            worst.set(metric, values.fold(f64::NAN, f64::min));
+        }
+        worst
+    }
+
+    fn over_seeds(&self, fold: impl Fn(&[f64]) -> f64) -> Values {
+        let mut folded = Values::NONE;
+        for metric in Metric::ALL {
+            let values: Vec<f64> = self.runs.iter().map(|run| run.values.get(metric)).collect();
+            folded.set(metric, fold(&values));
+        }
+        folded
+    }
+
+    /// What was expected and did not happen, in words.
+    pub(crate) fn disappointments(&self) -> Vec<String> {
+        let mean = self.mean();
+        let mut told = Vec::new();
+        for expectation in &self.scenario.expect {
+            let value = mean.get(expectation.metric);
+            let name = expectation.metric.name();
+            // What is not a number is not within bounds.
+            match (expectation.min, expectation.max) {
+                (Some(min), _) if value.is_nan() || value < min => {
+                    told.push(format!("{name} is {value:.4}, below {min}"));
+                }
+                (_, Some(max)) if value.is_nan() || value > max => {
+                    told.push(format!("{name} is {value:.4}, above {max}"));
+                }
+                _ => {}
+            }
+        }
+        told
+    }
+}

@@ -1,0 +1,596 @@
+//! One run: load, limiter, backend and meter, from the first request to the last.
+
+use crate::backend::Backend;
+use crate::engine::{Agenda, MS, Nanos, SECOND};
+use crate::limiter::{Held, Limiter, Outcome, Scene, Truth, Verdict};
+use crate::load::Arrivals;
+use crate::metrics::{BIN, Meter, Run};
+use crate::random::{Stream, exponential, of_request, stream};
+use crate::scenario::{NodeChange, Scenario};
+use fastrand::Rng;
+use std::collections::VecDeque;
+
+/// What is written down in the agenda.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Event {
+    Arrival,
+    /// A user of a closed loop has thought.
+    User(u32),
+    /// A request reaches the backend.
+    AtBackend(u32),
+    /// The backend may be done with somebody.
+    Backend,
+    /// An answer reaches the node.
+    Answer(u32, Outcome),
+    /// A client hangs up, if its request still has this life.
+    Timeout(u32, u32),
+    /// A request that waits for a slot gives up.
+    WaitOver(u32, u32),
+    Retry(u32),
+    /// Of the scenario's list.
+    Node(usize),
+    /// Capacity or latency is another.
+    Truth,
+    Stall(bool),
+    /// The spread of the load is another.
+    Spread,
+    Bin,
+    /// The limiter's own.
+    Limiter(u32, u32),
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    Free,
+    /// Between attempts.
+    Idle,
+    Waiting,
+    Running,
+    /// Its client is gone; the backend does not know.
+    Abandoned,
+}
+
+#[derive(Debug)]
+struct Request {
+    state: State,
+    /// Rises with every attempt, so that what was written down for an earlier one is known as such.
+    life: u32,
+    node: usize,
+    number: u64,
+    asked: Nanos,
+    admitted: Nanos,
+    /// What it would take without load, network included.
+    unloaded: f64,
+    held: Option<Held>,
+    attempts: u32,
+    user: Option<u32>,
+}
+
+pub(crate) struct World<'a> {
+    scenario: &'a Scenario,
+    seed: u64,
+    agenda: Agenda<Event>,
+    limiter: Box<dyn Limiter>,
+    backend: Backend,
+    /// When the agenda next looks at the backend.
+    look_at: Nanos,
+    done: Vec<u32>,
+    arrivals: Arrivals,
+    node_rng: Rng,
+    client_rng: Rng,
+    requests: Vec<Request>,
+    free: Vec<u32>,
+    numbers: u64,
+    in_flight: u32,
+    knee: f64,
+    latency: f64,
+    second: Option<(f64, f64)>,
+    up: Vec<usize>,
+    /// Running sums of the parts of the nodes that are up.
+    parts: Vec<f64>,
+    distances: Vec<Nanos>,
+    waiting: Vec<VecDeque<(u32, u32)>>,
+    retries_left: f64,
+    meter: Meter,
+}
+
+/// Runs `scenario` once.
+pub(crate) fn run(scenario: &Scenario, limiter: Box<dyn Limiter>, seed: u64) -> Run {
+    let mut world = World::new(scenario, limiter, seed);
+    world.begin();
+    while let Some(event) = world.agenda.next(scenario.duration) {
+        world.handle(event);
+    }
+    let traffic = world.limiter.traffic();
+    world.meter.finish(traffic, world.agenda.written())
+}
+
+impl<'a> World<'a> {
+    fn new(scenario: &'a Scenario, limiter: Box<dyn Limiter>, seed: u64) -> Self {
+        let nodes = scenario.all_nodes();
+        let (near, far) = scenario.network.backend;
+        let distance = |node| match nodes {
+            1 => Nanos::midpoint(near, far),
+            _ => near + (far - near) * node as Nanos / (nodes as Nanos - 1),
+        };
+        let load = &scenario.load;
+        Self {
+            scenario,
+            seed,
+            agenda: Agenda::new(),
+            limiter,
+            backend: Backend::new(
+                scenario.backend.model,
+                scenario.backend.queue,
+                scenario.backend.effective(0),
+            ),
+            look_at: Nanos::MAX,
+            done: Vec::new(),
+            arrivals: Arrivals::new(
+                load.level.clone(),
+                scenario.unit(),
+                load.wave,
+                load.bursts,
+                seed,
+            ),
+            node_rng: stream(seed, Stream::Nodes),
+            client_rng: stream(seed, Stream::Clients),
+            requests: Vec::new(),
+            free: Vec::new(),
+            numbers: 0,
+            in_flight: 0,
+            knee: 0.0,
+            latency: 0.0,
+            second: None,
+            up: (0..scenario.nodes).collect(),
+            parts: Vec::new(),
+            distances: (0..nodes).map(distance).collect(),
+            waiting: vec![VecDeque::new(); nodes],
+            retries_left: 10.0,
+            meter: Meter::new(scenario),
+        }
+    }
+
+    fn begin(&mut self) {
+        self.read_truth();
+        for node in 0..self.scenario.nodes {
+            self.tell(node, NodeChange::Join);
+        }
+        self.spread();
+        for (index, event) in self.scenario.events.iter().enumerate() {
+            self.agenda.at(event.at, Event::Node(index));
+        }
+        let backend = &self.scenario.backend;
+        let profiles = [&backend.capacity, &backend.latency, &backend.tenant];
+        let second = backend.second.iter().map(|(_, part)| part);
+        for profile in profiles.into_iter().chain(second) {
+            for at in profile.readings(BIN) {
+                self.agenda.at(at, Event::Truth);
+            }
+        }
+        if let Some(stalls) = backend.stalls {
+            self.agenda.at(stalls.every, Event::Stall(true));
+        }
+        self.agenda.at(BIN, Event::Bin);
+        match self.scenario.load.think {
+            None => self.next_arrival(),
+            Some(think) => {
+                let most = self.users(self.scenario.load.level.greatest());
+                for user in 0..most {
+                    let spread = think as f64 + self.latency;
+                    let first = self.client_rng.f64() * spread;
+                    self.agenda.at(first as Nanos, Event::User(user));
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        let now = self.agenda.now();
+        match event {
+            Event::Arrival => {
+                self.next_arrival();
+                self.arrive(None);
+            }
+            Event::User(user) => {
+                if user < self.users(self.scenario.load.level.at(now)) {
+                    self.arrive(Some(user));
+                } else {
+                    // Not this one's time of the day.
+                    self.agenda.at(now + BIN, event);
+                }
+            }
+            Event::AtBackend(request) => self.reach_backend(request),
+            Event::Backend => {
+                if now == self.look_at {
+                    self.look_at = Nanos::MAX;
+                    self.look();
+                }
+            }
+            Event::Answer(request, outcome) => self.answered(request, outcome),
+            Event::Timeout(request, life) => self.time_out(request, life),
+            Event::WaitOver(request, life) => {
+                let waits = &self.requests[request as usize];
+                if waits.life == life && waits.state == State::Waiting {
+                    self.waiting[waits.node].retain(|(other, _)| *other != request);
+                    self.refused(request);
+                }
+            }
+            Event::Retry(request) => {
+                self.requests[request as usize].node = self.pick_node();
+                self.ask(request);
+            }
+            Event::Node(index) => {
+                let event = self.scenario.events[index];
+                self.change(event.node, event.change);
+            }
+            Event::Truth => {
+                self.look();
+                self.read_truth();
+                self.backend
+                    .set_capacity(self.scenario.backend.effective(now));
+                self.look();
+            }
+            Event::Stall(begins) => {
+                self.look();
+                self.backend.set_stalled(begins);
+                self.look();
+                if let Some(stalls) = self.scenario.backend.stalls {
+                    let next = if begins {
+                        stalls.length
+                    } else {
+                        stalls.every - stalls.length
+                    };
+                    self.agenda.at(now + next, Event::Stall(!begins));
+                }
+            }
+            Event::Spread => self.spread(),
+            Event::Bin => {
+                let truth = self.truth();
+                let (limit, shares) = (self.limiter.limit(truth), self.limiter.shares(truth));
+                self.meter.bin(now, limit, shares, self.backend.in_flight());
+                self.agenda.at(now + BIN, Event::Bin);
+            }
+            Event::Limiter(node, what) => {
+                self.limit(|limiter, scene| limiter.handle(scene, node as usize, what));
+                self.serve(node as usize);
+            }
+        }
+    }
+
+    fn truth(&self) -> Truth {
+        Truth {
+            knee: self.knee,
+            in_flight: self.in_flight,
+        }
+    }
+
+    fn limit<T>(&mut self, step: impl FnOnce(&mut dyn Limiter, &mut Scene<'_>) -> T) -> T {
+        let mut scene = Scene {
+            truth: Truth {
+                knee: self.knee,
+                in_flight: self.in_flight,
+            },
+            agenda: &mut self.agenda,
+        };
+        step(&mut *self.limiter, &mut scene)
+    }
+
+    fn tell(&mut self, node: usize, change: NodeChange) {
+        self.limit(|limiter, scene| limiter.change(scene, node, change));
+    }
+
+    fn read_truth(&mut self) {
+        let now = self.agenda.now();
+        let backend = &self.scenario.backend;
+        self.knee = self.scenario.knee(now);
+        self.latency = backend.latency.at(now);
+        self.second = backend
+            .second
+            .as_ref()
+            .map(|(latency, part)| (*latency, part.at(now)));
+        self.meter.knee(now, self.knee);
+    }
+
+    /// How many users make a load of `level` if everybody is answered without delay.
+    fn users(&self, level: f64) -> u32 {
+        let think = self.scenario.load.think.unwrap_or(0) as f64;
+        (level * self.scenario.unit() * (think + self.scenario.backend.mean_latency(0))
+            / SECOND as f64)
+            .round() as u32
+    }
+
+    fn next_arrival(&mut self) {
+        let now = self.agenda.now();
+        if let Some(at) = self.arrivals.after(now, self.scenario.duration) {
+            self.agenda.at(at, Event::Arrival);
+        }
+    }
+
+    fn spread(&mut self) {
+        let now = self.agenda.now();
+        let spread = self.scenario.load.spread;
+        let mut sum = 0.0;
+        self.parts = spread
+            .parts(self.up.len(), now)
+            .into_iter()
+            .map(|part| {
+                sum += part;
+                sum
+            })
+            .collect();
+        if let Some(at) = spread.next_change(now) {
+            self.agenda.at(at, Event::Spread);
+        }
+    }
+
+    fn pick_node(&mut self) -> usize {
+        let drawn = self.node_rng.f64();
+        let index = self.parts.partition_point(|sum| *sum <= drawn);
+        self.up[index.min(self.up.len() - 1)]
+    }
+
+    fn arrive(&mut self, user: Option<u32>) {
+        if self.up.is_empty() {
+            return;
+        }
+        let request = Request {
+            state: State::Idle,
+            life: 0,
+            node: self.pick_node(),
+            number: self.numbers,
+            asked: 0,
+            admitted: 0,
+            unloaded: 0.0,
+            held: None,
+            attempts: 0,
+            user,
+        };
+        self.numbers += 1;
+        if let Some(retries) = self.scenario.load.retries {
+            self.retries_left = (self.retries_left + retries.budget).min(1000.0);
+        }
+        let index = match self.free.pop() {
+            Some(index) => {
+                let life = self.requests[index as usize].life;
+                self.requests[index as usize] = Request { life, ..request };
+                index
+            }
+            None => {
+                self.requests.push(request);
+                u32::try_from(self.requests.len() - 1).expect("fits the memory")
+            }
+        };
+        self.ask(index);
+    }
+
+    fn ask(&mut self, index: u32) {
+        let now = self.agenda.now();
+        let request = &mut self.requests[index as usize];
+        request.asked = now;
+        request.attempts += 1;
+        request.life += 1;
+        let (node, life) = (request.node, request.life);
+        self.meter.asked(now, node);
+        match self.limit(|limiter, scene| limiter.ask(scene, node)) {
+            Verdict::Admit(held) => self.admit(index, held),
+            Verdict::Wait { at_most, room } if self.waiting[node].len() < room => {
+                self.requests[index as usize].state = State::Waiting;
+                self.waiting[node].push_back((index, life));
+                self.agenda.at(now + at_most, Event::WaitOver(index, life));
+            }
+            Verdict::Wait { .. } | Verdict::Reject => self.refused(index),
+        }
+    }
+
+    fn admit(&mut self, index: u32, held: Held) {
+        let now = self.agenda.now();
+        let request = &mut self.requests[index as usize];
+        request.state = State::Running;
+        request.admitted = now;
+        request.held = Some(held);
+        let mut rng = of_request(self.seed, request.number);
+        let mean = match self.second {
+            Some((second, part)) if rng.f64() < part => second,
+            _ => self.latency,
+        };
+        let service = mean * self.scenario.backend.service.draw(&mut rng);
+        let distance = self.distances[request.node];
+        request.unloaded = service + distance as f64;
+        let (life, asked) = (request.life, request.asked);
+        self.in_flight += 1;
+        self.meter.in_flight(now, self.in_flight);
+        if let Some(timeout) = self.scenario.load.timeout {
+            self.agenda.at(asked + timeout, Event::Timeout(index, life));
+        }
+        if distance == 0 {
+            self.reach_backend(index);
+        } else {
+            self.agenda.at(now + distance / 2, Event::AtBackend(index));
+        }
+    }
+
+    fn reach_backend(&mut self, index: u32) {
+        self.look();
+        let request = &self.requests[index as usize];
+        let distance = self.distances[request.node];
+        let service = request.unloaded - distance as f64;
+        if self.backend.offer(index, service).is_err() {
+            // A refusal costs the backend little: a tenth of a millisecond.
+            let at = self.agenda.now() + distance / 2 + MS / 10;
+            self.agenda.at(at, Event::Answer(index, Outcome::Overload));
+        }
+        self.plan_look();
+    }
+
+    /// Lets the backend do what it has done by now.
+    fn look(&mut self) {
+        let now = self.agenda.now();
+        let mut done = std::mem::take(&mut self.done);
+        self.backend.advance(now, &mut done);
+        for index in done.drain(..) {
+            let distance = self.distances[self.requests[index as usize].node];
+            // In a step of its own, also without distance: whoever looks is in the middle of one.
+            self.agenda
+                .at(now + distance / 2, Event::Answer(index, Outcome::Success));
+        }
+        self.done = done;
+        self.plan_look();
+    }
+
+    fn plan_look(&mut self) {
+        if let Some(next) = self.backend.next()
+            && next < self.look_at
+        {
+            self.look_at = next;
+            self.agenda.at(next, Event::Backend);
+        }
+    }
+
+    fn answered(&mut self, index: u32, outcome: Outcome) {
+        let now = self.agenda.now();
+        self.in_flight -= 1;
+        self.meter.in_flight(now, self.in_flight);
+        let request = &mut self.requests[index as usize];
+        let (node, user) = (request.node, request.user);
+        if request.state == State::Abandoned {
+            self.release_request(index);
+            return;
+        }
+        if outcome == Outcome::Success {
+            self.meter
+                .served(now, node, now - request.asked, request.unloaded);
+        }
+        let latency = now - request.admitted;
+        let held = request.held.take();
+        if outcome == Outcome::Success {
+            self.release_request(index);
+            self.user_thinks(user);
+        } else {
+            request.life += 1;
+        }
+        self.give_back(node, held, outcome, latency);
+        if outcome == Outcome::Overload {
+            self.try_again(index);
+        }
+    }
+
+    fn time_out(&mut self, index: u32, life: u32) {
+        let now = self.agenda.now();
+        let request = &mut self.requests[index as usize];
+        if request.life != life {
+            return;
+        }
+        match request.state {
+            State::Running => {
+                request.state = State::Abandoned;
+                let (node, user, latency) = (request.node, request.user, now - request.admitted);
+                let held = request.held.take();
+                self.user_thinks(user);
+                self.give_back(node, held, Outcome::Overload, latency);
+            }
+            State::Free | State::Idle | State::Waiting | State::Abandoned => {}
+        }
+    }
+
+    fn give_back(&mut self, node: usize, held: Option<Held>, outcome: Outcome, latency: Nanos) {
+        if let Some(held) = held {
+            self.limit(|limiter, scene| limiter.release(scene, node, held, outcome, latency));
+        }
+        self.serve(node);
+    }
+
+    /// Lets those in who wait at `node`, while there is room.
+    fn serve(&mut self, node: usize) {
+        while let Some((index, life)) = self.waiting[node].front().copied() {
+            let request = &self.requests[index as usize];
+            if request.life != life || request.state != State::Waiting {
+                self.waiting[node].pop_front();
+                continue;
+            }
+            let Verdict::Admit(held) = self.limit(|limiter, scene| limiter.ask(scene, node)) else {
+                return;
+            };
+            self.waiting[node].pop_front();
+            self.admit(index, held);
+        }
+    }
+
+    fn refused(&mut self, index: u32) {
+        let now = self.agenda.now();
+        self.meter
+            .refused(now, f64::from(self.in_flight) + 1.0 <= self.knee.round());
+        self.try_again(index);
+    }
+
+    fn try_again(&mut self, index: u32) {
+        let now = self.agenda.now();
+        let request = &mut self.requests[index as usize];
+        request.state = State::Idle;
+        let (attempts, user) = (request.attempts, request.user);
+        match self.scenario.load.retries {
+            Some(retries) if attempts <= retries.attempts && self.retries_left >= 1.0 => {
+                self.retries_left -= 1.0;
+                let doubled = retries.backoff as f64 * f64::from(1_u32 << (attempts - 1).min(20));
+                let wait = doubled * (0.5 + self.client_rng.f64());
+                self.agenda.at(now + wait as Nanos, Event::Retry(index));
+            }
+            _ => {
+                self.release_request(index);
+                self.user_thinks(user);
+            }
+        }
+    }
+
+    fn release_request(&mut self, index: u32) {
+        let request = &mut self.requests[index as usize];
+        request.state = State::Free;
+        request.life += 1;
+        request.held = None;
+        self.free.push(index);
+    }
+
+    fn user_thinks(&mut self, user: Option<u32>) {
+        if let (Some(user), Some(think)) = (user, self.scenario.load.think) {
+            // Nobody asks again within the same instant, also who does not think.
+            let wait = think as f64 * exponential(&mut self.client_rng) + MS as f64;
+            self.agenda
+                .at(self.agenda.now() + wait as Nanos, Event::User(user));
+        }
+    }
+
+    fn change(&mut self, node: usize, change: NodeChange) {
+        match change {
+            NodeChange::Join | NodeChange::Restart => {
+                let place = self.up.partition_point(|other| *other < node);
+                self.up.insert(place, node);
+            }
+            NodeChange::Leave | NodeChange::Crash => self.up.retain(|other| *other != node),
+        }
+        if change == NodeChange::Crash {
+            for index in 0..self.requests.len() {
+                let request = &mut self.requests[index];
+                if request.node != node {
+                    continue;
+                }
+                match request.state {
+                    State::Running => {
+                        request.state = State::Abandoned;
+                        request.held = None;
+                        let user = request.user;
+                        self.user_thinks(user);
+                    }
+                    State::Waiting => {
+                        let user = request.user;
+                        self.release_request(index as u32);
+                        self.user_thinks(user);
+                    }
+                    State::Free | State::Idle | State::Abandoned => {}
+                }
+            }
+            self.waiting[node].clear();
+        }
+        self.tell(node, change);
+        self.spread();
+    }
+}
