@@ -36,6 +36,7 @@
 //! | `guard`, `stats`, `error` | the handle users hold, and what it says |
 //! | `builder`, `check` | how a guard is configured, and what cannot work |
 //! | `driver` | the loop that drives a guard's node |
+//! | `sim` | the same machines for the simulator in `sim/`, behind a hidden feature |
 
 mod allocate;
 #[cfg(feature = "fleet")]
@@ -59,6 +60,9 @@ mod plan;
 pub(crate) mod record;
 mod schedule;
 pub(crate) mod settings;
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod sim;
 #[cfg(feature = "fleet")]
 mod stats;
 #[cfg(test)]

@@ -99,7 +99,7 @@ impl PinnedDrop for Acquire {
 }
 
 /// A slot handed over before the fence and found after it must not start anything.
-fn collect(gate: &Arc<Gate>, slot: Handed) -> Result<Lease, Shed> {
+pub(crate) fn collect(gate: &Arc<Gate>, slot: Handed) -> Result<Lease, Shed> {
     match gate.still_good(slot) {
         Some(slot) => Ok(gate.lease(slot)),
         None => {
@@ -109,7 +109,7 @@ fn collect(gate: &Arc<Gate>, slot: Handed) -> Result<Lease, Shed> {
     }
 }
 
-fn refuse(gate: &Gate, shed: Shed) -> Result<Lease, Shed> {
+pub(crate) fn refuse(gate: &Gate, shed: Shed) -> Result<Lease, Shed> {
     gate.refused(shed);
     Err(shed)
 }

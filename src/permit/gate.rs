@@ -53,7 +53,7 @@ impl Gate {
 
     /// The lease of a slot that was counted in.
     #[inline]
-    pub(super) fn lease(&self, slot: Handed) -> Lease {
+    pub(crate) fn lease(&self, slot: Handed) -> Lease {
         // The count is a power of two.
         let mine = stripe::of_this_thread() & (self.handles.len() - 1);
         Lease::new(Arc::clone(&self.handles[mine]), slot.since, slot.period)

@@ -34,6 +34,11 @@ pub use self::lease::{Lease, Outcome};
 #[cfg(feature = "fleet")]
 pub(crate) use self::steering::Signals;
 pub(crate) use self::tally::Totals;
+#[cfg(feature = "sim")]
+pub(crate) use self::{
+    acquire::{collect, refuse},
+    waiters::Ticket,
+};
 
 use crate::criticality::Criticality;
 use std::fmt;

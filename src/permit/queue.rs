@@ -40,7 +40,7 @@ impl Core {
 #[cfg(any(feature = "fleet", tidegate_loom))]
 impl Core {
     /// Joins the queue, unless there is a slot.
-    pub(super) fn enqueue(&self, class: Criticality, waker: Waker) -> Result<Handed, Ticket> {
+    pub(crate) fn enqueue(&self, class: Criticality, waker: Waker) -> Result<Handed, Ticket> {
         let mut waiters = lock(&self.waiters);
         if waiters.is_first(class) {
             if let Ok(slot) = self.admit(class, Asking::First) {
@@ -57,7 +57,7 @@ impl Core {
     }
 
     /// The slot handed to `ticket`; else remembers whom to wake.
-    pub(super) fn poll_ticket(&self, ticket: Ticket, waker: &Waker) -> Option<Handed> {
+    pub(crate) fn poll_ticket(&self, ticket: Ticket, waker: &Waker) -> Option<Handed> {
         let waker = waker.clone();
         let mut waiters = lock(&self.waiters);
         let handed = waiters.take(ticket);
@@ -71,7 +71,7 @@ impl Core {
     }
 
     /// Leaves the queue; a slot handed over meanwhile is the caller's.
-    pub(super) fn leave(&self, ticket: Ticket) -> Option<Handed> {
+    pub(crate) fn leave(&self, ticket: Ticket) -> Option<Handed> {
         let mut waiters = lock(&self.waiters);
         let (waker, handed) = waiters.leave(ticket);
         let first = waiters.first_class();

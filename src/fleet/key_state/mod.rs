@@ -80,7 +80,7 @@ impl KeyState {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "sim"))]
 impl KeyState {
     /// The sum of I1, and that of I3: what is committed, and what nobody else may have.
     pub(crate) fn committed(&self) -> (u64, u64) {
