@@ -3,11 +3,6 @@
 //!
 //! `README.md` documents the program and the format of scenarios.
 
-#![expect(
-    dead_code,
-    reason = "the network and the identities are for the fleet guard, which comes next"
-)]
-
 mod backend;
 pub mod cli;
 mod engine;

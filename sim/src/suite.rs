@@ -126,3 +126,89 @@ impl Case {
         told
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn case(text: &str) -> Case {
+        let scenario = Scenario::parse("test", text).unwrap();
+        run(vec![scenario], || {}).pop().unwrap()
+    }
+
+    const HOSTILE: &str = r#"
+        duration = 20
+        warmup = 5
+        seeds = [1, 2, 3]
+        [backend]
+        capacity = 20
+        latency_ms = 20
+        [nodes]
+        count = 4
+        events = [
+            { at = 6, join = 2 },
+            { at = 8, crash = [0] },
+            { at = 9, restart = [0] },
+            { at = 10, leave = [1] },
+        ]
+        [load]
+        level = 2
+        [network]
+        backend_ms = [0.5, 5]
+        store_ms = 3
+        delay = "exponential"
+        loss = 0.05
+        duplication = 0.1
+        late = { part = 0.05, ms = 300 }
+        clock_offset_ms = 1000
+        clock_drift_ppm = 20000
+        partitions = [{ at = 12, length = 3, nodes = [2] }]
+        store_events = [{ at = 14, change = "restart" }, { at = 17, change = "flush" }]
+        [limiter]
+        name = "leased"
+    "#;
+
+    #[test]
+    fn the_same_seed_gives_the_same_run() {
+        let fingerprint = |case: &Case| {
+            let values = |run: &Run| Metric::ALL.map(|metric| run.values.get(metric).to_bits());
+            (
+                case.events,
+                case.runs.iter().map(values).collect::<Vec<_>>(),
+            )
+        };
+        let first = fingerprint(&case(HOSTILE));
+        assert_eq!(first, fingerprint(&case(HOSTILE)));
+        assert_ne!(first.1[0], first.1[1]);
+    }
+
+    #[test]
+    fn a_fleet_in_trouble_keeps_its_promises_and_goes_on() {
+        let case = case(HOSTILE);
+        for run in &case.runs {
+            assert_eq!(run.values.get(Metric::Violations), 0.0);
+        }
+        assert!(case.mean().get(Metric::Goodput) > 0.5);
+    }
+
+    #[test]
+    fn what_was_expected_and_did_not_happen_is_told() {
+        let text = "
+            duration = 5
+            [backend]
+            capacity = 10
+            latency_ms = 10
+            [load]
+            level = 0.1
+            [limiter]
+            name = \"fixed\"
+            [expect]
+            false_rejects = { max = 0.001 }
+            goodput = { min = 1.5 }
+            settle = { max = 1 }
+        ";
+        let told = case(text).disappointments();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].starts_with("goodput is") && told[1].starts_with("settle is NaN"));
+    }
+}

@@ -45,6 +45,8 @@ enum State {
     /// Between attempts.
     Idle,
     Waiting,
+    /// Waiting too, but in the limiter's queue.
+    Queued,
     Running,
     /// Its client is gone; the backend does not know.
     Abandoned,
@@ -153,6 +155,7 @@ impl<'a> World<'a> {
 
     fn begin(&mut self) {
         self.read_truth();
+        self.limit(|limiter, scene| limiter.begin(scene));
         for node in 0..self.scenario.nodes {
             self.tell(node, NodeChange::Join);
         }
@@ -211,9 +214,18 @@ impl<'a> World<'a> {
             Event::Timeout(request, life) => self.time_out(request, life),
             Event::WaitOver(request, life) => {
                 let waits = &self.requests[request as usize];
-                if waits.life == life && waits.state == State::Waiting {
-                    self.waiting[waits.node].retain(|(other, _)| *other != request);
-                    self.refused(request);
+                let node = waits.node;
+                match waits.state {
+                    State::Waiting if waits.life == life => {
+                        self.waiting[node].retain(|(other, _)| *other != request);
+                        self.refused(request);
+                    }
+                    State::Queued if waits.life == life => {
+                        let slot =
+                            self.limit(|limiter, scene| limiter.give_up(scene, node, request));
+                        self.go_on(request, slot);
+                    }
+                    _ => {}
                 }
             }
             Event::Retry(request) => {
@@ -252,8 +264,8 @@ impl<'a> World<'a> {
                 self.agenda.at(now + BIN, Event::Bin);
             }
             Event::Limiter(node, what) => {
-                self.limit(|limiter, scene| limiter.handle(scene, node as usize, what));
-                self.serve(node as usize);
+                self.limit(|limiter, scene| limiter.handle(scene, node, what));
+                self.call();
             }
         }
     }
@@ -372,14 +384,33 @@ impl<'a> World<'a> {
         request.life += 1;
         let (node, life) = (request.node, request.life);
         self.meter.asked(now, node);
-        match self.limit(|limiter, scene| limiter.ask(scene, node)) {
+        match self.limit(|limiter, scene| limiter.ask(scene, node, index)) {
             Verdict::Admit(held) => self.admit(index, held),
             Verdict::Wait { at_most, room } if self.waiting[node].len() < room => {
                 self.requests[index as usize].state = State::Waiting;
                 self.waiting[node].push_back((index, life));
                 self.agenda.at(now + at_most, Event::WaitOver(index, life));
             }
+            Verdict::Queued { at_most } => {
+                self.requests[index as usize].state = State::Queued;
+                self.agenda.at(now + at_most, Event::WaitOver(index, life));
+            }
             Verdict::Wait { .. } | Verdict::Reject => self.refused(index),
+        }
+    }
+
+    /// A request has waited long enough: with a slot or without.
+    fn go_on(&mut self, index: u32, slot: Option<Held>) {
+        match slot {
+            Some(held) => self.admit(index, held),
+            None => self.refused(index),
+        }
+    }
+
+    /// Those whose turn has come in the limiter's own queue.
+    fn call(&mut self) {
+        while let Some((index, slot)) = self.limit(|limiter, scene| limiter.called(scene)) {
+            self.go_on(index, slot);
         }
     }
 
@@ -489,13 +520,14 @@ impl<'a> World<'a> {
                 self.user_thinks(user);
                 self.give_back(node, held, Outcome::Overload, latency);
             }
-            State::Free | State::Idle | State::Waiting | State::Abandoned => {}
+            State::Free | State::Idle | State::Waiting | State::Queued | State::Abandoned => {}
         }
     }
 
     fn give_back(&mut self, node: usize, held: Option<Held>, outcome: Outcome, latency: Nanos) {
         if let Some(held) = held {
             self.limit(|limiter, scene| limiter.release(scene, node, held, outcome, latency));
+            self.call();
         }
         self.serve(node);
     }
@@ -508,7 +540,8 @@ impl<'a> World<'a> {
                 self.waiting[node].pop_front();
                 continue;
             }
-            let Verdict::Admit(held) = self.limit(|limiter, scene| limiter.ask(scene, node)) else {
+            let Verdict::Admit(held) = self.limit(|limiter, scene| limiter.ask(scene, node, index))
+            else {
                 return;
             };
             self.waiting[node].pop_front();
@@ -580,7 +613,7 @@ impl<'a> World<'a> {
                         let user = request.user;
                         self.user_thinks(user);
                     }
-                    State::Waiting => {
+                    State::Waiting | State::Queued => {
                         let user = request.user;
                         self.release_request(index as u32);
                         self.user_thinks(user);
@@ -591,6 +624,7 @@ impl<'a> World<'a> {
             self.waiting[node].clear();
         }
         self.tell(node, change);
+        self.call();
         self.spread();
     }
 }

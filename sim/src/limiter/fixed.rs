@@ -37,7 +37,7 @@ impl Split {
 }
 
 impl Limiter for Split {
-    fn ask(&mut self, _: &mut Scene<'_>, node: usize) -> Verdict {
+    fn ask(&mut self, _: &mut Scene<'_>, node: usize, _request: u32) -> Verdict {
         let node = &mut self.nodes[node];
         match self.wait {
             _ if node.in_flight < node.share => {

@@ -1,17 +1,25 @@
 //! Who lets a request in: the fleet guard itself, its peers from their published formulas, and oracles.
 
+mod audit;
 mod fixed;
+mod fleet;
+mod network;
 mod oracle;
 
-use crate::engine::{Agenda, Nanos};
+use crate::engine::{Agenda, MS, Nanos};
 use crate::scenario::{NodeChange, Scenario};
 use crate::world::Event;
+use tidegate::Lease;
+use tidegate::fleet::sim::Config;
 
 /// What a request holds while it is in flight.
 #[derive(Debug)]
 pub(crate) enum Held {
     /// A slot that was counted; how many were in flight at its node then, itself included.
+    #[expect(dead_code, reason = "for limiters whose samples carry it")]
     Slot(u32),
+    /// The fleet guard's own.
+    Lease(Lease),
 }
 
 #[derive(Debug)]
@@ -21,6 +29,10 @@ pub(crate) enum Verdict {
     Wait {
         at_most: Nanos,
         room: usize,
+    },
+    /// The same, in the limiter's own queue.
+    Queued {
+        at_most: Nanos,
     },
     Reject,
 }
@@ -59,8 +71,8 @@ pub(crate) struct Traffic {
 
 /// A way to limit what a fleet has in flight.
 pub(crate) trait Limiter {
-    /// A request asks at `node`.
-    fn ask(&mut self, scene: &mut Scene<'_>, node: usize) -> Verdict;
+    /// `request` asks at `node`.
+    fn ask(&mut self, scene: &mut Scene<'_>, node: usize, request: u32) -> Verdict;
 
     /// A request of `node` is over after `latency`.
     fn release(
@@ -72,8 +84,21 @@ pub(crate) trait Limiter {
         latency: Nanos,
     );
 
+    /// Before anything else happens.
+    fn begin(&mut self, _scene: &mut Scene<'_>) {}
+
+    /// The next of the limiter's own queue whose turn has come: the request, and what it holds if it may go on.
+    fn called(&mut self, _scene: &mut Scene<'_>) -> Option<(u32, Option<Held>)> {
+        None
+    }
+
+    /// `request` leaves the limiter's own queue at `node`. It may have been handed a slot meanwhile.
+    fn give_up(&mut self, _scene: &mut Scene<'_>, _node: usize, _request: u32) -> Option<Held> {
+        None
+    }
+
     /// Something that this limiter wrote down in the agenda.
-    fn handle(&mut self, _scene: &mut Scene<'_>, _node: usize, _what: u32) {}
+    fn handle(&mut self, _scene: &mut Scene<'_>, _node: u32, _what: u32) {}
 
     /// A node joins, leaves, dies or comes back. Those there from the start join before anything else happens.
     fn change(&mut self, scene: &mut Scene<'_>, node: usize, change: NodeChange);
@@ -92,26 +117,46 @@ pub(crate) trait Limiter {
 }
 
 /// All limiters by name.
-pub(crate) const NAMES: [&str; 4] = ["none", "fixed", "fixed-queue", "omniscient"];
+pub(crate) const NAMES: [&str; 8] = [
+    "none",
+    "fixed",
+    "fixed-queue",
+    "median-equal",
+    "median-demand",
+    "leased",
+    "tidegate",
+    "omniscient",
+];
 
-pub(crate) fn is_fleet(_name: &str) -> bool {
-    false
+/// What the production guard is set to under this name, `None` for other limiters.
+fn preset(name: &str) -> Option<&'static str> {
+    match name {
+        "tidegate" => Some(""),
+        "median-equal" => Some("estimate=median;allocation=equal-split"),
+        "median-demand" => Some("estimate=median;allocation=demand-proportional"),
+        "leased" => Some("allocation=max-min"),
+        _ => None,
+    }
+}
+
+pub(crate) fn is_fleet(name: &str) -> bool {
+    preset(name).is_some()
 }
 
 pub(crate) fn is_told(name: &str) -> bool {
-    matches!(name, "fixed" | "fixed-queue")
+    matches!(name, "fixed" | "fixed-queue" | "leased")
 }
 
-pub(crate) fn looks_for_a_limit(_name: &str) -> bool {
-    false
+pub(crate) fn looks_for_a_limit(name: &str) -> bool {
+    is_fleet(name) && name != "leased"
 }
 
 pub(crate) fn can_wait(name: &str) -> bool {
-    matches!(name, "fixed-queue")
+    name == "fixed-queue" || is_fleet(name)
 }
 
-pub(crate) fn check_settings(_settings: &str) -> Result<(), String> {
-    Ok(())
+pub(crate) fn check_settings(settings: &str) -> Result<(), String> {
+    Config::parse(settings).map(drop)
 }
 
 pub(crate) fn check_name(name: &str) -> Result<(), String> {
@@ -126,7 +171,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
 }
 
 /// The limiter that `scenario` names.
-pub(crate) fn build(scenario: &Scenario, _seed: u64) -> Box<dyn Limiter> {
+pub(crate) fn build(scenario: &Scenario, seed: u64) -> Box<dyn Limiter> {
     let spec = &scenario.limiter;
     let told = spec.told.unwrap_or_else(|| scenario.knee(0));
     match spec.name.as_str() {
@@ -134,9 +179,21 @@ pub(crate) fn build(scenario: &Scenario, _seed: u64) -> Box<dyn Limiter> {
         "omniscient" => Box::new(oracle::Omniscient),
         "fixed" => Box::new(fixed::Split::new(told, scenario.nodes, None)),
         "fixed-queue" => {
-            let wait = spec.wait.unwrap_or(20 * crate::engine::MS);
+            let wait = spec.wait.unwrap_or(20 * MS);
             Box::new(fixed::Split::new(told, scenario.nodes, Some(wait)))
         }
-        other => unreachable!("{other} is in no scenario that was checked"),
+        name => {
+            let mut settings = vec![preset(name).expect("the scenario was checked").to_owned()];
+            if name == "leased" {
+                settings.push(format!("estimate=fixed:{}", told.round()));
+            }
+            settings.extend(
+                spec.initial
+                    .map(|initial| format!("initial_limit={initial}")),
+            );
+            settings.push(spec.settings.clone());
+            let config = Config::parse(&settings.join(";")).expect("the scenario was checked");
+            Box::new(fleet::Fleet::new(scenario, config, seed))
+        }
     }
 }

@@ -9,7 +9,7 @@ use crate::scenario::NodeChange;
 pub(super) struct Omniscient;
 
 impl Limiter for Omniscient {
-    fn ask(&mut self, scene: &mut Scene<'_>, _node: usize) -> Verdict {
+    fn ask(&mut self, scene: &mut Scene<'_>, _node: usize, _request: u32) -> Verdict {
         if f64::from(scene.truth.in_flight) < scene.truth.knee.round() {
             Verdict::Admit(Held::Slot(scene.truth.in_flight + 1))
         } else {
@@ -31,7 +31,7 @@ impl Limiter for Omniscient {
 pub(super) struct Open;
 
 impl Limiter for Open {
-    fn ask(&mut self, scene: &mut Scene<'_>, _node: usize) -> Verdict {
+    fn ask(&mut self, scene: &mut Scene<'_>, _node: usize, _request: u32) -> Verdict {
         Verdict::Admit(Held::Slot(scene.truth.in_flight + 1))
     }
 

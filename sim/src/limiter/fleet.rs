@@ -1,0 +1,413 @@
+//! The fleet guard: the machines of the crate themselves, on a network that delays, loses, repeats and swaps.
+
+use super::{Held, Limiter, Outcome, Scene, Traffic, Truth, Verdict};
+use crate::engine::{Agenda, MS, Nanos};
+use crate::limiter::audit::Audit;
+use crate::limiter::network::Network;
+use crate::random::{Stream, stream};
+use crate::scenario::{NodeChange, Scenario, StoreChange};
+use crate::world::Event;
+use fastrand::Rng;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Wake, Waker};
+use tidegate::fleet::sim::{Config, Message, Node, Store, Waiting};
+use tidegate::{Criticality, Lease};
+
+/// What the agenda says to a node: its time has come, or the message in this place has arrived.
+const TIME: u32 = u32::MAX;
+/// Instead of a node: the store.
+const STORE: u32 = u32::MAX;
+/// Places of store events in the agenda count down from here.
+const CHANGES: u32 = u32::MAX / 2;
+
+/// The fleet guard on a scenario's network.
+pub(super) struct Fleet {
+    config: Config,
+    wait: Option<Nanos>,
+    store: Store,
+    nodes: Vec<Process>,
+    network: Network,
+    audit: Audit,
+    identities: Rng,
+    /// From whom, or to whom, and what; by place.
+    messages: Vec<Option<(u64, Message)>>,
+    free: Vec<u32>,
+    changes: Vec<(Nanos, StoreChange)>,
+    traffic: Traffic,
+    /// Requests in the nodes' queues.
+    waiting: HashMap<u32, Place>,
+    called: Arc<Mutex<Vec<u32>>>,
+}
+
+/// A request's place in the queue of a node.
+struct Place {
+    node: usize,
+    waiting: Waiting,
+    waker: Waker,
+}
+
+/// Tells whose turn has come.
+struct Call {
+    request: u32,
+    called: Arc<Mutex<Vec<u32>>>,
+}
+
+impl Wake for Call {
+    fn wake(self: Arc<Self>) {
+        let mut called = self.called.lock().expect("nothing panics under this lock");
+        called.push(self.request);
+    }
+}
+
+/// One life of a node's process, and its clock.
+struct Process {
+    node: Option<Node>,
+    incarnation: u64,
+    /// Requests that run in this life.
+    running: u32,
+    offset: Nanos,
+    drift: f64,
+    /// When the agenda next says TIME.
+    timer: Nanos,
+}
+
+impl Process {
+    fn local(&self, now: Nanos) -> Nanos {
+        (self.offset + now).saturating_add_signed((now as f64 * self.drift) as i64)
+    }
+
+    /// When this clock shows `local`.
+    fn global(&self, local: Nanos) -> Nanos {
+        let passed = local.saturating_sub(self.offset) as f64;
+        // Rounded up, so that it is not too early.
+        (passed / (1.0 + self.drift)).ceil() as Nanos + 1
+    }
+}
+
+impl Fleet {
+    pub(super) fn new(scenario: &Scenario, config: Config, seed: u64) -> Self {
+        Self {
+            wait: scenario.limiter.wait,
+            audit: Audit::new(config.keeps_in_flight()),
+            config,
+            store: Store::default(),
+            nodes: Vec::new(),
+            network: Network::new(scenario, seed),
+            identities: stream(seed, Stream::Identities),
+            messages: Vec::new(),
+            free: Vec::new(),
+            changes: scenario.network.store_events.clone(),
+            traffic: Traffic::default(),
+            waiting: HashMap::new(),
+            called: Arc::default(),
+        }
+    }
+
+    /// Lets `node` do something, and sends what it wants to send.
+    fn step(
+        &mut self,
+        agenda: &mut Agenda<Event>,
+        index: usize,
+        step: impl FnOnce(&mut Node, u64) -> Vec<Message>,
+    ) {
+        let now = agenda.now();
+        let fresh_epoch = self.identities.u64(1..);
+        let process = &mut self.nodes[index];
+        let local = process.local(now);
+        let Some(node) = &mut process.node else {
+            return;
+        };
+        node.set_clock(local);
+        let sent = step(node, fresh_epoch);
+        let incarnation = process.incarnation;
+        for message in sent {
+            self.send(agenda, index, STORE, incarnation, &message);
+        }
+        self.plan_timer(agenda, index);
+    }
+
+    fn plan_timer(&mut self, agenda: &mut Agenda<Event>, index: usize) {
+        let process = &mut self.nodes[index];
+        let Some(node) = &process.node else {
+            return;
+        };
+        let due = node.poll_timeout();
+        if due == u64::MAX {
+            return;
+        }
+        let at = process.global(due).max(agenda.now() + 1);
+        if at < process.timer {
+            process.timer = at;
+            agenda.at(at, Event::Limiter(index as u32, TIME));
+        }
+    }
+
+    /// Sends `message` between the node `index` and the store, to `to`; what is lost and doubled is the network's.
+    fn send(
+        &mut self,
+        agenda: &mut Agenda<Event>,
+        index: usize,
+        to: u32,
+        incarnation: u64,
+        message: &Message,
+    ) {
+        self.traffic.messages += 1;
+        self.traffic.bytes += message.bytes();
+        let now = agenda.now();
+        for delay in self.network.deliveries(now, index) {
+            let place = match self.free.pop() {
+                Some(place) => place,
+                None => {
+                    self.messages.push(None);
+                    (self.messages.len() - 1) as u32
+                }
+            };
+            self.messages[place as usize] = Some((incarnation, message.clone()));
+            agenda.at(now + delay, Event::Limiter(to, place));
+        }
+    }
+
+    fn deliver_to_store(&mut self, agenda: &mut Agenda<Event>, place: u32) {
+        self.free.push(place);
+        let Some((from, message)) = self.messages[place as usize].take() else {
+            return;
+        };
+        let (_, reserved) = self.store.committed();
+        let told = self.store.handle(from, &message);
+        if let Some(limit) = told.planned {
+            self.audit.planned(limit, reserved);
+        }
+        self.audit
+            .check_store(agenda.now(), &self.store, self.config.slack_us());
+        for (to, message) in told.messages {
+            let found = self
+                .nodes
+                .iter()
+                .position(|process| process.incarnation == to);
+            if let Some(index) = found {
+                self.send(agenda, index, index as u32, to, &message);
+            }
+        }
+    }
+
+    fn change_store(&mut self, change: StoreChange) {
+        match change {
+            StoreChange::Flush => {
+                self.store.flush();
+                self.audit.disturbed(None);
+            }
+            StoreChange::Restart => {
+                let epoch = self.store.time().map(|(epoch, _)| epoch);
+                self.store.restart();
+                self.audit.disturbed(epoch);
+            }
+        }
+    }
+
+    fn ran(&mut self, index: usize, lease: Lease) -> Held {
+        self.nodes[index].running += 1;
+        self.audit.started();
+        Held::Lease(lease)
+    }
+
+    fn heed(&mut self, agenda: &mut Agenda<Event>, index: usize) {
+        if self.nodes[index].node.as_ref().is_some_and(Node::has_news) {
+            self.step(agenda, index, Node::step);
+        }
+    }
+
+    fn start(&mut self, agenda: &mut Agenda<Event>, index: usize) {
+        let incarnation = self.identities.u64(1..);
+        let (offset, drift) = self.network.clock(index);
+        let mut process = Process {
+            node: None,
+            incarnation,
+            running: 0,
+            offset,
+            drift,
+            timer: Nanos::MAX,
+        };
+        let name = format!("node-{index}");
+        let local = process.local(agenda.now());
+        process.node = Some(Node::new(&name, incarnation, &self.config, 1, local));
+        if index < self.nodes.len() {
+            self.nodes[index] = process;
+        } else {
+            self.nodes.push(process);
+        }
+        // Processes do not start in the same nanosecond.
+        let first = agenda.now() + self.identities.u64(..5 * MS);
+        self.nodes[index].timer = first;
+        agenda.at(first, Event::Limiter(index as u32, TIME));
+    }
+}
+
+impl Limiter for Fleet {
+    fn begin(&mut self, scene: &mut Scene<'_>) {
+        for (index, (at, _)) in self.changes.iter().enumerate() {
+            scene
+                .agenda
+                .at(*at, Event::Limiter(STORE, CHANGES + index as u32));
+        }
+    }
+
+    fn ask(&mut self, scene: &mut Scene<'_>, index: usize, request: u32) -> Verdict {
+        let process = &self.nodes[index];
+        let Some(node) = &process.node else {
+            return Verdict::Reject;
+        };
+        node.set_clock(process.local(scene.agenda.now()));
+        let asked = match self.wait {
+            None => node
+                .try_acquire(Criticality::Default)
+                .map_err(|_| Verdict::Reject),
+            Some(at_most) => {
+                let called = Arc::clone(&self.called);
+                let waker = Waker::from(Arc::new(Call { request, called }));
+                node.acquire(Criticality::Default, waker.clone())
+                    .map_err(|waiting| {
+                        let place = Place {
+                            node: index,
+                            waiting,
+                            waker,
+                        };
+                        self.waiting.insert(request, place);
+                        Verdict::Queued { at_most }
+                    })
+            }
+        };
+        match asked {
+            Ok(lease) => Verdict::Admit(self.ran(index, lease)),
+            Err(verdict) => {
+                self.heed(scene.agenda, index);
+                verdict
+            }
+        }
+    }
+
+    fn called(&mut self, scene: &mut Scene<'_>) -> Option<(u32, Option<Held>)> {
+        loop {
+            let request = self
+                .called
+                .lock()
+                .expect("nothing panics under this lock")
+                .pop()?;
+            let Some(place) = self.waiting.get(&request) else {
+                continue;
+            };
+            let index = place.node;
+            let node = self.nodes[index].node.as_ref()?;
+            node.set_clock(self.nodes[index].local(scene.agenda.now()));
+            if let Poll::Ready(result) = node.poll(&place.waiting, &place.waker) {
+                self.waiting.remove(&request);
+                return Some((request, result.ok().map(|lease| self.ran(index, lease))));
+            }
+        }
+    }
+
+    fn give_up(&mut self, scene: &mut Scene<'_>, index: usize, request: u32) -> Option<Held> {
+        let place = self.waiting.remove(&request)?;
+        let node = self.nodes[index].node.as_ref()?;
+        node.set_clock(self.nodes[index].local(scene.agenda.now()));
+        let slot = node.give_up(&place.waiting);
+        let held = slot.ok().map(|lease| self.ran(index, lease));
+        self.heed(scene.agenda, index);
+        held
+    }
+
+    fn release(
+        &mut self,
+        scene: &mut Scene<'_>,
+        index: usize,
+        held: Held,
+        outcome: Outcome,
+        _latency: Nanos,
+    ) {
+        let process = &mut self.nodes[index];
+        if let Some(node) = &process.node {
+            node.set_clock(process.local(scene.agenda.now()));
+        }
+        if let Held::Lease(lease) = held {
+            match outcome {
+                Outcome::Success => lease.success(),
+                Outcome::Overload => lease.overload(),
+            }
+        }
+        process.running -= 1;
+        self.audit.ended(1);
+        self.heed(scene.agenda, index);
+    }
+
+    fn handle(&mut self, scene: &mut Scene<'_>, node: u32, what: u32) {
+        let now = scene.agenda.now();
+        match (node, what) {
+            (STORE, change) if change >= CHANGES => {
+                let (_, change) = self.changes[(change - CHANGES) as usize];
+                self.change_store(change);
+            }
+            (STORE, place) => self.deliver_to_store(scene.agenda, place),
+            (node, TIME) => {
+                let index = node as usize;
+                if self.nodes[index].timer == now {
+                    self.nodes[index].timer = Nanos::MAX;
+                    self.step(scene.agenda, index, Node::step);
+                }
+            }
+            (node, place) => {
+                self.free.push(place);
+                let index = node as usize;
+                let Some((to, message)) = self.messages[place as usize].take() else {
+                    return;
+                };
+                if self.nodes[index].incarnation == to {
+                    self.step(scene.agenda, index, |node, fresh| {
+                        node.handle(message, fresh)
+                    });
+                }
+            }
+        }
+    }
+
+    fn change(&mut self, scene: &mut Scene<'_>, index: usize, change: NodeChange) {
+        match change {
+            NodeChange::Join | NodeChange::Restart => self.start(scene.agenda, index),
+            NodeChange::Leave => self.step(scene.agenda, index, |node, fresh| {
+                node.close();
+                node.step(fresh)
+            }),
+            NodeChange::Crash => {
+                let process = &mut self.nodes[index];
+                process.node = None;
+                process.incarnation = 0;
+                self.waiting.retain(|_, place| place.node != index);
+                self.audit.ended(std::mem::take(&mut process.running));
+            }
+        }
+    }
+
+    fn limit(&self, _: Truth) -> f64 {
+        // Of those who are in, the one who heard last is not known; they differ for a round trip.
+        let active = self
+            .nodes
+            .iter()
+            .filter_map(|process| process.node.as_ref());
+        let limits = active.filter(|node| node.is_active()).map(Node::limit);
+        limits.max().map_or(0.0, f64::from)
+    }
+
+    fn shares(&self, _: Truth) -> f64 {
+        let nodes = self
+            .nodes
+            .iter()
+            .filter_map(|process| process.node.as_ref());
+        nodes.map(|node| f64::from(node.sample().0)).sum()
+    }
+
+    fn traffic(&self) -> Traffic {
+        Traffic {
+            violations: self.audit.violations(),
+            ..self.traffic
+        }
+    }
+}
