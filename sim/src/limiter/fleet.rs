@@ -88,7 +88,10 @@ impl Process {
 impl Fleet {
     pub(super) fn new(scenario: &Scenario, config: Config, seed: u64) -> Self {
         Self {
-            wait: scenario.limiter.wait,
+            wait: match scenario.limiter.wait {
+                None if scenario.limiter.name == "tidegate-queue" => Some(20 * MS),
+                wait => wait,
+            },
             audit: Audit::new(config.keeps_in_flight()),
             config,
             store: Store::default(),

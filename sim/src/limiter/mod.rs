@@ -5,8 +5,11 @@ mod fixed;
 mod fleet;
 mod network;
 mod oracle;
+mod peer;
+mod shares;
 
 use crate::engine::{Agenda, MS, Nanos};
+use crate::random::{Stream, of_request};
 use crate::scenario::{NodeChange, Scenario};
 use crate::world::Event;
 use tidegate::Lease;
@@ -16,7 +19,6 @@ use tidegate::fleet::sim::Config;
 #[derive(Debug)]
 pub(crate) enum Held {
     /// A slot that was counted; how many were in flight at its node then, itself included.
-    #[expect(dead_code, reason = "for limiters whose samples carry it")]
     Slot(u32),
     /// The fleet guard's own.
     Lease(Lease),
@@ -116,22 +118,48 @@ pub(crate) trait Limiter {
     }
 }
 
-/// All limiters by name.
-pub(crate) const NAMES: [&str; 8] = [
-    "none",
-    "fixed",
-    "fixed-queue",
-    "median-equal",
-    "median-demand",
-    "leased",
-    "tidegate",
-    "omniscient",
+/// All limiters by name, and what they are.
+pub(crate) const NAMES: [(&str, &str); 16] = [
+    ("none", "everybody comes in"),
+    ("aimd", "a node's own: Netflix AIMD"),
+    ("vegas", "a node's own: Netflix Vegas"),
+    ("gradient2", "a node's own: Netflix Gradient2"),
+    ("envoy", "a node's own: Envoy's gradient controller"),
+    ("arc", "a node's own: Vector's adaptive request concurrency"),
+    ("fixed", "told C: C / N for each"),
+    (
+        "fixed-queue",
+        "told C: C / N for each, with a queue of 20 ms",
+    ),
+    (
+        "median-equal",
+        "median of the nodes' own limits, equal shares",
+    ),
+    ("median-demand", "the same, shares by demand"),
+    ("leased", "told C: leased max-min shares"),
+    ("tidegate", "the fleet guard by default"),
+    (
+        "omniscient",
+        "oracle: one semaphore that knows C at every moment",
+    ),
+    (
+        "hard-shares",
+        "oracle: best hard shares of C for the known load, at every heartbeat",
+    ),
+    (
+        "max-min",
+        "oracle: max-min shares of C over measured demand, at every heartbeat",
+    ),
+    (
+        "tidegate-queue",
+        "the fleet guard by default, with a queue of 20 ms",
+    ),
 ];
 
 /// What the production guard is set to under this name, `None` for other limiters.
 fn preset(name: &str) -> Option<&'static str> {
     match name {
-        "tidegate" => Some(""),
+        "tidegate" | "tidegate-queue" => Some(""),
         "median-equal" => Some("estimate=median;allocation=equal-split"),
         "median-demand" => Some("estimate=median;allocation=demand-proportional"),
         "leased" => Some("allocation=max-min"),
@@ -148,7 +176,7 @@ pub(crate) fn is_told(name: &str) -> bool {
 }
 
 pub(crate) fn looks_for_a_limit(name: &str) -> bool {
-    is_fleet(name) && name != "leased"
+    is_fleet(name) && name != "leased" || matches!(name, "aimd" | "vegas" | "gradient2" | "arc")
 }
 
 pub(crate) fn can_wait(name: &str) -> bool {
@@ -160,23 +188,37 @@ pub(crate) fn check_settings(settings: &str) -> Result<(), String> {
 }
 
 pub(crate) fn check_name(name: &str) -> Result<(), String> {
-    if NAMES.contains(&name) {
-        Ok(())
-    } else {
-        Err(format!(
-            "no limiter is called {name}; there are {}",
-            NAMES.join(", ")
-        ))
+    if NAMES.iter().any(|(known, _)| *known == name) {
+        return Ok(());
     }
+    let known: Vec<&str> = NAMES.iter().map(|(known, _)| *known).collect();
+    Err(format!(
+        "no limiter is called {name}; there are {}",
+        known.join(", ")
+    ))
 }
 
 /// The limiter that `scenario` names.
 pub(crate) fn build(scenario: &Scenario, seed: u64) -> Box<dyn Limiter> {
     let spec = &scenario.limiter;
     let told = spec.told.unwrap_or_else(|| scenario.knee(0));
+    let initial = move |published| spec.initial.unwrap_or(published);
+    let rng = move |node: usize| of_request(seed ^ (Stream::Identities as u64), node as u64);
     match spec.name.as_str() {
         "none" => Box::new(oracle::Open),
+        "aimd" => per_node(initial(20), |initial, _| peer::Aimd::new(initial)),
+        "vegas" => per_node(initial(20), move |initial, node| {
+            peer::Vegas::new(initial, rng(node))
+        }),
+        "gradient2" => per_node(initial(20), |initial, _| peer::Gradient2::new(initial)),
+        "envoy" => per_node(0, move |_, node| peer::Envoy::new(rng(node))),
+        "arc" => per_node(initial(1), |initial, _| peer::Arc::new(initial)),
         "omniscient" => Box::new(oracle::Omniscient),
+        "hard-shares" => Box::new(shares::HardShares::new(scenario, shares::By::KnownLoad)),
+        "max-min" => Box::new(shares::HardShares::new(
+            scenario,
+            shares::By::MeasuredDemand,
+        )),
         "fixed" => Box::new(fixed::Split::new(told, scenario.nodes, None)),
         "fixed-queue" => {
             let wait = spec.wait.unwrap_or(20 * MS);
@@ -196,4 +238,11 @@ pub(crate) fn build(scenario: &Scenario, seed: u64) -> Box<dyn Limiter> {
             Box::new(fleet::Fleet::new(scenario, config, seed))
         }
     }
+}
+
+fn per_node<A: peer::Algorithm + 'static>(
+    initial: u32,
+    make: impl Fn(u32, usize) -> A + 'static,
+) -> Box<dyn Limiter> {
+    Box::new(peer::PerNode::new(move |node| make(initial, node)))
 }
