@@ -5,8 +5,8 @@
 
 mod support;
 
-use actix_web::web::{self, Bytes};
-use actix_web::{App, Error, HttpResponse};
+use actix_web::web::{self, Bytes, Payload};
+use actix_web::{App, Error, HttpRequest, HttpResponse};
 use futures_util::stream::{self, StreamExt};
 use std::future::pending;
 use std::sync::mpsc;
@@ -17,6 +17,7 @@ use tidegate_actix_web::tidegate::store::MemoryStore;
 use tidegate_actix_web::{Concurrency, Slot};
 use tokio::io::AsyncReadExt;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc::unbounded_channel;
 
 struct Fleet {
     guard: DistributedGuard,
@@ -150,6 +151,45 @@ async fn a_body_is_torn_whether_it_waits_or_always_has_more() {
         );
         fleet.drains().await;
     }
+}
+
+#[actix_web::test]
+async fn i4_a_socket_is_torn_its_task_is_told_and_its_slot_comes_back() {
+    let fleet = Fleet::start().await;
+    let (tell, mut told) = unbounded_channel();
+    let middleware = Concurrency::new(fleet.guard.clone());
+    let app = move || {
+        let tell = tell.clone();
+        let socket = move |request: HttpRequest, body: Payload, slot: Slot| {
+            let tell = tell.clone();
+            async move {
+                let (response, session, messages) = actix_ws::handle(&request, body)?;
+                actix_web::rt::spawn(async move {
+                    // Kept, so that only the fence can close the socket and give the slot back.
+                    let _open = (session, messages);
+                    let hold = slot.hold().expect("the handler still runs");
+                    hold.token().cancelled().await;
+                    let _ = tell.send(());
+                    drop(hold);
+                    pending::<()>().await;
+                });
+                Ok::<_, Error>(response)
+            }
+        };
+        App::new()
+            .wrap(middleware.clone())
+            .route("/", web::get().to(socket))
+    };
+    let server = serve!(app);
+    let mut client = support::dial(&server, "/").await;
+    assert_eq!(fleet.guard.stats().in_flight, 1);
+    assert!(told.try_recv().is_err(), "stopped for nothing");
+    fleet.fence().await;
+    let rest = client.rest().await;
+    assert!(rest.is_empty(), "torn, without a close frame");
+    let stopped = tokio::time::timeout(support::PATIENCE, told.recv()).await;
+    assert_eq!(stopped.expect("the task goes on"), Some(()));
+    fleet.drains().await;
 }
 
 #[actix_web::test]

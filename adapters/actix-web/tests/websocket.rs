@@ -8,7 +8,7 @@ use actix_ws::{Message, MessageStream, Session};
 use futures_util::StreamExt;
 use std::future::pending;
 use std::sync::Arc;
-use support::{Client, Running, comes_true, keeps, settles};
+use support::{Client, Running, comes_true, dial, keeps, settles};
 use tidegate_actix_web::tidegate::adaptive::LocalGuard;
 use tidegate_actix_web::{Concurrency, Slot};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -98,17 +98,6 @@ fn server(allow_half_closed: bool) -> (LocalGuard, Arc<Notify>, Running) {
     };
     let server = serve!(app, h1_allow_half_closed(allow_half_closed));
     (guard, go, server)
-}
-
-/// Opens a WebSocket by hand (RFC 6455 4.1) and reads the head of the answer.
-async fn dial(server: &Running, path: &str) -> Client {
-    let mut client = Client::connect(server).await;
-    let fields = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
-                  sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-    client.send("GET", path, fields).await;
-    let (status, head) = client.head().await;
-    assert_eq!(status, 101, "{head}");
-    client
 }
 
 /// A masked text frame "hi" (RFC 6455 5.2), and its echo.

@@ -8,12 +8,11 @@ use axum::response::Response;
 use axum::routing::any;
 use std::future::pending;
 use std::net::SocketAddr;
-use support::{serve, settles};
+use support::{open, serve, settles, talk};
 use tidegate::adaptive::LocalGuard;
 use tidegate::tower::ConcurrencyLayer;
 use tidegate_axum::{Slot, on_upgrade, tidegate};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::AsyncReadExt;
 
 async fn server() -> (LocalGuard, ConcurrencyLayer, SocketAddr) {
     let guard = LocalGuard::fixed(2);
@@ -66,37 +65,6 @@ async fn closes(upgrade: WebSocketUpgrade, slot: Slot) -> Response {
 
 async fn forgotten(upgrade: WebSocketUpgrade) -> Response {
     upgrade.on_upgrade(echo)
-}
-
-/// Opens a WebSocket by hand (RFC 6455 4.1) and reads the head of the answer.
-async fn open(address: SocketAddr, path: &str) -> TcpStream {
-    let mut socket = TcpStream::connect(address).await.unwrap();
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
-         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    );
-    socket.write_all(request.as_bytes()).await.unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(socket.read_u8().await.unwrap());
-    }
-    assert!(
-        head.starts_with(b"HTTP/1.1 101 "),
-        "{}",
-        head.escape_ascii()
-    );
-    socket
-}
-
-/// A masked text frame "hi" (RFC 6455 5.2), and its echo.
-async fn talk(socket: &mut TcpStream) {
-    socket
-        .write_all(&[0x81, 0x82, 0, 0, 0, 0, b'h', b'i'])
-        .await
-        .unwrap();
-    let mut echo = [0; 4];
-    socket.read_exact(&mut echo).await.unwrap();
-    assert_eq!(&echo, b"\x81\x02hi");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Longer than anything takes here.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server that is stopped when the test is over.
 pub struct Running {
@@ -78,6 +78,17 @@ impl Client {
         let _ = ended.expect("the server closes");
         rest
     }
+}
+
+/// Opens a WebSocket by hand (RFC 6455 4.1) and reads the head of the answer.
+pub async fn dial(server: &Running, path: &str) -> Client {
+    let mut client = Client::connect(server).await;
+    let fields = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                  sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    client.send("GET", path, fields).await;
+    let (status, head) = client.head().await;
+    assert_eq!(status, 101, "{head}");
+    client
 }
 
 /// Asks once and reads everything; the status is 0 if the server closed without an answer.

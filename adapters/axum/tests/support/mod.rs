@@ -13,7 +13,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tidegate::adaptive::LocalGuard;
 use tidegate_axum::tidegate;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
+/// Longer than anything takes here.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) const VERSIONS: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
 
@@ -104,9 +108,50 @@ pub(crate) async fn settles(guard: &LocalGuard, in_flight: u32) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), reached)
+    tokio::time::timeout(PATIENCE, reached)
         .await
         .unwrap_or_else(|_| panic!("{} in flight instead of {in_flight}", guard.in_flight()));
+}
+
+/// Whether `condition` comes to hold.
+pub(crate) async fn comes_true(condition: impl Fn() -> bool) -> bool {
+    let reached = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, reached).await.is_ok()
+}
+
+/// Opens a WebSocket by hand (RFC 6455 4.1) and reads the head of the answer.
+pub(crate) async fn open(address: SocketAddr, path: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(socket.read_u8().await.unwrap());
+    }
+    assert!(
+        head.starts_with(b"HTTP/1.1 101 "),
+        "{}",
+        head.escape_ascii()
+    );
+    socket
+}
+
+/// A masked text frame "hi" (RFC 6455 5.2), and its echo.
+pub(crate) async fn talk(socket: &mut TcpStream) {
+    socket
+        .write_all(&[0x81, 0x82, 0, 0, 0, 0, b'h', b'i'])
+        .await
+        .unwrap();
+    let mut echo = [0; 4];
+    socket.read_exact(&mut echo).await.unwrap();
+    assert_eq!(&echo, b"\x81\x02hi");
 }
 
 /// A body that sends one chunk and then nothing for ever.
