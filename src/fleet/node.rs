@@ -251,7 +251,7 @@ fn sample(
         in_flight,
         report: Report {
             local_limit: if has_samples { gate.local_limit() } else { 0 },
-            demand: demand.update(now, &totals, in_flight, peak),
+            demand: demand.update(now, &totals, in_flight),
             peak: *unheard,
             weight,
             baseline_us: gate.baseline().map_or(0, |baseline| {
