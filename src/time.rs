@@ -62,7 +62,7 @@ impl StoreTime {
     pub(crate) const ZERO: Self = Self(0);
 
     /// The moment `micros` microseconds after [`Self::ZERO`].
-    #[cfg(feature = "redis")]
+    #[cfg(any(test, feature = "redis"))]
     pub(crate) const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
@@ -78,6 +78,19 @@ impl StoreTime {
             self.0
                 .saturating_add(u64::try_from(after.as_micros()).unwrap_or(u64::MAX)),
         )
+    }
+
+    /// The moment `before` earlier; [`Self::ZERO`] if that cannot be represented.
+    #[must_use]
+    pub(crate) fn saturating_sub(self, before: Duration) -> Self {
+        let micros = u64::try_from(before.as_micros()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(micros))
+    }
+
+    /// The time from `earlier` to this moment, zero if `earlier` is later.
+    #[must_use]
+    pub(crate) const fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 }
 

@@ -36,8 +36,8 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) node: Option<String>,
 
-    /// How the limit is found: fixed:N, median or min
-    #[arg(long, default_value = "median", value_parser = estimate)]
+    /// How the limit is found: fleet, fixed:N, median or min
+    #[arg(long, default_value = "fleet", value_parser = estimate)]
     pub(crate) estimate: Estimate,
 
     /// How the limit is divided: max-min, equal-split or demand-proportional
@@ -131,12 +131,13 @@ fn store(text: &str) -> Result<FleetStore, String> {
 
 fn estimate(text: &str) -> Result<Estimate, &'static str> {
     match text.split_once(':') {
+        None if text == "fleet" => Some(Estimate::Fleet),
         None if text == "median" => Some(Estimate::Median),
         None if text == "min" => Some(Estimate::Min),
         Some(("fixed", limit)) => limit.parse().ok().map(Estimate::Fixed),
         _ => None,
     }
-    .ok_or("write fixed:24 for a limit of 24, median or min")
+    .ok_or("write fleet, fixed:24 for a limit of 24, median or min")
 }
 
 fn allocation(text: &str) -> Result<Allocation, &'static str> {

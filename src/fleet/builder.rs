@@ -23,7 +23,7 @@ pub(super) type OnFenced = Arc<dyn Fn() + Send + Sync>;
 /// Configures a [`DistributedGuard`].
 ///
 /// # Defaults
-/// A random node name, which is printed; estimate [`Median`](Estimate::Median), allocation
+/// A random node name, which is printed; estimate [`Fleet`](Estimate::Fleet), allocation
 /// [`MaxMin`](Allocation::MaxMin), handoff [`Acknowledged`](Handoff::Acknowledged), outage
 /// [`FailClosed`](Outage::FailClosed), heartbeat 500 ms, ttl 2 s, margin ttl / 10, drain 1 s, limit 1 to 10 000
 /// starting at 20, weight 1, revision 0, drain time-out 30 s.
@@ -67,7 +67,7 @@ impl DistributedGuardBuilder {
         self
     }
 
-    /// How the fleet's limit is found. Default: [`Estimate::Median`]. The same on every node.
+    /// How the fleet's limit is found. Default: [`Estimate::Fleet`]. The same on every node.
     pub const fn estimate(mut self, estimate: Estimate) -> Self {
         self.settings.estimate = estimate;
         self

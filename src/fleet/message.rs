@@ -1,5 +1,6 @@
 //! What nodes and the store say to one another. Integers only: the same in memory, over Redis and in a model.
 
+use crate::fleet::estimate::Memory;
 use crate::fleet::settings::Settings;
 use crate::time::StoreTime;
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub(crate) struct Report {
     pub(crate) other_sheds: u64,
     /// The backend said no, or timed out.
     pub(crate) drops: u64,
+    /// The node's own clock, in microseconds: only what passes between two reports means anything.
+    pub(crate) clock_us: u64,
 }
 
 /// One report-and-renew.
@@ -139,6 +142,8 @@ pub(crate) struct Snapshot {
     pub(crate) plan: u64,
     /// The canonical line of the key's settings.
     pub(crate) settings: Arc<str>,
+    /// What the last planner's estimator left for this one.
+    pub(crate) memory: Arc<Memory>,
     /// By incarnation, ascending.
     pub(crate) nodes: Vec<NodeView>,
 }
@@ -151,6 +156,8 @@ pub(crate) struct NodeView {
     /// Alive and staying: may be given more.
     pub(crate) open: bool,
     pub(crate) starved: bool,
+    /// When its lease has surely ended.
+    pub(crate) deadline: StoreTime,
     pub(crate) share: u32,
     pub(crate) safe: u32,
     /// When it got a share after having none, or lost its last slot.
@@ -188,6 +195,7 @@ pub(crate) struct Commit {
     pub(crate) round: Duration,
     /// How long the next plan waits at least.
     pub(crate) rest: Duration,
+    pub(crate) memory: Arc<Memory>,
     pub(crate) changes: Vec<Change>,
 }
 

@@ -48,7 +48,7 @@ mod demand;
 mod driver;
 #[cfg(feature = "fleet")]
 mod error;
-mod estimate;
+pub(crate) mod estimate;
 #[cfg(feature = "fleet")]
 mod guard;
 pub(crate) mod key_state;

@@ -264,6 +264,7 @@ fn sample(
             sheds,
             other_sheds: totals.shed_total() - sheds,
             drops: totals.overloads,
+            clock_us: now.as_nanos() / 1000,
         },
     }
 }

@@ -20,7 +20,7 @@ pub(crate) fn plan(ticket: &Ticket, incarnation: u64) -> Option<Commit> {
     let open: Vec<&NodeView> = snapshot.nodes.iter().filter(|node| node.open).collect();
     let count = u32::try_from(open.len()).unwrap_or(u32::MAX);
     let round = round(count);
-    let limit = estimate::limit(&settings, snapshot.limit, &open);
+    let (limit, memory) = estimate::estimate(&settings, snapshot, &open);
     let length = round;
     let number =
         snapshot.store_time.as_micros() / u64::try_from(length.as_micros()).unwrap_or(u64::MAX);
@@ -84,6 +84,7 @@ pub(crate) fn plan(ticket: &Ticket, incarnation: u64) -> Option<Commit> {
         acknowledged,
         round,
         rest: Duration::from_millis(20).max(Duration::from_micros(5) * count),
+        memory,
         changes: changes.collect(),
     })
 }

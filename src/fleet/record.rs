@@ -140,6 +140,7 @@ impl Record {
             name: Arc::clone(&self.name),
             open: self.is_open(),
             starved: self.starved,
+            deadline: self.deadline,
             share: self.grant.share,
             safe: self.grant.safe,
             since: self.since,

@@ -48,8 +48,10 @@ pub enum Handoff {
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Estimate {
-    /// The lower median of the nodes' own limits.
+    /// One controller on what all nodes measure together: it finds the backend's capacity and follows it.
     #[default]
+    Fleet,
+    /// The lower median of the nodes' own limits.
     Median,
     /// The smallest of the nodes' own limits.
     Min,
@@ -193,6 +195,7 @@ impl fmt::Display for Settings {
             Handoff::Committed => ";handoff=committed",
         })?;
         match self.estimate {
+            Estimate::Fleet => f.write_str(";estimate=fleet"),
             Estimate::Median => f.write_str(";estimate=median"),
             Estimate::Min => f.write_str(";estimate=min"),
             Estimate::Fixed(limit) => write!(f, ";estimate=fixed:{limit}"),
@@ -233,6 +236,7 @@ impl Settings {
                 }
                 "estimate" => {
                     settings.estimate = match value.split_once(':') {
+                        None if value == "fleet" => Estimate::Fleet,
                         None if value == "median" => Estimate::Median,
                         None if value == "min" => Estimate::Min,
                         Some(("fixed", limit)) => Estimate::Fixed(limit.parse().ok()?),
@@ -294,6 +298,7 @@ mod tests {
             Outage::SafeShare { slots: 3, hold },
         ] {
             for (estimate, allocation, handoff) in [
+                (Estimate::Fleet, Allocation::MaxMin, Handoff::Acknowledged),
                 (Estimate::Median, Allocation::MaxMin, Handoff::Acknowledged),
                 (Estimate::Min, Allocation::EqualSplit, Handoff::Committed),
                 (

@@ -115,6 +115,7 @@ mod tests {
     /// One that lies about everything, beside `honest` ones.
     fn views(honest: u64) -> Vec<NodeView> {
         let node = |incarnation, demand, weight| NodeView {
+            deadline: StoreTime::ZERO,
             incarnation,
             name: Arc::from(format!("n{incarnation}")),
             open: true,

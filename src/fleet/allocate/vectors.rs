@@ -2,7 +2,7 @@
 
 use crate::fleet::allocate::{Claimant, Round, split};
 use crate::fleet::estimate;
-use crate::fleet::message::{NodeView, Report};
+use crate::fleet::message::{NodeView, Report, Snapshot};
 use crate::fleet::settings::{Allocation, Estimate, Settings};
 use crate::time::StoreTime;
 use serde_json::Value;
@@ -16,6 +16,7 @@ fn number(value: &Value) -> u32 {
 fn nodes(case: &Value) -> Vec<NodeView> {
     let list = case["nodes"].as_array().expect("a list").iter().enumerate();
     let node = |(place, node): (usize, &Value)| NodeView {
+        deadline: StoreTime::ZERO,
         incarnation: place as u64 + 1,
         name: Arc::from(node["id"].as_str().expect("a name")),
         open: true,
@@ -44,15 +45,22 @@ fn every_golden_case_is_reproduced() {
     for case in cases {
         let nodes = nodes(case);
         let views: Vec<&NodeView> = nodes.iter().collect();
-        let limit = |estimate| {
-            estimate::limit(
-                &Settings {
-                    estimate,
-                    ..Settings::default()
-                },
-                0,
-                &views,
-            )
+        let limit = |policy| {
+            let settings = Settings {
+                estimate: policy,
+                ..Settings::default()
+            };
+            let snapshot = Snapshot {
+                epoch: 1,
+                version: 0,
+                store_time: StoreTime::ZERO,
+                limit: 0,
+                plan: 0,
+                settings: Arc::from(""),
+                memory: Arc::default(),
+                nodes: Vec::new(),
+            };
+            estimate::estimate(&settings, &snapshot, &views).0
         };
         assert_eq!(limit(Estimate::Min), number(&case["min"]), "{case}");
         let median = limit(Estimate::Median);

@@ -1,5 +1,6 @@
 //! One life of a key's state, from its creation to its loss, and what a beat does in it.
 
+use crate::fleet::estimate::Memory;
 use crate::fleet::message::{Answer, Beat, Mode, Welcome};
 use crate::fleet::record::{Life, Record};
 use crate::time::StoreTime;
@@ -16,6 +17,8 @@ pub(super) struct Epoch {
     pub(super) slack: Duration,
     pub(super) learning_until: StoreTime,
     pub(super) settings: Arc<str>,
+    /// What the estimator of the last plan left for the next one; nothing here looks into it.
+    pub(super) memory: Arc<Memory>,
     pub(super) revision: u64,
     pub(super) generation: u64,
     pub(super) stamp: u64,
@@ -51,6 +54,7 @@ impl Epoch {
             },
             settings: lost
                 .map_or_else(|| Arc::clone(&beat.line), |lost| Arc::clone(&lost.settings)),
+            memory: Arc::default(),
             revision: lost.map_or(beat.settings.revision, |lost| lost.revision),
             generation: 0,
             stamp: 0,

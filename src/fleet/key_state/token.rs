@@ -29,6 +29,7 @@ impl Epoch {
                 limit: self.limit,
                 plan: self.plan,
                 settings: Arc::clone(&self.settings),
+                memory: Arc::clone(&self.memory),
                 nodes: self
                     .records
                     .iter()
@@ -120,6 +121,7 @@ impl Epoch {
         self.plan += 1;
         self.nodes = commit.nodes;
         self.hungry = commit.hungry;
+        self.memory = Arc::clone(&commit.memory);
         self.plan_due = self.time.saturating_add(commit.round);
         self.rest_ends = self.time.saturating_add(commit.rest);
         let mut pushes = Vec::new();

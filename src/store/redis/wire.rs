@@ -1,5 +1,6 @@
 //! Messages as the scripts speak them: words in, words out.
 
+use crate::fleet::estimate::Memory;
 use crate::fleet::key_state::{EmptyStore, TOKEN_LIFE};
 use crate::fleet::message::{
     Answer, Beat, Commit, CommitAnswer, Committed, Grant, Mode, NodeView, Push, Report, Snapshot,
@@ -15,6 +16,8 @@ use std::time::Duration;
 
 /// A key that no node has used for this long goes away; one that comes back after that learns like any lost one.
 const KEEP: Duration = Duration::from_secs(24 * 3600);
+/// The field in which the scripts keep what the estimator remembers.
+const MEMORY: &str = "%";
 
 /// The arguments of the beat script.
 pub(super) fn beat(beat: &Beat, empty: EmptyStore) -> Vec<String> {
@@ -68,6 +71,7 @@ pub(super) fn commit(commit: &Commit, channel: &str) -> Vec<String> {
         micros(TOKEN_LIFE),
         KEEP.as_millis().to_string(),
         channel.to_owned(),
+        commit.memory.to_string(),
     ];
     for change in &commit.changes {
         words.push(change.incarnation.to_string());
@@ -174,10 +178,11 @@ fn report(report: &Report) -> String {
         sheds,
         other_sheds,
         drops,
+        clock_us,
     } = report;
     format!(
         "{local_limit},{demand},{peak},{weight},{baseline_us},{completions},{latency_us},{held_us},{arrivals},{sheds},\
-         {other_sheds},{drops}"
+         {other_sheds},{drops},{clock_us}"
     )
 }
 
@@ -199,6 +204,7 @@ fn read_report(line: &str) -> Option<Report> {
         sheds: next()?,
         other_sheds: next()?,
         drops: next()?,
+        clock_us: next()?,
     })
 }
 
@@ -331,8 +337,14 @@ impl Words {
         let list = words.value()?;
         let mut records = Self::of(list, self.script)?;
         let mut nodes: Vec<NodeView> = Vec::with_capacity(records.words.len() / 2);
+        let mut memory = Arc::default();
         while records.words.len() > 0 {
             let field = records.text()?;
+            if field == MEMORY {
+                // What another version has written is nothing to go on from.
+                memory = Arc::new(Memory::read(&records.text()?).unwrap_or_default());
+                continue;
+            }
             if !field.starts_with(|first: char| first.is_ascii_digit()) {
                 // The numbers of the epoch, the settings, and who owns which name.
                 records.value()?;
@@ -350,6 +362,7 @@ impl Words {
             limit,
             plan,
             settings,
+            memory,
             nodes,
         };
         Ok(Some(Box::new(Ticket { token, snapshot })))

@@ -3,9 +3,9 @@
 local planner, epoch, token, version = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local limit, nodes, hungry = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local acknowledged, round, rest = ARGV[8] == '1', tonumber(ARGV[9]), tonumber(ARGV[10])
-local token_life, keep, channel = tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[13]
+local token_life, keep, channel, memory = tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[13], ARGV[14]
 -- From here on, four words a change: incarnation, share, safe, target.
-local FIRST = 14
+local FIRST = 15
 
 -- As it is written in a line.
 local OPEN = text(LIVE)
@@ -64,6 +64,7 @@ local function apply()
       written[#written + 1] = record_line(record)
     end
   end
+  redis.call('HSET', KEY, '%', memory)
   -- As many at once as the stack takes for certain.
   for index = 1, #written, 1000 do
     redis.call('HSET', KEY, unpack(written, index, math.min(index + 999, #written)))

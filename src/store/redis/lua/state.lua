@@ -1,8 +1,8 @@
 -- The state of a key: how it is read and written. Prepended to both scripts.
 --
--- One hash. '@' holds the epoch's numbers, '$' the settings' canonical line, 'o' .. name the newest accepted
--- incarnation of a name, and every incarnation its record. Identities are compared as text and never calculated
--- with: they do not fit a double. Everything else stays below 2^53.
+-- One hash. '@' holds the epoch's numbers, '$' the settings' canonical line, '%' what the estimator remembers,
+-- 'o' .. name the newest accepted incarnation of a name, and every incarnation its record. Identities are compared as
+-- text and never calculated with: they do not fit a double. Everything else stays below 2^53.
 
 local KEY = KEYS[1]
 

@@ -1,0 +1,69 @@
+//! The fleet's own estimator: one controller on what all nodes measured together.
+//!
+//! By Little's law, of the `I` requests in flight `I * (1 - B / R)` wait in a queue, where `R` is their mean latency
+//! and `B` (the *baseline*) what it would be without a queue. The controller keeps that queue near `sqrt(L) / 2`: what
+//! chance needs to keep the backend busy, for the fleet and not for each node. A queue much longer is cut to what
+//! Little's law says, `I * B / R`; without one the limit grows, as long as somebody is refused for want of a share.
+//!
+//! The baseline is the hard part: nobody shows it, and it moves. It is never a minimum, which is biased, but a mean
+//! over a time in which there can be no queue, the *dip*: a few rounds with nine tenths of the limit, every now and
+//! then. And every cut is an experiment. If latency falls with what is in flight it was a queue. If it stays, it was
+//! not the queue: the baseline has moved, and the cut is taken back. One rule, the *elasticity* `(dR / R) / (dI / I)`,
+//! decides both.
+//!
+//! What is measured is what came after the last change had reached everybody: windows begin one latency later. Nodes
+//! differ in their distance to the backend, so each one's usual offset is taken off, and the fleet's latency is the
+//! median of the means of 16 groups of nodes: one liar steers nothing. What is in flight cannot be lied about beyond
+//! what a node may hold.
+
+mod control;
+mod memory;
+mod reading;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use self::memory::Memory;
+
+use self::memory::{Control, Stage};
+use crate::fleet::message::NodeView;
+use crate::time::StoreTime;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+impl Memory {
+    /// The limit from now on. A record ends `lease` after its report.
+    pub(super) fn estimate(
+        &mut self,
+        present: u32,
+        bounds: &RangeInclusive<u32>,
+        now: StoreTime,
+        lease: Duration,
+        open: &[&NodeView],
+    ) -> u32 {
+        self.take_in(lease, open);
+        let Some(reading) = self.reading(now) else {
+            return present;
+        };
+        let Some(limit) = self.control.decide(&reading, present, now) else {
+            return present;
+        };
+        let limit = limit.clamp(*bounds.start(), *bounds.end());
+        self.learn_offsets(reading.latency_us);
+        self.begin_window(
+            now,
+            settles(&self.control, limit != present),
+            reading.latency_us,
+        );
+        limit
+    }
+}
+
+/// For how many latencies what is measured is not to be trusted.
+fn settles(control: &Control, changed: bool) -> u32 {
+    match control.stage {
+        _ if !changed => 0,
+        Stage::Track if control.climbs => 2,
+        Stage::Track => 3,
+        Stage::Cut { .. } | Stage::Refused { .. } | Stage::Dip { .. } => 4,
+    }
+}

@@ -1,0 +1,223 @@
+//! From reports to a reading: what the whole fleet measured since the last change of the limit.
+
+use crate::fleet::estimate::fleet::control::FEW;
+use crate::fleet::estimate::fleet::memory::{Counters, Memory, NodeMemory};
+use crate::fleet::message::{NodeView, Report};
+use crate::time::StoreTime;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// One window of the fleet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Reading {
+    /// Served with a latency.
+    pub(super) samples: u64,
+    pub(super) latency_us: u64,
+    /// In flight on average, in thousandths.
+    pub(super) milli: u64,
+    /// Nodes that refused because their share was in use.
+    pub(super) hungry: usize,
+    /// The backend said no, or timed out.
+    pub(super) drops: u64,
+    /// How long the window has been.
+    pub(super) age: Duration,
+}
+
+/// Groups whose median is the fleet's latency.
+const GROUPS: usize = 16;
+/// A window waits for nodes that say nothing no longer than this, in microseconds.
+const SILENCE: Duration = Duration::from_secs(2);
+
+impl Counters {
+    fn of(report: &Report) -> Self {
+        Self {
+            clock_us: report.clock_us,
+            completions: report.completions,
+            latency_us: report.latency_us,
+            held_us: report.held_us,
+            sheds: report.sheds,
+            drops: report.drops,
+        }
+    }
+
+    /// What came since `before`; `None` if a counter went back, which none does.
+    fn since(&self, before: &Self) -> Option<Self> {
+        Some(Self {
+            clock_us: self.clock_us.checked_sub(before.clock_us)?,
+            completions: self.completions.checked_sub(before.completions)?,
+            latency_us: self.latency_us.checked_sub(before.latency_us)?,
+            held_us: self.held_us.checked_sub(before.held_us)?,
+            sheds: self.sheds.checked_sub(before.sheds)?,
+            drops: self.drops.checked_sub(before.drops)?,
+        })
+    }
+
+    /// Without what cannot be: more in flight than the `most` that the node may hold, an answer or more in each
+    /// microsecond, answers that took hours. `None` after days of silence.
+    fn sane(self, most: u64) -> Option<Self> {
+        const HOUR_US: u64 = 3_600_000_000;
+        let completions = self.completions.min(self.clock_us);
+        (self.clock_us < 24 * HOUR_US).then(|| Self {
+            completions,
+            latency_us: self.latency_us.min(completions.saturating_mul(HOUR_US)),
+            held_us: self.held_us.min(most.saturating_mul(self.clock_us)),
+            drops: self.drops.min(self.clock_us),
+            ..self
+        })
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.clock_us = self.clock_us.saturating_add(other.clock_us);
+        self.completions = self.completions.saturating_add(other.completions);
+        self.latency_us = self.latency_us.saturating_add(other.latency_us);
+        self.held_us = self.held_us.saturating_add(other.held_us);
+        self.sheds = self.sheds.saturating_add(other.sheds);
+        self.drops = self.drops.saturating_add(other.drops);
+    }
+
+    /// In flight on average, in thousandths.
+    fn milli(&self) -> u64 {
+        let milli = u128::from(self.held_us) * 1000 / u128::from(self.clock_us.max(1));
+        u64::try_from(milli).unwrap_or(u64::MAX)
+    }
+}
+
+impl Memory {
+    /// Takes in the reports that are new; a record ends `lease` after its report. Nodes that have gone are forgotten.
+    pub(super) fn take_in(&mut self, lease: Duration, open: &[&NodeView]) {
+        let known: HashMap<u64, NodeMemory> = self
+            .nodes
+            .drain(..)
+            .map(|node| (node.incarnation, node))
+            .collect();
+        let window = self.window;
+        self.nodes.extend(open.iter().map(|view| {
+            let last = Counters::of(&view.report);
+            let heard = view.deadline.saturating_sub(lease);
+            let fresh = NodeMemory {
+                incarnation: view.incarnation,
+                heard,
+                last,
+                ..NodeMemory::default()
+            };
+            let Some(mut node) = known.get(&view.incarnation).copied() else {
+                return fresh;
+            };
+            let most = u64::from(view.hold.max(view.share).max(node.share));
+            let Some(news) = last.since(&node.last).and_then(|news| news.sane(most)) else {
+                return fresh;
+            };
+            if news.clock_us == 0 {
+                return node;
+            }
+            node.milli = news.milli();
+            if node.heard >= window {
+                node.window.add(&news);
+            }
+            (node.last, node.heard, node.share) = (last, heard, view.share);
+            node
+        }));
+    }
+
+    /// What the window says, once it says enough: enough samples, from nearly all that have work.
+    pub(super) fn reading(&self, now: StoreTime) -> Option<Reading> {
+        let (mut samples, mut hungry, mut drops) = (0_u64, 0, 0_u64);
+        let (mut heard, mut milli) = (0_u64, 0_u64);
+        for node in &self.nodes {
+            samples = samples.saturating_add(node.window.completions);
+            hungry += usize::from(node.window.sheds > 0);
+            drops = drops.saturating_add(node.window.drops);
+            if node.window.clock_us > 0 {
+                (heard, milli) = (heard + node.milli, milli + node.window.milli());
+            } else {
+                milli += node.milli;
+            }
+        }
+        let all: u64 = self.nodes.iter().map(|node| node.milli).sum();
+        let age = now.since(self.window);
+        let enough = samples.saturating_add(drops) as f64 >= FEW;
+        if !enough || heard * 10 < all * 9 && age < SILENCE {
+            return None;
+        }
+        Some(Reading {
+            samples,
+            latency_us: self.latency_us().unwrap_or(0),
+            milli,
+            hungry,
+            drops,
+            age,
+        })
+    }
+
+    /// The median of the groups' means, each node's usual offset taken off.
+    fn latency_us(&self) -> Option<u64> {
+        let mut groups = [(0_i128, 0_u64); GROUPS];
+        let (mut total, mut count) = (0_i128, 0_u64);
+        let with_samples = self.nodes.iter().filter(|node| node.window.completions > 0);
+        for (index, node) in with_samples.enumerate() {
+            let completions = node.window.completions;
+            let sum = i128::from(node.window.latency_us)
+                - i128::from(node.offset_us) * i128::from(completions);
+            let group = &mut groups[index % GROUPS];
+            *group = (group.0 + sum, group.1 + completions);
+            (total, count) = (total + sum, count + completions);
+        }
+        let mut means: Vec<(i128, u64)> = groups
+            .iter()
+            .filter(|(_, completions)| *completions > 0)
+            .map(|(sum, completions)| (sum / i128::from(*completions), *completions))
+            .collect();
+        let mean = match means.len() {
+            0 => return None,
+            // No majority that could outvote a liar.
+            1 | 2 => total / i128::from(count),
+            groups => {
+                means.sort_unstable();
+                // Nobody weighs more than twice what the one in the middle does.
+                let mut weights: Vec<u64> = means.iter().map(|(_, weight)| *weight).collect();
+                let most = 2 * *weights.select_nth_unstable(groups / 2).1;
+                let all: u64 = means.iter().map(|(_, weight)| (*weight).min(most)).sum();
+                let mut below = 0;
+                let middle = means.iter().find(|(_, weight)| {
+                    below += (*weight).min(most);
+                    below * 2 >= all
+                });
+                middle.expect("the last group is at or beyond the middle").0
+            }
+        };
+        Some(u64::try_from(mean.max(1)).unwrap_or(u64::MAX))
+    }
+
+    /// Moves each node's offset towards what it was in this window. The one in the middle is nought: else all of them
+    /// and the fleet's latency could drift apart.
+    pub(super) fn learn_offsets(&mut self, fleet_us: u64) {
+        let fleet_us = i64::try_from(fleet_us).unwrap_or(i64::MAX);
+        for node in &mut self.nodes {
+            if let Some(own) = node.window.latency_us.checked_div(node.window.completions) {
+                let own = i64::try_from(own).unwrap_or(i64::MAX);
+                let off = own.saturating_sub(fleet_us).saturating_sub(node.offset_us);
+                let weight = node.window.completions.min(100);
+                let step = i128::from(off) * i128::from(weight) / 500;
+                node.offset_us = node.offset_us.saturating_add(step as i64);
+            }
+        }
+        let mut offsets: Vec<i64> = self.nodes.iter().map(|node| node.offset_us).collect();
+        let Some(middle) = offsets.len().checked_sub(1).map(|last| last / 2) else {
+            return;
+        };
+        let middle = *offsets.select_nth_unstable(middle).1;
+        for node in &mut self.nodes {
+            node.offset_us = node.offset_us.saturating_sub(middle);
+        }
+    }
+
+    /// Begins anew. After a change it takes some latencies until what is served is what was let in since: at first
+    /// the short ones are done, and the long ones of before.
+    pub(super) fn begin_window(&mut self, now: StoreTime, latencies: u32, latency_us: u64) {
+        let latency = Duration::from_micros(latency_us).min(SILENCE);
+        self.window = now.saturating_add(latencies * latency);
+        for node in &mut self.nodes {
+            node.window = Counters::default();
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The estimator in a closed loop with a backend of so many servers, without chance: what is in flight beyond them
+//! waits. What chance does is for the simulator.
+
+use crate::fleet::estimate::fleet::Memory;
+use crate::fleet::message::{NodeView, Report};
+use crate::time::StoreTime;
+use std::sync::Arc;
+use std::time::Duration;
+
+const LEASE: Duration = Duration::from_secs(4);
+const STEP: Duration = Duration::from_millis(125);
+
+/// A fleet that always wants more than it gets.
+struct Fleet {
+    now: StoreTime,
+    memory: Memory,
+    limit: u32,
+    reports: Vec<Report>,
+    /// Completions and time held of each node, with fractions.
+    done: f64,
+    held: f64,
+    /// What the node of this place makes of its report.
+    lie: fn(Report) -> Report,
+    liars: usize,
+    capacity: f64,
+    service_us: f64,
+    /// Part of what is allowed that is wanted.
+    load: f64,
+    lowest: u32,
+    highest: u32,
+}
+
+impl Fleet {
+    fn new(nodes: usize, capacity: f64) -> Self {
+        Self {
+            now: StoreTime::ZERO.saturating_add(2 * LEASE),
+            memory: Memory::default(),
+            limit: 20,
+            reports: vec![Report::default(); nodes],
+            done: 0.0,
+            held: 0.0,
+            lie: |report| report,
+            liars: 0,
+            capacity,
+            service_us: 50_000.0,
+            load: 1.0,
+            lowest: u32::MAX,
+            highest: 0,
+        }
+    }
+
+    /// Every node reports once.
+    fn step(&mut self) {
+        self.now = self.now.saturating_add(STEP);
+        let count = self.reports.len();
+        let in_flight = f64::from(self.limit) * self.load;
+        let rate = in_flight.min(self.capacity) / self.service_us;
+        let latency = in_flight / rate.max(1e-9);
+        let step_us = STEP.as_micros() as f64;
+        let share = self.limit.div_ceil(count as u32);
+        self.done += rate * step_us / count as f64;
+        self.held += in_flight * step_us / count as f64;
+        let (completions, held_us) = (self.done as u64, self.held as u64);
+        let views: Vec<NodeView> = self
+            .reports
+            .iter_mut()
+            .enumerate()
+            .map(|(place, report)| {
+                report.clock_us += step_us as u64;
+                report.latency_us += (completions - report.completions) * latency as u64;
+                (report.completions, report.held_us) = (completions, held_us);
+                report.sheds += u64::from(self.load >= 1.0);
+                NodeView {
+                    incarnation: place as u64 + 1,
+                    name: Arc::from("n"),
+                    open: true,
+                    starved: false,
+                    deadline: self.now.saturating_add(LEASE),
+                    share,
+                    safe: 0,
+                    since: StoreTime::ZERO,
+                    target: share,
+                    hold: share,
+                    in_flight: share,
+                    report: if place < self.liars {
+                        (self.lie)(*report)
+                    } else {
+                        *report
+                    },
+                }
+            })
+            .collect();
+        let views: Vec<&NodeView> = views.iter().collect();
+        let bounds = 1..=10_000;
+        self.limit = self
+            .memory
+            .estimate(self.limit, &bounds, self.now, LEASE, &views);
+        self.lowest = self.lowest.min(self.limit);
+        self.highest = self.highest.max(self.limit);
+        // As the next planner gets it.
+        let line = self.memory.to_string();
+        self.memory = Memory::read(&line).expect("its own line");
+    }
+
+    /// Lets so many seconds pass; answers the lowest and the highest limit in them.
+    fn pass(&mut self, seconds: u32) -> (u32, u32) {
+        (self.lowest, self.highest) = (u32::MAX, 0);
+        for _ in 0..seconds * 8 {
+            self.step();
+        }
+        (self.lowest, self.highest)
+    }
+}
+
+/// Within a tenth of the capacity, and the queue to aim for.
+fn is_near(limit: u32, capacity: f64) -> bool {
+    let limit = f64::from(limit);
+    limit >= capacity * 0.9 && limit <= capacity * 1.1 + 1.2 * capacity.sqrt() + 1.0
+}
+
+#[test]
+fn i8_it_finds_a_capacity_it_does_not_know_whatever_the_number_of_nodes() {
+    for nodes in [1, 2, 3, 8, 32, 128, 1000] {
+        for capacity in [100.0_f64, 2000.0] {
+            let mut fleet = Fleet::new(nodes, capacity.max(2.0 * nodes as f64));
+            fleet.pass(20);
+            assert!(
+                is_near(fleet.limit, fleet.capacity),
+                "{} of {} with {nodes} nodes",
+                fleet.limit,
+                fleet.capacity
+            );
+        }
+    }
+}
+
+#[test]
+fn i8_it_comes_down_to_a_backend_smaller_than_where_it_began() {
+    let mut fleet = Fleet::new(4, 8.0);
+    fleet.pass(20);
+    assert!(is_near(fleet.limit, 8.0), "{}", fleet.limit);
+}
+
+#[test]
+fn i8_it_follows_a_capacity_that_halves_and_returns() {
+    for nodes in [1, 8, 128] {
+        let mut fleet = Fleet::new(nodes, 400.0);
+        fleet.pass(30);
+        fleet.capacity = 200.0;
+        fleet.pass(4);
+        // But for a dip.
+        let (_, highest) = fleet.pass(1);
+        assert!(is_near(highest, 200.0), "{highest} of 200");
+        fleet.pass(30);
+        fleet.capacity = 400.0;
+        fleet.pass(7);
+        let (_, highest) = fleet.pass(1);
+        assert!(is_near(highest, 400.0), "{highest} of 400");
+    }
+}
+
+#[test]
+fn a_latency_that_doubles_with_the_same_capacity_is_no_queue() {
+    let mut fleet = Fleet::new(8, 100.0);
+    fleet.pass(30);
+    fleet.service_us *= 2.0;
+    let (lowest, _) = fleet.pass(5);
+    assert!(lowest >= 70, "cut to {lowest}");
+    fleet.pass(10);
+    assert!(is_near(fleet.limit, 100.0), "{}", fleet.limit);
+}
+
+#[test]
+fn without_want_it_does_not_grow() {
+    let mut fleet = Fleet::new(8, 100.0);
+    fleet.pass(20);
+    let before = fleet.limit;
+    fleet.load = 0.5;
+    assert_eq!(fleet.pass(60), (before, before));
+    // Nothing at all for an hour.
+    fleet.load = 0.0;
+    assert_eq!(fleet.pass(3_600), (before, before));
+}
+
+#[test]
+fn one_liar_steers_nothing_and_nonsense_breaks_nothing() {
+    let lies: [fn(Report) -> Report; 6] = [
+        |report| Report {
+            latency_us: report.latency_us.saturating_mul(10),
+            ..report
+        },
+        |report| Report {
+            latency_us: 0,
+            ..report
+        },
+        |report| Report {
+            completions: report.completions.saturating_mul(10_000),
+            latency_us: report.latency_us.saturating_mul(10),
+            held_us: report.held_us.saturating_mul(10),
+            ..report
+        },
+        |_| Report::default(),
+        |_| Report {
+            clock_us: u64::MAX,
+            completions: u64::MAX,
+            latency_us: u64::MAX,
+            held_us: u64::MAX,
+            drops: u64::MAX,
+            sheds: u64::MAX,
+            ..Report::default()
+        },
+        // Up and down again.
+        |report| {
+            if report.clock_us % 250_000 == 0 {
+                Report {
+                    clock_us: report.clock_us,
+                    completions: u64::MAX - report.completions,
+                    held_us: u64::MAX,
+                    latency_us: u64::MAX,
+                    ..Report::default()
+                }
+            } else {
+                Report {
+                    clock_us: report.clock_us,
+                    ..Report::default()
+                }
+            }
+        },
+    ];
+    for (number, lie) in lies.into_iter().enumerate() {
+        let mut fleet = Fleet::new(16, 200.0);
+        (fleet.lie, fleet.liars) = (lie, 1);
+        fleet.pass(30);
+        let (limit, capacity) = (f64::from(fleet.limit), fleet.capacity);
+        assert!(
+            limit > 0.8 * capacity && limit < 1.3 * capacity,
+            "lie {number}: {limit}"
+        );
+    }
+}
+
+#[test]
+fn a_backend_that_says_no_is_heard_and_one_that_always_does_a_little_is_put_up_with() {
+    // A twentieth of all answers are time-outs, whatever is in flight.
+    let drops: fn(Report) -> Report = |report| Report {
+        drops: report.completions / 20,
+        ..report
+    };
+    let mut fleet = Fleet::new(8, 100.0);
+    (fleet.lie, fleet.liars) = (drops, 8);
+    fleet.pass(40);
+    assert!(is_near(fleet.limit, 100.0), "{}", fleet.limit);
+    // Now a third.
+    let many: fn(Report) -> Report = |report| Report {
+        drops: report.completions / 2,
+        ..report
+    };
+    fleet.lie = many;
+    let (lowest, _) = fleet.pass(1);
+    assert!(lowest < 95, "{lowest}");
+}
