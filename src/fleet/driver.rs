@@ -256,7 +256,11 @@ impl Task {
 
     /// Tells the world what the node does, and what has happened to it.
     fn tell(&mut self, events: Vec<Event>) {
+        let fences = events.iter().filter(|event| **event == Event::Fenced);
+        self.shared.news().fences += fences.count() as u64;
         self.publish();
+        // Whoever this wakes asks for the news next.
+        self.node.cancel();
         events.into_iter().for_each(|event| self.tell_of(event));
     }
 
@@ -288,7 +292,6 @@ impl Task {
                 observe::granted(&self.key, &node);
             }
             Event::Fenced => {
-                self.shared.news().fences += 1;
                 observe::fenced(&self.key, &node);
                 if let Some(hook) = &self.on_fenced
                     && catch_unwind(AssertUnwindSafe(|| hook())).is_err()
@@ -347,7 +350,7 @@ mod tests {
     use crate::fleet::settings::Estimate;
     use crate::store::{FleetStore, MemoryStore};
     use crate::{ConcurrencyGuard, Criticality, Shed};
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
     /// A store that can fall silent, step by step.
     #[derive(Clone, Debug, Default)]
@@ -355,6 +358,7 @@ mod tests {
         store: MemoryStore,
         beats: Arc<AtomicBool>,
         commits: Arc<AtomicBool>,
+        unanswered: Arc<AtomicU32>,
     }
 
     impl Exchange for Mute {
@@ -364,6 +368,7 @@ mod tests {
 
         fn beat(&self, key: &Arc<str>, beat: Beat, empty: EmptyStore) -> Reply<Answer> {
             if self.beats.load(Ordering::Relaxed) {
+                self.unanswered.fetch_add(1, Ordering::Relaxed);
                 return Box::pin(pending());
             }
             self.store.beat(key, beat, empty)
@@ -435,7 +440,9 @@ mod tests {
         let store = Mute::default();
         store.beats.store(true, Ordering::Relaxed);
         let unmet = guard(&store, |builder| builder);
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        while store.unanswered.load(Ordering::Relaxed) == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         unmet.close().await.expect("nothing was ever granted");
         store.beats.store(false, Ordering::Relaxed);
         let guard = guard(&store, |builder| builder.node("b"));

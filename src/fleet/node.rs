@@ -2,8 +2,8 @@
 //!
 //! The member decides what may be used; the node makes the gate enforce it, reports what the gate counted, cancels
 //! what a fence outlived and plans when it is handed the token. Whoever drives it sends what `poll_beat` and the
-//! commits say, hands in what comes back, calls `handle_timeout` when `poll_timeout` is over, and tells the world the
-//! events. Extra calls do nothing. After every `handle_*` the gate enforces what the member may use.
+//! commits say, hands in what comes back, calls `handle_timeout` when `poll_timeout` is over, tells the world the events
+//! and then calls `cancel`. Extra calls do nothing. After every `handle_*` the gate enforces what the member may use.
 
 use crate::fleet::demand::Demand;
 use crate::fleet::key_state::TOKEN_LIFE;
@@ -26,6 +26,8 @@ pub(crate) struct Node {
     peak: u32,
     /// Has had a grant in this life.
     granted: bool,
+    /// What the last lease outlived is yet to be cancelled.
+    cancels: bool,
     /// When what the last fence cancelled has surely ended at the backend.
     grace_ends: LocalTime,
 }
@@ -40,6 +42,7 @@ impl Node {
             demand: Demand::default(),
             peak: 0,
             granted: false,
+            cancels: false,
             grace_ends: LocalTime::NEVER,
         }
     }
@@ -82,11 +85,15 @@ impl Node {
     /// When to come back.
     #[must_use]
     pub(crate) fn poll_timeout(&self) -> LocalTime {
+        if self.cancels {
+            return LocalTime::ZERO;
+        }
         self.member.poll_timeout().min(self.grace_ends)
     }
 
     /// Time has passed.
     pub(crate) fn handle_timeout(&mut self, now: LocalTime) -> Vec<Event> {
+        self.cancel();
         let events: Vec<Event> = self.member.handle_timeout(now).into_iter().collect();
         self.settle(&events);
         if now >= self.grace_ends {
@@ -100,6 +107,7 @@ impl Node {
     /// The beat to send now, if any. An epoch that begins with it is called `fresh_epoch`, which is random.
     #[must_use]
     pub(crate) fn poll_beat(&mut self, now: LocalTime, fresh_epoch: u64) -> Option<Beat> {
+        self.cancel();
         let (gate, demand, peak) = (&self.gate, &mut self.demand, &mut self.peak);
         let weight = self.weight;
         let sample = || sample(gate, demand, peak, weight, now);
@@ -119,6 +127,7 @@ impl Node {
         now: LocalTime,
         answer: Answer,
     ) -> (Vec<Event>, Option<Commit>) {
+        self.cancel();
         if self.member.awaited() == Some(answer.sequence) {
             self.peak = 0;
         }
@@ -134,6 +143,7 @@ impl Node {
         now: LocalTime,
         answer: CommitAnswer,
     ) -> (Vec<Event>, Option<Commit>) {
+        self.cancel();
         let events = self.member.handle_commit(now, &answer);
         self.settle(&events);
         (events, self.plan(answer.ticket))
@@ -141,6 +151,7 @@ impl Node {
 
     /// The store changed a grant.
     pub(crate) fn handle_push(&mut self, now: LocalTime, push: Push) -> Vec<Event> {
+        self.cancel();
         let events = self.member.handle_push(now, push);
         self.settle(&events);
         events
@@ -167,8 +178,20 @@ impl Node {
         self.enforce();
     }
 
+    /// Cancels what outlived the lease, after an event that says so. Whoever it wakes asks what has happened, so this
+    /// is for when that was told; all other calls begin with it.
+    pub(crate) fn cancel(&mut self) {
+        if std::mem::take(&mut self.cancels) {
+            self.gate.end_period();
+            // The grace begins now: the process may have slept since the caller read the clock.
+            let cancelled = self.gate.clock().now();
+            self.grace_ends = cancelled.saturating_add(self.settings().drain);
+        }
+    }
+
     /// Nobody drives the node any more: nothing is admitted, and what still runs is told to stop.
     pub(crate) fn end(&mut self) {
+        self.cancel();
         self.enforce();
         if !self.is_over() {
             self.gate.set_status(Status::Closed);
@@ -190,7 +213,7 @@ impl Node {
             match event {
                 Event::Fenced if self.member.is_on_its_own() => {}
                 // A refused node's record ends with its lease; what it still runs must end too.
-                Event::Fenced | Event::Refused(_) => self.cancel_all(),
+                Event::Fenced | Event::Refused(_) => self.cancels = true,
                 Event::Granted | Event::NewEpoch | Event::Learning(_) | Event::Left => {}
             }
         }
@@ -220,13 +243,6 @@ impl Node {
             self.gate.set_ceiling(ceiling);
         }
         self.gate.set_hungry(self.member.is_hungry());
-    }
-
-    fn cancel_all(&mut self) {
-        self.gate.end_period();
-        // The grace begins now: the process may have slept since the caller read the clock.
-        let cancelled = self.gate.clock().now();
-        self.grace_ends = cancelled.saturating_add(self.settings().drain);
     }
 }
 
@@ -324,7 +340,9 @@ mod tests {
 
         fn wait(&mut self, by: Duration) -> Vec<Event> {
             self.lever.advance(by);
-            self.node.handle_timeout(self.now())
+            let events = self.node.handle_timeout(self.now());
+            self.node.cancel();
+            events
         }
 
         /// Beats now; the answer, and those to the plans that follow, arrive.
@@ -382,6 +400,20 @@ mod tests {
         assert_eq!(room.wait(50 * MS), []);
         assert_eq!(room.beat().0.in_flight, 0);
         assert_eq!(room.node.gate.status(), Status::Open);
+    }
+
+    #[test]
+    fn who_forgets_to_cancel_is_called_back_for_it() {
+        let mut room = Room::new(Outage::FailClosed);
+        room.beat();
+        let lease = room.node.gate.try_acquire(Criticality::Critical).unwrap();
+        room.lever.advance(360 * MS);
+        let now = room.now();
+        assert_eq!(room.node.handle_timeout(now), [Event::Fenced]);
+        assert!(!lease.token().is_cancelled());
+        assert_eq!(room.node.poll_timeout(), LocalTime::ZERO);
+        assert_eq!(room.node.handle_timeout(now), []);
+        assert!(lease.token().is_cancelled());
     }
 
     #[test]
