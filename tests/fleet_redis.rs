@@ -495,8 +495,10 @@ async fn safe_share_keeps_its_slots_while_the_others_take_the_rest() {
     assert_eq!(held.len() + take_all(&b).len(), LIMIT as usize);
     drop(held);
     proxy.heal();
+    // To one slot: while nobody is refused, a share that is off by no more than that stays where it is (I7).
     until("they share again", || {
-        a.stats().share == 4 && b.stats().share == 4
+        let (a, b) = (a.stats().share, b.stats().share);
+        a + b == LIMIT && a.abs_diff(b) <= 2
     })
     .await;
 }
