@@ -1,12 +1,14 @@
 //! The command line.
 
-use crate::limiter;
-use crate::report;
+use crate::matrix::Extent;
+use crate::metrics::Metric;
 use crate::scenario::Scenario;
-use crate::suite;
+use crate::suite::{self, Case};
+use crate::{compare, limiter, matrix, plot, report};
 use clap::{Args, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Runs the fleet guard, its peers and oracles in virtual time.
@@ -21,6 +23,14 @@ struct Cli {
 enum Command {
     /// Runs scenarios and prints a line for each.
     Run(RunArgs),
+    /// Runs the covering set of sizes, loads, backends and service times, and the scenarios beside it.
+    Matrix(MatrixArgs),
+    /// Runs all limiters on the core scenarios.
+    Compare(CompareArgs),
+    /// Draws the first seed of a scenario over time.
+    Plot(PlotArgs),
+    /// Lists the limiters and the metrics.
+    List,
 }
 
 #[derive(Args, Debug)]
@@ -48,11 +58,60 @@ struct RunArgs {
     trace: Option<PathBuf>,
 }
 
+#[derive(Args, Debug)]
+struct MatrixArgs {
+    /// Scenario files that are run too.
+    files: Vec<PathBuf>,
+    /// Every combination instead of every two: hours.
+    #[arg(long)]
+    full: bool,
+    #[arg(long, default_value = "tidegate")]
+    limiter: String,
+    #[arg(long, default_value_t = 5)]
+    seeds: u64,
+    /// Prints everything as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Settings of the fleet.
+    #[arg(long)]
+    settings: Option<String>,
+}
+
+#[derive(Args, Debug)]
+struct CompareArgs {
+    /// Only these.
+    #[arg(long = "limiter")]
+    limiters: Vec<String>,
+    #[arg(long, default_value_t = 5)]
+    seeds: u64,
+    /// Prints everything as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+struct PlotArgs {
+    file: PathBuf,
+    /// Where to.
+    #[arg(long)]
+    out: PathBuf,
+    /// Another limiter than the file's.
+    #[arg(long)]
+    limiter: Option<String>,
+    /// Settings of the fleet.
+    #[arg(long)]
+    settings: Option<String>,
+}
+
 /// Runs the program. Fails when something could not be run, or did not go as the scenarios expect.
 #[must_use]
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run(&args),
+        Command::Matrix(args) => matrix(&args),
+        Command::Compare(args) => compare(&args),
+        Command::Plot(args) => plot(&args),
+        Command::List => list(),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -67,17 +126,7 @@ pub fn main() -> ExitCode {
 fn run(args: &RunArgs) -> Result<bool, Box<dyn Error>> {
     let mut scenarios = Vec::new();
     for file in &args.files {
-        let mut scenario = Scenario::read(file)?;
-        if let Some(name) = &args.limiter {
-            limiter::check_name(name)?;
-            if *name != scenario.limiter.name {
-                scenario.use_limiter(name);
-            }
-        }
-        if let Some(settings) = &args.settings {
-            limiter::check_settings(settings)?;
-            scenario.limiter.settings.clone_from(settings);
-        }
+        let mut scenario = read(file, args.limiter.as_deref(), args.settings.as_deref())?;
         if let Some(seeds) = args.seeds {
             scenario.seeds = (1..=seeds.max(1)).collect();
         }
@@ -93,4 +142,114 @@ fn run(args: &RunArgs) -> Result<bool, Box<dyn Error>> {
         print!("{}", report::table(&cases, args.worst));
     }
     Ok(cases.iter().all(|case| case.disappointments().is_empty()))
+}
+
+fn matrix(args: &MatrixArgs) -> Result<bool, Box<dyn Error>> {
+    limiter::check_name(&args.limiter)?;
+    let extent = if args.full {
+        Extent::Full
+    } else {
+        Extent::Covering
+    };
+    let mut scenarios = matrix::scenarios(extent, args.seeds.max(1), &args.limiter);
+    for file in &args.files {
+        scenarios.push(read(file, Some(&args.limiter), None)?);
+    }
+    if let Some(settings) = &args.settings {
+        limiter::check_settings(settings)?;
+        let fleets = scenarios
+            .iter_mut()
+            .filter(|scenario| limiter::is_fleet(&scenario.limiter.name));
+        fleets.for_each(|scenario| scenario.limiter.settings.clone_from(settings));
+    }
+    let cases = with_progress(scenarios);
+    if args.json {
+        println!("{:#}", report::json(&cases));
+    } else {
+        print!("{}", report::table(&cases, true));
+        let ours: Vec<Case> = cases
+            .into_iter()
+            .filter(|case| case.scenario.limiter.name == args.limiter)
+            .collect();
+        print!("\n{}", matrix::summary(&ours));
+        return Ok(ours.iter().all(|case| case.disappointments().is_empty()));
+    }
+    Ok(true)
+}
+
+fn compare(args: &CompareArgs) -> Result<bool, Box<dyn Error>> {
+    let names = if args.limiters.is_empty() {
+        compare::everybody()
+    } else {
+        args.limiters.clone()
+    };
+    for name in &names {
+        limiter::check_name(name)?;
+    }
+    let cases = with_progress(compare::scenarios(&names, args.seeds.max(1)));
+    if args.json {
+        println!("{:#}", report::json(&cases));
+    } else {
+        print!("{}", compare::table(&cases));
+    }
+    Ok(true)
+}
+
+fn plot(args: &PlotArgs) -> Result<bool, Box<dyn Error>> {
+    let mut scenario = read(
+        &args.file,
+        args.limiter.as_deref(),
+        args.settings.as_deref(),
+    )?;
+    scenario.seeds.truncate(1);
+    let title = format!("{}: {}", scenario.name, scenario.limiter.name);
+    // Capacities times this are requests a second.
+    let unit = scenario.unit() / scenario.knee(0);
+    let cases = suite::run(vec![scenario], || {});
+    plot::draw(&title, &cases[0].runs[0], unit, &args.out)?;
+    Ok(true)
+}
+
+fn list() -> Result<bool, Box<dyn Error>> {
+    println!("limiters");
+    for (name, about) in limiter::NAMES {
+        println!("  {name:15} {about}");
+    }
+    println!("metrics");
+    for metric in Metric::ALL {
+        println!("  {:15} {}", metric.name(), metric.about());
+    }
+    Ok(true)
+}
+
+/// The scenario in `file`, perhaps under another limiter or with other settings.
+fn read(
+    file: &Path,
+    limiter: Option<&str>,
+    settings: Option<&str>,
+) -> Result<Scenario, Box<dyn Error>> {
+    let mut scenario = Scenario::read(file)?;
+    if let Some(name) = limiter {
+        limiter::check_name(name)?;
+        if name != scenario.limiter.name {
+            scenario.use_limiter(name);
+        }
+    }
+    if let Some(settings) = settings {
+        limiter::check_settings(settings)?;
+        scenario.limiter.settings = settings.to_owned();
+    }
+    Ok(scenario)
+}
+
+fn with_progress(scenarios: Vec<Scenario>) -> Vec<Case> {
+    let runs = scenarios
+        .iter()
+        .map(|scenario| scenario.seeds.len() as u64)
+        .sum();
+    let style = ProgressStyle::with_template("{bar:50} {pos} of {len} runs, {eta} to go");
+    let bar = ProgressBar::new(runs).with_style(style.expect("a template of known fields"));
+    let cases = suite::run(scenarios, || bar.inc(1));
+    bar.finish_and_clear();
+    cases
 }

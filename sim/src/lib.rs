@@ -5,10 +5,13 @@
 
 mod backend;
 pub mod cli;
+mod compare;
 mod engine;
 mod limiter;
 mod load;
+mod matrix;
 mod metrics;
+mod plot;
 mod profile;
 mod random;
 mod report;

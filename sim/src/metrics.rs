@@ -64,6 +64,10 @@ macro_rules! metrics {
             pub(crate) const fn short(self) -> &'static str {
                 match self { $(Self::$variant => $short,)+ }
             }
+
+            pub(crate) const fn about(self) -> &'static str {
+                match self { $(Self::$variant => $about,)+ }
+            }
         }
     };
 }

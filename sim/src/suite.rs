@@ -4,8 +4,9 @@ use crate::limiter;
 use crate::metrics::{Metric, Run, Values};
 use crate::scenario::{LimiterSpec, Scenario};
 use crate::world;
-use std::sync::Mutex;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 /// The oracle that others are measured by.
 pub(crate) const ORACLE: &str = "omniscient";
@@ -15,19 +16,32 @@ pub(crate) const ORACLE: &str = "omniscient";
 pub(crate) struct Case {
     pub(crate) scenario: Scenario,
     pub(crate) runs: Vec<Run>,
-    /// Of all runs, the oracle's included.
+    /// Of all runs, the oracle's beside each included.
     pub(crate) events: u64,
 }
 
-/// Runs each of `scenarios` for its seeds, and the oracle beside it; tells `done` after each run.
+/// What the oracle served, by name of the scenario and seed; run once, whoever asks first.
+type Oracles = HashMap<(String, u64), OnceLock<Served>>;
+
+#[derive(Clone, Copy, Debug)]
+struct Served {
+    rate: f64,
+    events: u64,
+}
+
+/// Runs each of `scenarios` for its seeds, and the oracle once beside all of one name; tells `done` after each run.
 pub(crate) fn run(scenarios: Vec<Scenario>, done: impl Fn() + Sync) -> Vec<Case> {
     let jobs: Vec<(usize, u64)> = scenarios
         .iter()
         .enumerate()
         .flat_map(|(index, scenario)| scenario.seeds.iter().map(move |seed| (index, *seed)))
         .collect();
+    let oracles: Oracles = jobs
+        .iter()
+        .map(|(index, seed)| ((scenarios[*index].name.clone(), *seed), OnceLock::new()))
+        .collect();
     let next = AtomicUsize::new(0);
-    let results: Vec<Mutex<Option<(Run, u64)>>> = jobs.iter().map(|_| Mutex::new(None)).collect();
+    let results: Vec<Mutex<Option<Run>>> = jobs.iter().map(|_| Mutex::new(None)).collect();
     let workers = std::thread::available_parallelism().map_or(2, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..workers.min(jobs.len()) {
@@ -37,8 +51,8 @@ pub(crate) fn run(scenarios: Vec<Scenario>, done: impl Fn() + Sync) -> Vec<Case>
                     let Some((index, seed)) = jobs.get(job) else {
                         break;
                     };
-                    let result = one(&scenarios[*index], *seed);
-                    *results[job].lock().expect("no job panics") = Some(result);
+                    let run = one(&scenarios[*index], *seed, &oracles);
+                    *results[job].lock().expect("no job panics") = Some(run);
                     done();
                 }
             });
@@ -49,32 +63,41 @@ pub(crate) fn run(scenarios: Vec<Scenario>, done: impl Fn() + Sync) -> Vec<Case>
         result.expect("every job was run")
     });
     let case = |scenario: Scenario| {
-        let results: Vec<(Run, u64)> = results.by_ref().take(scenario.seeds.len()).collect();
+        let runs: Vec<Run> = results.by_ref().take(scenario.seeds.len()).collect();
         Case {
+            events: runs.iter().map(|run| run.events).sum(),
             scenario,
-            events: results.iter().map(|(_, events)| events).sum(),
-            runs: results.into_iter().map(|(run, _)| run).collect(),
+            runs,
         }
     };
     scenarios.into_iter().map(case).collect()
 }
 
-/// One run, measured by the oracle's, and the events of both.
-fn one(scenario: &Scenario, seed: u64) -> (Run, u64) {
+/// One run, measured by the oracle's.
+fn one(scenario: &Scenario, seed: u64, oracles: &Oracles) -> Run {
+    let served = |run: &Run| Served {
+        rate: run.values.get(Metric::Rate),
+        events: run.events,
+    };
     let mut run = world::run(scenario, limiter::build(scenario, seed), seed);
-    if scenario.limiter.name == ORACLE {
-        run.values.set(Metric::Goodput, 1.0);
-        let events = run.events;
-        return (run, events);
-    }
-    let mut oracle = scenario.clone();
-    oracle.limiter = LimiterSpec::named(ORACLE);
-    let possible = world::run(&oracle, limiter::build(&oracle, seed), seed);
-    let rate = |run: &Run| run.values.get(Metric::Rate);
-    run.values
-        .set(Metric::Goodput, rate(&run) / rate(&possible));
-    let events = run.events + possible.events;
-    (run, events)
+    let possible = *oracles[&(scenario.name.clone(), seed)].get_or_init(|| {
+        if scenario.limiter.name == ORACLE {
+            return served(&run);
+        }
+        let mut oracle = scenario.clone();
+        oracle.limiter = LimiterSpec::named(ORACLE);
+        served(&world::run(&oracle, limiter::build(&oracle, seed), seed))
+    });
+    let rate = run.values.get(Metric::Rate);
+    // Where nothing could be served, nothing was missed.
+    let part = if possible.rate > 0.0 {
+        rate / possible.rate
+    } else {
+        1.0
+    };
+    run.values.set(Metric::Goodput, part);
+    run.events += possible.events;
+    run
 }
 
 impl Case {
