@@ -95,9 +95,9 @@ struct PlotArgs {
     /// Where to.
     #[arg(long)]
     out: PathBuf,
-    /// Another limiter than the file's.
-    #[arg(long)]
-    limiter: Option<String>,
+    /// Other limiters than the file's, side by side.
+    #[arg(long = "limiter")]
+    limiters: Vec<String>,
     /// Settings of the fleet.
     #[arg(long)]
     settings: Option<String>,
@@ -196,17 +196,29 @@ fn compare(args: &CompareArgs) -> Result<bool, Box<dyn Error>> {
 }
 
 fn plot(args: &PlotArgs) -> Result<bool, Box<dyn Error>> {
-    let mut scenario = read(
-        &args.file,
-        args.limiter.as_deref(),
-        args.settings.as_deref(),
-    )?;
-    scenario.seeds.truncate(1);
-    let title = format!("{}: {}", scenario.name, scenario.limiter.name);
+    let settings = args.settings.as_deref();
+    let mut scenarios = Vec::new();
+    for name in &args.limiters {
+        scenarios.push(read(&args.file, Some(name), settings)?);
+    }
+    if scenarios.is_empty() {
+        scenarios.push(read(&args.file, None, settings)?);
+    }
+    scenarios
+        .iter_mut()
+        .for_each(|scenario| scenario.seeds.truncate(1));
     // Capacities times this are requests a second.
-    let unit = scenario.unit() / scenario.knee(0);
-    let cases = suite::run(vec![scenario], || {});
-    plot::draw(&title, &cases[0].runs[0], unit, &args.out)?;
+    let unit = scenarios[0].unit() / scenarios[0].knee(0);
+    let cases = suite::run(scenarios, || {});
+    let titled = |case: &Case| {
+        let scenario = &case.scenario;
+        format!("{}: {}", scenario.name, scenario.limiter.name)
+    };
+    let runs: Vec<_> = cases
+        .iter()
+        .map(|case| (titled(case), &case.runs[0]))
+        .collect();
+    plot::draw(&runs, unit, &args.out)?;
     Ok(true)
 }
 
@@ -235,7 +247,9 @@ fn read(
             scenario.use_limiter(name);
         }
     }
-    if let Some(settings) = settings {
+    if let Some(settings) = settings
+        && limiter::is_fleet(&scenario.limiter.name)
+    {
         limiter::check_settings(settings)?;
         scenario.limiter.settings = settings.to_owned();
     }

@@ -6,7 +6,8 @@ use plotters::prelude::*;
 use std::error::Error;
 use std::path::Path;
 
-const SIZE: (u32, u32) = (960, 840);
+/// Of a column, in pixels.
+const SIZE: (u32, u32) = (720, 780);
 const GREY: RGBColor = RGBColor(150, 150, 150);
 const BLUE: RGBColor = RGBColor(31, 98, 180);
 const RED: RGBColor = RGBColor(200, 60, 50);
@@ -14,45 +15,93 @@ const GREEN: RGBColor = RGBColor(40, 140, 80);
 
 type Line<'a> = (&'a str, RGBColor, &'a dyn Fn(&Bin) -> f64);
 
-/// Draws `run` into the file `out`, as SVG.
-pub(crate) fn draw(title: &str, run: &Run, unit: f64, out: &Path) -> Result<(), Box<dyn Error>> {
-    let area = SVGBackend::new(out, SIZE).into_drawing_area();
+/// Draws `runs` into the file `out`, as SVG: a column for each, under its title, all on the same scales.
+pub(crate) fn draw(runs: &[(String, &Run)], unit: f64, out: &Path) -> Result<(), Box<dyn Error>> {
+    let columns = runs.len();
+    let size = (SIZE.0 * columns as u32, SIZE.1);
+    let area = SVGBackend::new(out, size).into_drawing_area();
     area.fill(&WHITE)?;
-    let area = area.titled(title, ("sans-serif", 22))?;
-    let parts = area.split_evenly((3, 1));
+    let smooth: Vec<Vec<Bin>> = runs.iter().map(|(_, run)| smoothed(&run.bins)).collect();
     let capacity = |bin: &Bin| bin.capacity;
     let in_flight = |bin: &Bin| bin.in_flight;
     let limit = |bin: &Bin| bin.limit;
-    panel(
-        &parts[0],
-        "in flight, limit and capacity",
-        &run.bins,
-        &[
-            ("capacity", GREY, &capacity),
-            ("in flight", BLUE, &in_flight),
-            ("limit", RED, &limit),
-        ],
-    )?;
     let possible = |bin: &Bin| bin.capacity * unit;
     let goodput = |bin: &Bin| bin.goodput;
-    panel(
-        &parts[1],
-        "served within the SLO, a second",
-        &run.bins,
-        &[
-            ("possible at the first latency", GREY, &possible),
-            ("goodput", GREEN, &goodput),
-        ],
-    )?;
     let p99 = |bin: &Bin| bin.p99_ms;
-    panel(
-        &parts[2],
-        "p99 of the admitted, ms",
-        &run.bins,
-        &[("p99", BLUE, &p99)],
-    )?;
+    let panels: [(&str, &[Line<'_>]); 3] = [
+        (
+            "in flight, limit and capacity",
+            &[
+                ("capacity", GREY, &capacity),
+                ("in flight", BLUE, &in_flight),
+                ("limit", RED, &limit),
+            ],
+        ),
+        (
+            "served within the SLO, a second",
+            &[
+                ("possible at the first latency", GREY, &possible),
+                ("goodput", GREEN, &goodput),
+            ],
+        ),
+        ("p99 of the admitted, ms", &[("p99", BLUE, &p99)]),
+    ];
+    let all: Vec<Bin> = smooth.iter().flatten().copied().collect();
+    for (column, ((title, _), bins)) in area
+        .split_evenly((1, columns))
+        .iter()
+        .zip(runs.iter().zip(&smooth))
+    {
+        let rows = column
+            .titled(title, ("sans-serif", 22))?
+            .split_evenly((panels.len(), 1));
+        for (row, (caption, lines)) in rows.iter().zip(panels) {
+            panel(row, caption, bins, lines, top(&all, lines))?;
+        }
+    }
     area.present()?;
     Ok(())
+}
+
+/// Means of half a second: a bin of a busy backend holds too few requests for its p99.
+fn smoothed(bins: &[Bin]) -> Vec<Bin> {
+    let mean = |bins: &[Bin]| {
+        let of = |value: fn(&Bin) -> f64| {
+            let values: Vec<f64> = bins
+                .iter()
+                .map(value)
+                .filter(|value| value.is_finite())
+                .collect();
+            crate::metrics::mean(&values)
+        };
+        let last = *bins.last().expect("chunks are not empty");
+        Bin {
+            in_flight: of(|bin| bin.in_flight),
+            limit: of(|bin| bin.limit),
+            goodput: of(|bin| bin.goodput),
+            p99_ms: of(|bin| bin.p99_ms),
+            ..last
+        }
+    };
+    bins.chunks(5).map(mean).collect()
+}
+
+/// A limiter without a limit, or a bin in which nobody was served, has nothing to show.
+fn shown(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
+}
+
+/// The highest that a panel shows: a start a hundred times too high must not flatten everything after it.
+fn top(bins: &[Bin], lines: &[Line<'_>]) -> f64 {
+    let values = lines
+        .iter()
+        .flat_map(|(_, _, value)| bins.iter().filter_map(|bin| shown(value(bin))));
+    let mut sorted: Vec<f64> = values.collect();
+    sorted.sort_by(f64::total_cmp);
+    let usual = sorted.get(sorted.len() * 98 / 100).copied().unwrap_or(1.0);
+    (usual * 1.4)
+        .min(sorted.last().copied().unwrap_or(1.0) * 1.15)
+        .max(1.0)
 }
 
 fn panel(
@@ -60,20 +109,9 @@ fn panel(
     caption: &str,
     bins: &[Bin],
     lines: &[Line<'_>],
+    top: f64,
 ) -> Result<(), Box<dyn Error>> {
     let end = bins.last().map_or(1.0, |bin| bin.time);
-    // A limiter without a limit, or a bin in which nobody was served, has nothing to show.
-    let shown = |value: f64| value.is_finite().then_some(value);
-    let values = lines
-        .iter()
-        .flat_map(|(_, _, value)| bins.iter().filter_map(|bin| shown(value(bin))));
-    let mut sorted: Vec<f64> = values.collect();
-    sorted.sort_by(f64::total_cmp);
-    // A start a hundred times too high must not flatten everything after it.
-    let usual = sorted.get(sorted.len() * 98 / 100).copied().unwrap_or(1.0);
-    let top = (usual * 1.4)
-        .min(sorted.last().copied().unwrap_or(1.0) * 1.1)
-        .max(1.0);
     let mut chart = ChartBuilder::on(area)
         .caption(caption, ("sans-serif", 16))
         .margin(8)
@@ -97,7 +135,7 @@ fn panel(
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
+        .position(SeriesLabelPosition::LowerRight)
         .background_style(WHITE.mix(0.8))
         .border_style(GREY)
         .draw()?;
