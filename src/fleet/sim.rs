@@ -22,19 +22,24 @@ use std::task::{Poll, Wake, Waker};
 pub struct Config {
     settings: Settings,
     algorithm: Algorithm,
+    empty: EmptyStore,
 }
 
 impl Config {
-    /// Reads `field=value;..` as the fleet's settings are written, what is missing by default; and `local=..`, the
-    /// algorithm of the nodes' own estimators. Says what is wrong.
+    /// Reads `field=value;..` as the fleet's settings are written, what is missing by default; `local=..`, the
+    /// algorithm of the nodes' own estimators; and `empty=trust` or `empty=learn`, what an empty store means. Says
+    /// what is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut algorithm = Algorithm::default();
+        let mut empty = EmptyStore::Trust;
         let mut line = Vec::new();
         for pair in text.split(';').filter(|pair| !pair.is_empty()) {
             match pair {
                 "local=gradient2" => algorithm = Gradient2::default().into(),
                 "local=vegas" => algorithm = Vegas::default().into(),
                 "local=aimd" => algorithm = Aimd::default().into(),
+                "empty=trust" => empty = EmptyStore::Trust,
+                "empty=learn" => empty = EmptyStore::Learn,
                 _ if Settings::read(pair).is_none() => {
                     return Err(format!("this version cannot read {pair}"));
                 }
@@ -50,6 +55,7 @@ impl Config {
         Ok(Self {
             settings,
             algorithm,
+            empty,
         })
     }
 
@@ -99,6 +105,36 @@ impl Message {
     }
 }
 
+impl Message {
+    /// The same, with what a node that counts wrong reports: everything but completions, in-flight and its protocol
+    /// times `factor`, saturating.
+    #[must_use]
+    pub fn misreported(mut self, factor: f64) -> Self {
+        if let Payload::Beat(beat) = &mut self.0 {
+            let report = &mut beat.report;
+            for field in [
+                &mut report.local_limit,
+                &mut report.demand,
+                &mut report.peak,
+            ] {
+                *field = (f64::from(*field) * factor) as u32;
+            }
+            for field in [
+                &mut report.baseline_us,
+                &mut report.latency_us,
+                &mut report.held_us,
+                &mut report.arrivals,
+                &mut report.sheds,
+                &mut report.other_sheds,
+                &mut report.drops,
+            ] {
+                *field = (*field as f64 * factor) as u64;
+            }
+        }
+        self
+    }
+}
+
 /// What a step of the store said.
 #[derive(Debug, Default)]
 pub struct Told {
@@ -113,16 +149,26 @@ pub struct Told {
 pub struct Store {
     state: KeyState,
     server: u32,
+    empty: EmptyStore,
 }
 
 impl Store {
+    /// An empty store.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self {
+            empty: config.empty,
+            ..Self::default()
+        }
+    }
+
     /// Takes a message from the node of `incarnation`.
     pub fn handle(&mut self, incarnation: u64, message: &Message) -> Told {
         let server = self.server.to_string();
         let mut told = Told::default();
         let reply = match &message.0 {
             Payload::Beat(beat) => {
-                let answer = self.state.beat(beat, &server, EmptyStore::Trust);
+                let answer = self.state.beat(beat, &server, self.empty);
                 Payload::Answer(Box::new(answer))
             }
             Payload::Commit(commit) => {
@@ -370,7 +416,7 @@ mod tests {
     #[test]
     fn a_node_and_a_store_agree_on_a_share_through_messages_alone() {
         let config = Config::parse("estimate=fixed:3").unwrap();
-        let mut store = Store::default();
+        let mut store = Store::new(&config);
         let mut node = Node::new("a", 7, &config, 1, 1_000);
         assert_eq!(
             node.try_acquire(Criticality::Default).unwrap_err(),
@@ -395,7 +441,7 @@ mod tests {
     #[test]
     fn settings_that_cannot_be_read_or_cannot_work_are_refused() {
         assert!(Config::parse("").is_ok());
-        assert!(Config::parse("local=vegas;heartbeat=250000us").is_ok());
+        assert!(Config::parse("local=vegas;empty=learn;heartbeat=250000us").is_ok());
         assert!(Config::parse("estimate=guess").is_err());
         assert!(Config::parse("heartbeat=1us").is_err());
     }
