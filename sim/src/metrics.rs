@@ -89,6 +89,8 @@ metrics! {
     LimitMean, "limit_mean", "L mean", "Mean of limit / capacity";
     LimitCv, "limit_cv", "L cv", "Standard deviation of limit / capacity over its mean, outside of 5 s after a step";
     LimitLowest, "limit_lowest", "L low", "The lowest mean over a second of limit / capacity";
+    Ramp, "ramp", "ramp ms", "Milliseconds until a node that came later has 90 % of the mean share; the slowest";
+    Starved, "starved", "starve", "The longest that a node refused everybody, in seconds";
     Messages, "messages", "msg/s", "Messages to and from the store, a second";
     Bytes, "bytes", "B/s", "Bytes of these, estimated, a second";
     Violations, "violations", "broken", "Promises broken";
@@ -151,6 +153,10 @@ pub(crate) struct Meter {
     fair_served: Vec<f64>,
     fair_ends: Nanos,
     fairness: Vec<f64>,
+    /// Since when a node has refused everybody.
+    refusing: Vec<Option<Nanos>>,
+    starved: Nanos,
+    ramp: Option<Nanos>,
     bins: Vec<Bin>,
 }
 
@@ -188,6 +194,9 @@ impl Meter {
             fair_served: vec![0.0; nodes],
             fair_ends: scenario.warmup + FAIRNESS,
             fairness: Vec::new(),
+            refusing: vec![None; nodes],
+            starved: 0,
+            ramp: None,
             bins: Vec::new(),
         }
     }
@@ -214,9 +223,30 @@ impl Meter {
         }
     }
 
-    pub(crate) fn refused(&mut self, now: Nanos, there_was_room: bool) {
+    pub(crate) fn admitted(&mut self, now: Nanos, node: usize) {
+        self.end_refusing(now, node);
+    }
+
+    /// The node came back, or went.
+    pub(crate) fn changed(&mut self, now: Nanos, node: usize) {
+        self.end_refusing(now, node);
+    }
+
+    /// A node that came later has its share, after so long; or not by the end.
+    pub(crate) fn ramped(&mut self, after: Nanos) {
+        self.ramp = self.ramp.max(Some(after));
+    }
+
+    fn end_refusing(&mut self, now: Nanos, node: usize) {
+        if let Some(since) = self.refusing[node].take() {
+            self.starved = self.starved.max(now - since.min(now));
+        }
+    }
+
+    pub(crate) fn refused(&mut self, now: Nanos, node: usize, there_was_room: bool) {
         self.bin_refused += 1;
         if now >= self.warmup {
+            self.refusing[node].get_or_insert(now);
             self.refused += 1;
             self.false_refusals += u64::from(there_was_room);
         }
@@ -293,6 +323,7 @@ impl Meter {
 
     pub(crate) fn finish(mut self, traffic: Traffic, events: u64) -> Run {
         self.pass(self.duration);
+        (0..self.refusing.len()).for_each(|node| self.end_refusing(self.duration, node));
         let span = seconds(self.duration - self.warmup);
         let asked = self.asked.max(1) as f64;
         let quantile = |part| {
@@ -324,6 +355,11 @@ impl Meter {
             (Metric::LimitMean, limit_mean),
             (Metric::LimitCv, limit_cv),
             (Metric::LimitLowest, self.lowest_limit()),
+            (
+                Metric::Ramp,
+                self.ramp.map_or(f64::NAN, |ramp| ramp as f64 / MS as f64),
+            ),
+            (Metric::Starved, seconds(self.starved)),
             (
                 Metric::Messages,
                 traffic.messages as f64 / seconds(self.duration),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 
 /// What the table shows of each case.
-const COLUMNS: [Metric; 14] = [
+const COLUMNS: [Metric; 16] = [
     Metric::Goodput,
     Metric::P50,
     Metric::P99,
@@ -19,6 +19,8 @@ const COLUMNS: [Metric; 14] = [
     Metric::LimitMean,
     Metric::LimitCv,
     Metric::LimitLowest,
+    Metric::Ramp,
+    Metric::Starved,
     Metric::Messages,
     Metric::Violations,
 ];
@@ -69,8 +71,8 @@ pub(crate) fn number(metric: Metric, value: f64) -> String {
         _ if value.is_nan() => "-".to_owned(),
         _ if value.is_infinite() => "never".to_owned(),
         Metric::FalseRejects | Metric::Rejects => format!("{:.2}%", value * 100.0),
-        Metric::Settle => format!("{value:.1}"),
-        Metric::Messages | Metric::Bytes | Metric::Violations | Metric::Rate => {
+        Metric::Settle | Metric::Starved => format!("{value:.1}"),
+        Metric::Messages | Metric::Bytes | Metric::Violations | Metric::Rate | Metric::Ramp => {
             format!("{value:.0}")
         }
         _ if value >= 100.0 => format!("{value:.0}"),

@@ -35,6 +35,8 @@ pub(crate) enum Event {
     /// The spread of the load is another.
     Spread,
     Bin,
+    /// Has the node that came at this time its share now?
+    Ramp(u32, Nanos),
     /// The limiter's own.
     Limiter(u32, u32),
 }
@@ -263,6 +265,7 @@ impl<'a> World<'a> {
                 self.meter.bin(now, limit, shares, self.backend.in_flight());
                 self.agenda.at(now + BIN, Event::Bin);
             }
+            Event::Ramp(node, since) => self.look_at_ramp(node, since),
             Event::Limiter(node, what) => {
                 self.limit(|limiter, scene| limiter.handle(scene, node, what));
                 self.call();
@@ -429,6 +432,7 @@ impl<'a> World<'a> {
         let distance = self.distances[request.node];
         request.unloaded = service + distance as f64;
         let (life, asked) = (request.life, request.asked);
+        self.meter.admitted(now, request.node);
         self.in_flight += 1;
         self.meter.in_flight(now, self.in_flight);
         if let Some(timeout) = self.scenario.load.timeout {
@@ -551,8 +555,12 @@ impl<'a> World<'a> {
 
     fn refused(&mut self, index: u32) {
         let now = self.agenda.now();
-        self.meter
-            .refused(now, f64::from(self.in_flight) + 1.0 <= self.knee.round());
+        let node = self.requests[index as usize].node;
+        self.meter.refused(
+            now,
+            node,
+            f64::from(self.in_flight) + 1.0 <= self.knee.round(),
+        );
         self.try_again(index);
     }
 
@@ -623,8 +631,34 @@ impl<'a> World<'a> {
             }
             self.waiting[node].clear();
         }
+        let now = self.agenda.now();
+        self.meter.changed(now, node);
         self.tell(node, change);
         self.call();
         self.spread();
+        if matches!(change, NodeChange::Join | NodeChange::Restart) {
+            self.agenda.at(now + MS, Event::Ramp(node as u32, now));
+        }
+    }
+
+    /// Until the node has 90 % of the mean share, or is gone.
+    fn look_at_ramp(&mut self, node: u32, since: Nanos) {
+        let now = self.agenda.now();
+        if !self.up.contains(&(node as usize)) {
+            return;
+        }
+        let shares = self.up.iter().filter_map(|node| self.limiter.share(*node));
+        let (sum, count) =
+            shares.fold((0.0, 0.0), |(sum, count), share| (sum + share, count + 1.0));
+        if let Some(share) = self.limiter.share(node as usize)
+            && sum > 0.0
+            && share >= 0.9 * (sum / count).floor()
+        {
+            self.meter.ramped(now - since);
+        } else if now + MS > self.scenario.duration {
+            self.meter.ramped(now - since);
+        } else if self.limiter.share(node as usize).is_some() {
+            self.agenda.at(now + MS, Event::Ramp(node, since));
+        }
     }
 }

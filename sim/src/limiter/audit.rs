@@ -1,4 +1,4 @@
-//! Watches the promises of the fleet guard while it runs: I1, I2, I3 and I11, on what really runs.
+//! Watches the promises of the fleet guard while it runs: I1, I2, I3, I4 and I11, on what really runs.
 
 use crate::engine::Nanos;
 use tidegate::fleet::sim::Store;
@@ -98,7 +98,7 @@ impl Audit {
         }
     }
 
-    fn broken(&mut self, promise: &str, found: u64, allowed: u64) {
+    pub(super) fn broken(&mut self, promise: &str, found: u64, allowed: u64) {
         if self.violations == 0 {
             eprintln!("{promise} is broken: {found} where {allowed} is allowed");
         }

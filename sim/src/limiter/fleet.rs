@@ -34,6 +34,8 @@ pub(super) struct Fleet {
     messages: Vec<Option<(u64, Message)>>,
     free: Vec<u32>,
     changes: Vec<(Nanos, StoreChange)>,
+    /// Nodes that report this times what is true.
+    liars: Vec<(usize, f64)>,
     traffic: Traffic,
     /// Requests in the nodes' queues.
     waiting: HashMap<u32, Place>,
@@ -66,6 +68,9 @@ struct Process {
     incarnation: u64,
     /// Requests that run in this life.
     running: u32,
+    was_active: bool,
+    /// Was fenced in this life.
+    fenced: bool,
     offset: Nanos,
     drift: f64,
     /// When the agenda next says TIME.
@@ -93,14 +98,15 @@ impl Fleet {
                 wait => wait,
             },
             audit: Audit::new(config.keeps_in_flight()),
+            store: Store::new(&config),
             config,
-            store: Store::default(),
             nodes: Vec::new(),
             network: Network::new(scenario, seed),
             identities: stream(seed, Stream::Identities),
             messages: Vec::new(),
             free: Vec::new(),
             changes: scenario.network.store_events.clone(),
+            liars: scenario.liars.clone(),
             traffic: Traffic::default(),
             waiting: HashMap::new(),
             called: Arc::default(),
@@ -124,10 +130,35 @@ impl Fleet {
         node.set_clock(local);
         let sent = step(node, fresh_epoch);
         let incarnation = process.incarnation;
+        self.check_slots(index);
         for message in sent {
+            let message = match self.liars.iter().find(|(liar, _)| *liar == index) {
+                Some((_, factor)) => message.misreported(*factor),
+                None => message,
+            };
             self.send(agenda, index, STORE, incarnation, &message);
         }
         self.plan_timer(agenda, index);
+    }
+
+    /// I4: the gate counts what runs. After a fence it may count more, for the grace of what was cancelled.
+    fn check_slots(&mut self, index: usize) {
+        let process = &mut self.nodes[index];
+        let Some(node) = &process.node else {
+            return;
+        };
+        process.fenced |= process.was_active && !node.is_active();
+        process.was_active = node.is_active();
+        let (_, counted) = node.sample();
+        let wrong = if process.fenced {
+            counted < process.running
+        } else {
+            counted != process.running
+        };
+        if wrong {
+            self.audit
+                .broken("I4", u64::from(counted), u64::from(process.running));
+        }
     }
 
     fn plan_timer(&mut self, agenda: &mut Agenda<Event>, index: usize) {
@@ -227,6 +258,8 @@ impl Fleet {
             node: None,
             incarnation,
             running: 0,
+            was_active: false,
+            fenced: false,
             offset,
             drift,
             timer: Nanos::MAX,
@@ -405,6 +438,11 @@ impl Limiter for Fleet {
             .iter()
             .filter_map(|process| process.node.as_ref());
         nodes.map(|node| f64::from(node.sample().0)).sum()
+    }
+
+    fn share(&self, index: usize) -> Option<f64> {
+        let node = self.nodes.get(index)?.node.as_ref()?;
+        Some(f64::from(node.sample().0))
     }
 
     fn traffic(&self) -> Traffic {

@@ -113,6 +113,11 @@ pub(crate) trait Limiter {
         self.limit(truth)
     }
 
+    /// What `node` may have in flight, if limits are dealt to nodes.
+    fn share(&self, _node: usize) -> Option<f64> {
+        None
+    }
+
     fn traffic(&self) -> Traffic {
         Traffic::default()
     }

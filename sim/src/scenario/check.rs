@@ -72,6 +72,14 @@ pub(super) fn scenario(name: &str, file: file::File) -> Checked<Scenario> {
         .max()
         .unwrap_or(0)
         .max(nodes);
+    let mut liars = Vec::new();
+    for spanned in &file.nodes.liars {
+        let liar = spanned.get_ref();
+        if liar.node >= known || liar.factor.is_nan() || liar.factor < 0.0 {
+            return wrong(spanned, "a liar is one of the nodes, its factor 0 or more");
+        }
+        liars.push((liar.node, liar.factor));
+    }
     Ok(Scenario {
         name: name.to_owned(),
         duration: end,
@@ -81,6 +89,7 @@ pub(super) fn scenario(name: &str, file: file::File) -> Checked<Scenario> {
         backend,
         nodes,
         events,
+        liars,
         load: load(&file.load)?,
         network: network(&file.network, known)?,
         limiter: match file.limiter {

@@ -86,6 +86,15 @@ pub(super) struct Nodes {
     pub(super) count: Option<Spanned<usize>>,
     #[serde(default)]
     pub(super) events: Vec<Spanned<NodeEvent>>,
+    #[serde(default)]
+    pub(super) liars: Vec<Spanned<Liar>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Liar {
+    pub(super) node: usize,
+    pub(super) factor: f64,
 }
 
 #[derive(Deserialize)]

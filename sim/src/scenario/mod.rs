@@ -23,6 +23,8 @@ pub struct Scenario {
     pub(crate) backend: BackendSpec,
     pub(crate) nodes: usize,
     pub(crate) events: Vec<NodeEvent>,
+    /// Nodes that report this times what is true.
+    pub(crate) liars: Vec<(usize, f64)>,
     pub(crate) load: LoadSpec,
     pub(crate) network: NetworkSpec,
     pub(crate) limiter: LimiterSpec,
