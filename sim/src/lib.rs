@@ -16,5 +16,5 @@ mod profile;
 mod random;
 mod report;
 pub mod scenario;
-mod suite;
+pub mod suite;
 mod world;

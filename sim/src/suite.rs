@@ -100,6 +100,38 @@ fn one(scenario: &Scenario, seed: u64, oracles: &Oracles) -> Run {
     run
 }
 
+/// What a scenario came to under a limiter: means over its seeds.
+#[derive(Debug)]
+pub struct Trial(Case);
+
+impl Trial {
+    /// Runs `scenario` for so many seeds, counted from 1, under `limiter`.
+    ///
+    /// # Errors
+    /// If there is no such limiter.
+    pub fn new(mut scenario: Scenario, limiter: &str, seeds: u64) -> Result<Self, String> {
+        limiter::check_name(limiter)?;
+        if limiter != scenario.limiter.name {
+            scenario.use_limiter(limiter);
+        }
+        scenario.seeds = (1..=seeds.max(1)).collect();
+        let mut cases = run(vec![scenario], || {});
+        Ok(Self(cases.pop().expect("there is a case for the scenario")))
+    }
+
+    /// The metric `name`, as expectations name it; `None` if there is no such metric.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<f64> {
+        Metric::named(name).map(|metric| self.0.mean().get(metric))
+    }
+
+    /// What the scenario expects and did not happen.
+    #[must_use]
+    pub fn disappointments(&self) -> Vec<String> {
+        self.0.disappointments()
+    }
+}
+
 impl Case {
     /// The mean over seeds.
     pub(crate) fn mean(&self) -> Values {
