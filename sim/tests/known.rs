@@ -64,7 +64,12 @@ fn without_a_limit_the_queue_grows_until_nothing_is_in_time() {
 
 #[test]
 fn the_median_of_nodes_that_are_held_at_their_shares_does_not_move() {
-    within(&trial("fleet-32", "median-equal"), "limit_mean", 0.199, 0.201);
+    within(
+        &trial("fleet-32", "median-equal"),
+        "limit_mean",
+        0.199,
+        0.201,
+    );
 }
 
 #[test]

@@ -141,7 +141,8 @@ impl Fleet {
         self.plan_timer(agenda, index);
     }
 
-    /// I4: the gate counts what runs. After a fence it may count more, for the grace of what was cancelled.
+    /// I4: the gate counts what runs. It may count more after a fence, for the grace of what was cancelled, and where
+    /// slots are handed to those who wait: they run when they have come for them.
     fn check_slots(&mut self, index: usize) {
         let process = &mut self.nodes[index];
         let Some(node) = &process.node else {
@@ -150,7 +151,7 @@ impl Fleet {
         process.fenced |= process.was_active && !node.is_active();
         process.was_active = node.is_active();
         let (_, counted) = node.sample();
-        let wrong = if process.fenced {
+        let wrong = if process.fenced || self.wait.is_some() {
             counted < process.running
         } else {
             counted != process.running
