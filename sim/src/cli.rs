@@ -4,7 +4,7 @@ use crate::matrix::Extent;
 use crate::metrics::Metric;
 use crate::scenario::Scenario;
 use crate::suite::{self, Case};
-use crate::{compare, limiter, matrix, plot, report};
+use crate::{compare, generate, limiter, matrix, plot, report};
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
@@ -27,6 +27,8 @@ enum Command {
     Matrix(MatrixArgs),
     /// Runs all limiters on the core scenarios.
     Compare(CompareArgs),
+    /// Runs scenarios that are drawn from the whole format, and sums up the mean and the worst tenth.
+    Drawn(DrawnArgs),
     /// Draws the first seed of a scenario over time.
     Plot(PlotArgs),
     /// Lists the limiters and the metrics.
@@ -90,6 +92,27 @@ struct CompareArgs {
 }
 
 #[derive(Args, Debug)]
+struct DrawnArgs {
+    /// How many.
+    #[arg(long, default_value_t = 200)]
+    count: u64,
+    /// The number of the first.
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    #[arg(long, default_value = "tidegate")]
+    limiter: String,
+    /// Settings of the fleet.
+    #[arg(long)]
+    settings: Option<String>,
+    /// Prints the first one as a file instead of running any.
+    #[arg(long)]
+    print: bool,
+    /// Prints everything as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
 struct PlotArgs {
     file: PathBuf,
     /// Where to.
@@ -110,6 +133,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run(&args),
         Command::Matrix(args) => matrix(&args),
         Command::Compare(args) => compare(&args),
+        Command::Drawn(args) => drawn(&args),
         Command::Plot(args) => plot(&args),
         Command::List => list(),
     };
@@ -155,12 +179,8 @@ fn matrix(args: &MatrixArgs) -> Result<bool, Box<dyn Error>> {
     for file in &args.files {
         scenarios.push(read(file, Some(&args.limiter), None)?);
     }
-    if let Some(settings) = &args.settings {
-        limiter::check_settings(settings)?;
-        let fleets = scenarios
-            .iter_mut()
-            .filter(|scenario| limiter::is_fleet(&scenario.limiter.name));
-        fleets.for_each(|scenario| scenario.limiter.settings.clone_from(settings));
+    for scenario in &mut scenarios {
+        use_limiter(scenario, None, args.settings.as_deref())?;
     }
     let cases = with_progress(scenarios);
     if args.json {
@@ -193,6 +213,28 @@ fn compare(args: &CompareArgs) -> Result<bool, Box<dyn Error>> {
         print!("{}", compare::table(&cases));
     }
     Ok(true)
+}
+
+fn drawn(args: &DrawnArgs) -> Result<bool, Box<dyn Error>> {
+    limiter::check_name(&args.limiter)?;
+    if args.print {
+        print!("{}", generate::text(args.first));
+        return Ok(true);
+    }
+    let mut scenarios: Vec<Scenario> = (args.first..args.first + args.count.max(1))
+        .map(generate::scenario)
+        .collect();
+    for scenario in &mut scenarios {
+        use_limiter(scenario, Some(&args.limiter), args.settings.as_deref())?;
+    }
+    let cases = with_progress(scenarios);
+    if args.json {
+        println!("{:#}", report::json(&cases));
+    } else {
+        print!("{}", report::table(&cases, false));
+        print!("\n{}", report::tenths(&cases));
+    }
+    Ok(cases.iter().all(|case| case.disappointments().is_empty()))
 }
 
 fn plot(args: &PlotArgs) -> Result<bool, Box<dyn Error>> {
@@ -241,6 +283,15 @@ fn read(
     settings: Option<&str>,
 ) -> Result<Scenario, Box<dyn Error>> {
     let mut scenario = Scenario::read(file)?;
+    use_limiter(&mut scenario, limiter, settings)?;
+    Ok(scenario)
+}
+
+fn use_limiter(
+    scenario: &mut Scenario,
+    limiter: Option<&str>,
+    settings: Option<&str>,
+) -> Result<(), Box<dyn Error>> {
     if let Some(name) = limiter {
         limiter::check_name(name)?;
         if name != scenario.limiter.name {
@@ -253,7 +304,7 @@ fn read(
         limiter::check_settings(settings)?;
         scenario.limiter.settings = settings.to_owned();
     }
-    Ok(scenario)
+    Ok(())
 }
 
 fn with_progress(scenarios: Vec<Scenario>) -> Vec<Case> {

@@ -7,6 +7,7 @@ mod backend;
 pub mod cli;
 mod compare;
 mod engine;
+mod generate;
 mod limiter;
 mod load;
 mod matrix;

@@ -1,6 +1,6 @@
 //! Results as a table, as JSON and as a trace over time.
 
-use crate::metrics::{Metric, Run, Values};
+use crate::metrics::{Metric, Run, Values, mean};
 use crate::suite::Case;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
@@ -63,6 +63,39 @@ fn line(table: &mut String, values: &Values) {
         let _ = write!(table, " {:>7}", number(column, values.get(column)));
     }
     table.push('\n');
+}
+
+/// The mean over cases, the mean of the worst tenth and the worst, metric by metric.
+pub(crate) fn tenths(cases: &[Case]) -> String {
+    let mut table = format!(
+        "{:16} {:>8} {:>12} {:>8}\n",
+        "metric", "mean", "worst tenth", "worst"
+    );
+    for metric in COLUMNS {
+        let mut values: Vec<(f64, &str)> = cases
+            .iter()
+            .map(|case| (case.mean().get(metric), case.scenario.name.as_str()))
+            .filter(|(value, _)| value.is_finite())
+            .collect();
+        values.sort_by(|a, b| b.0.total_cmp(&a.0));
+        if metric.more_is_better() {
+            values.reverse();
+        }
+        let Some((worst, name)) = values.first().copied() else {
+            continue;
+        };
+        let values: Vec<f64> = values.into_iter().map(|(value, _)| value).collect();
+        let tenth = &values[..values.len().div_ceil(10)];
+        let _ = writeln!(
+            table,
+            "{:16} {:>8} {:>12} {:>8}  {name}",
+            metric.name(),
+            number(metric, mean(&values)),
+            number(metric, mean(tenth)),
+            number(metric, worst),
+        );
+    }
+    table
 }
 
 /// As many digits as mean something.
