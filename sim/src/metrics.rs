@@ -5,6 +5,7 @@ use crate::limiter::Traffic;
 use crate::scenario::Scenario;
 use hdrhistogram::Histogram;
 use serde::Serialize;
+use tidegate::Criticality;
 
 /// What is told over time is told in bins of this length.
 pub(crate) const BIN: Nanos = 100 * MS;
@@ -91,6 +92,10 @@ metrics! {
     LimitLowest, "limit_lowest", "L low", "The lowest mean over a second of limit / capacity";
     Ramp, "ramp", "ramp ms", "Milliseconds until a node that came later has 90 % of the mean share; the slowest";
     Starved, "starved", "starve", "The longest that a node refused everybody, in seconds";
+    Critical, "critical", "crit", "Admitted, of the critical who asked";
+    Default, "default", "deflt", "Admitted, of the default class who asked";
+    Sheddable, "sheddable", "shed", "Admitted, of the sheddable who asked";
+    Bulk, "bulk", "bulk", "Admitted, of the bulk who asked";
     Messages, "messages", "msg/s", "Messages to and from the store, a second";
     Bytes, "bytes", "B/s", "Bytes of these, estimated, a second";
     Violations, "violations", "broken", "Promises broken";
@@ -100,7 +105,14 @@ impl Metric {
     pub(crate) const fn more_is_better(self) -> bool {
         matches!(
             self,
-            Self::Goodput | Self::Rate | Self::Jain | Self::LimitLowest
+            Self::Goodput
+                | Self::Rate
+                | Self::Jain
+                | Self::LimitLowest
+                | Self::Critical
+                | Self::Default
+                | Self::Sheddable
+                | Self::Bulk
         )
     }
 
@@ -155,6 +167,8 @@ pub(crate) struct Meter {
     fairness: Vec<f64>,
     /// Since when a node has refused everybody.
     refusing: Vec<Option<Nanos>>,
+    /// Asked and admitted.
+    by_class: [(u64, u64); 4],
     starved: Nanos,
     ramp: Option<Nanos>,
     bins: Vec<Bin>,
@@ -195,6 +209,7 @@ impl Meter {
             fair_ends: scenario.warmup + FAIRNESS,
             fairness: Vec::new(),
             refusing: vec![None; nodes],
+            by_class: [(0, 0); 4],
             starved: 0,
             ramp: None,
             bins: Vec::new(),
@@ -216,14 +231,18 @@ impl Meter {
         }
     }
 
-    pub(crate) fn asked(&mut self, now: Nanos, node: usize) {
+    pub(crate) fn asked(&mut self, now: Nanos, node: usize, class: Criticality) {
         if now >= self.warmup {
+            self.by_class[class as usize].0 += 1;
             self.asked += 1;
             self.fair_asked[node] += 1.0;
         }
     }
 
-    pub(crate) fn admitted(&mut self, now: Nanos, node: usize) {
+    pub(crate) fn admitted(&mut self, now: Nanos, node: usize, class: Criticality) {
+        if now >= self.warmup {
+            self.by_class[class as usize].1 += 1;
+        }
         self.end_refusing(now, node);
     }
 
@@ -360,6 +379,10 @@ impl Meter {
                 self.ramp.map_or(f64::NAN, |ramp| ramp as f64 / MS as f64),
             ),
             (Metric::Starved, seconds(self.starved)),
+            (Metric::Critical, admitted(self.by_class[0])),
+            (Metric::Default, admitted(self.by_class[1])),
+            (Metric::Sheddable, admitted(self.by_class[2])),
+            (Metric::Bulk, admitted(self.by_class[3])),
             (
                 Metric::Messages,
                 traffic.messages as f64 / seconds(self.duration),
@@ -417,6 +440,15 @@ impl Meter {
             settled_after(&ratios)
         });
         settled.fold(f64::NAN, f64::max)
+    }
+}
+
+/// The admitted part of (asked, admitted); a request that waits across the end of the warm-up may make it more than 1.
+fn admitted((asked, admitted): (u64, u64)) -> f64 {
+    if asked == 0 {
+        f64::NAN
+    } else {
+        admitted as f64 / asked as f64
     }
 }
 

@@ -51,6 +51,24 @@ pub(crate) fn table(cases: &[Case], worst: bool) -> String {
             let _ = write!(table, "{:width$} {:>18}", "", "worst seed");
             line(&mut table, &case.worst());
         }
+        if scenario.load.classes.is_some() {
+            let mean = case.mean();
+            let class = |metric| {
+                format!(
+                    " {} {}",
+                    Metric::name(metric),
+                    number(metric, mean.get(metric))
+                )
+            };
+            let classes = [
+                Metric::Critical,
+                Metric::Default,
+                Metric::Sheddable,
+                Metric::Bulk,
+            ]
+            .map(class);
+            let _ = writeln!(table, "{:width$} admitted:{}", "", classes.concat());
+        }
         for told in case.disappointments() {
             let _ = writeln!(table, "{:width$} NOT AS EXPECTED: {told}", "");
         }

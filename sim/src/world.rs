@@ -2,13 +2,14 @@
 
 use crate::backend::Backend;
 use crate::engine::{Agenda, MS, Nanos, SECOND};
-use crate::limiter::{Held, Limiter, Outcome, Scene, Truth, Verdict};
+use crate::limiter::{Asking, Held, Limiter, Outcome, Scene, Truth, Verdict};
 use crate::load::Arrivals;
 use crate::metrics::{BIN, Meter, Run};
 use crate::random::{Stream, exponential, of_request, stream};
 use crate::scenario::{NodeChange, Scenario};
 use fastrand::Rng;
 use std::collections::VecDeque;
+use tidegate::Criticality;
 
 /// What is written down in the agenda.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +69,7 @@ struct Request {
     held: Option<Held>,
     attempts: u32,
     user: Option<u32>,
+    class: Criticality,
 }
 
 pub(crate) struct World<'a> {
@@ -345,6 +347,19 @@ impl<'a> World<'a> {
         self.up[index.min(self.up.len() - 1)]
     }
 
+    /// Drawn from the requests' stream, not from the nodes': it is the request's own.
+    fn class(&self) -> Criticality {
+        let Some(parts) = self.scenario.load.classes else {
+            return Criticality::Default;
+        };
+        let mut left = of_request(!self.seed, self.numbers).f64();
+        let drawn = Criticality::ALL.into_iter().zip(parts).find(|(_, part)| {
+            left -= part;
+            left < 0.0
+        });
+        drawn.map_or(Criticality::Default, |(class, _)| class)
+    }
+
     fn arrive(&mut self, user: Option<u32>) {
         if self.up.is_empty() {
             return;
@@ -360,6 +375,7 @@ impl<'a> World<'a> {
             held: None,
             attempts: 0,
             user,
+            class: self.class(),
         };
         self.numbers += 1;
         if let Some(retries) = self.scenario.load.retries {
@@ -385,9 +401,14 @@ impl<'a> World<'a> {
         request.asked = now;
         request.attempts += 1;
         request.life += 1;
-        let (node, life) = (request.node, request.life);
-        self.meter.asked(now, node);
-        match self.limit(|limiter, scene| limiter.ask(scene, node, index)) {
+        let (node, life, class) = (request.node, request.life, request.class);
+        let asking = Asking {
+            node,
+            request: index,
+            class,
+        };
+        self.meter.asked(now, node, class);
+        match self.limit(|limiter, scene| limiter.ask(scene, asking)) {
             Verdict::Admit(held) => self.admit(index, held),
             Verdict::Wait { at_most, room } if self.waiting[node].len() < room => {
                 self.requests[index as usize].state = State::Waiting;
@@ -432,7 +453,7 @@ impl<'a> World<'a> {
         let distance = self.distances[request.node];
         request.unloaded = service + distance as f64;
         let (life, asked) = (request.life, request.asked);
-        self.meter.admitted(now, request.node);
+        self.meter.admitted(now, request.node, request.class);
         self.in_flight += 1;
         self.meter.in_flight(now, self.in_flight);
         if let Some(timeout) = self.scenario.load.timeout {
@@ -544,7 +565,12 @@ impl<'a> World<'a> {
                 self.waiting[node].pop_front();
                 continue;
             }
-            let Verdict::Admit(held) = self.limit(|limiter, scene| limiter.ask(scene, node, index))
+            let asking = Asking {
+                node,
+                request: index,
+                class: request.class,
+            };
+            let Verdict::Admit(held) = self.limit(|limiter, scene| limiter.ask(scene, asking))
             else {
                 return;
             };

@@ -1,6 +1,6 @@
 //! Somebody was told the capacity and the number of nodes, and divided once.
 
-use super::{Held, Limiter, Outcome, Scene, Truth, Verdict};
+use super::{Asking, Held, Limiter, Outcome, Scene, Truth, Verdict};
 use crate::engine::Nanos;
 use crate::scenario::NodeChange;
 
@@ -37,8 +37,8 @@ impl Split {
 }
 
 impl Limiter for Split {
-    fn ask(&mut self, _: &mut Scene<'_>, node: usize, _request: u32) -> Verdict {
-        let node = &mut self.nodes[node];
+    fn ask(&mut self, _: &mut Scene<'_>, asking: Asking) -> Verdict {
+        let node = &mut self.nodes[asking.node];
         match self.wait {
             _ if node.in_flight < node.share => {
                 node.in_flight += 1;

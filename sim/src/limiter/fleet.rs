@@ -1,6 +1,6 @@
 //! The fleet guard: the machines of the crate themselves, on a network that delays, loses, repeats and swaps.
 
-use super::{Held, Limiter, Outcome, Scene, Traffic, Truth, Verdict};
+use super::{Asking, Held, Limiter, Outcome, Scene, Traffic, Truth, Verdict};
 use crate::engine::{Agenda, MS, Nanos};
 use crate::limiter::audit::Audit;
 use crate::limiter::network::Network;
@@ -11,8 +11,8 @@ use fastrand::Rng;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Wake, Waker};
+use tidegate::Lease;
 use tidegate::fleet::sim::{Config, Message, Node, Store, Waiting};
-use tidegate::{Criticality, Lease};
 
 /// What the agenda says to a node: its time has come, or the message in this place has arrived.
 const TIME: u32 = u32::MAX;
@@ -289,29 +289,31 @@ impl Limiter for Fleet {
         }
     }
 
-    fn ask(&mut self, scene: &mut Scene<'_>, index: usize, request: u32) -> Verdict {
+    fn ask(&mut self, scene: &mut Scene<'_>, asking: Asking) -> Verdict {
+        let Asking {
+            node: index,
+            request,
+            class,
+        } = asking;
         let process = &self.nodes[index];
         let Some(node) = &process.node else {
             return Verdict::Reject;
         };
         node.set_clock(process.local(scene.agenda.now()));
         let asked = match self.wait {
-            None => node
-                .try_acquire(Criticality::Default)
-                .map_err(|_| Verdict::Reject),
+            None => node.try_acquire(class).map_err(|_| Verdict::Reject),
             Some(at_most) => {
                 let called = Arc::clone(&self.called);
                 let waker = Waker::from(Arc::new(Call { request, called }));
-                node.acquire(Criticality::Default, waker.clone())
-                    .map_err(|waiting| {
-                        let place = Place {
-                            node: index,
-                            waiting,
-                            waker,
-                        };
-                        self.waiting.insert(request, place);
-                        Verdict::Queued { at_most }
-                    })
+                node.acquire(class, waker.clone()).map_err(|waiting| {
+                    let place = Place {
+                        node: index,
+                        waiting,
+                        waker,
+                    };
+                    self.waiting.insert(request, place);
+                    Verdict::Queued { at_most }
+                })
             }
         };
         match asked {

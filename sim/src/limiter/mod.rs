@@ -12,8 +12,8 @@ use crate::engine::{Agenda, MS, Nanos};
 use crate::random::{Stream, of_request};
 use crate::scenario::{NodeChange, Scenario};
 use crate::world::Event;
-use tidegate::Lease;
 use tidegate::fleet::sim::Config;
+use tidegate::{Criticality, Lease};
 
 /// What a request holds while it is in flight.
 #[derive(Debug)]
@@ -22,6 +22,15 @@ pub(crate) enum Held {
     Slot(u32),
     /// The fleet guard's own.
     Lease(Lease),
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asking {
+    pub(crate) node: usize,
+    /// Its place, which it keeps until it is over.
+    pub(crate) request: u32,
+    pub(crate) class: Criticality,
 }
 
 #[derive(Debug)]
@@ -73,8 +82,8 @@ pub(crate) struct Traffic {
 
 /// A way to limit what a fleet has in flight.
 pub(crate) trait Limiter {
-    /// `request` asks at `node`.
-    fn ask(&mut self, scene: &mut Scene<'_>, node: usize, request: u32) -> Verdict;
+    /// A request asks.
+    fn ask(&mut self, scene: &mut Scene<'_>, asking: Asking) -> Verdict;
 
     /// A request of `node` is over after `latency`.
     fn release(

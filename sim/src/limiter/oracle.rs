@@ -1,6 +1,6 @@
 //! The two ends of the scale: a limiter that knows everything at once, and none at all.
 
-use super::{Held, Limiter, Outcome, Scene, Truth, Verdict};
+use super::{Asking, Held, Limiter, Outcome, Scene, Truth, Verdict};
 use crate::engine::Nanos;
 use crate::scenario::NodeChange;
 
@@ -9,7 +9,7 @@ use crate::scenario::NodeChange;
 pub(super) struct Omniscient;
 
 impl Limiter for Omniscient {
-    fn ask(&mut self, scene: &mut Scene<'_>, _node: usize, _request: u32) -> Verdict {
+    fn ask(&mut self, scene: &mut Scene<'_>, _asking: Asking) -> Verdict {
         if f64::from(scene.truth.in_flight) < scene.truth.knee.round() {
             Verdict::Admit(Held::Slot(scene.truth.in_flight + 1))
         } else {
@@ -31,7 +31,7 @@ impl Limiter for Omniscient {
 pub(super) struct Open;
 
 impl Limiter for Open {
-    fn ask(&mut self, scene: &mut Scene<'_>, _node: usize, _request: u32) -> Verdict {
+    fn ask(&mut self, scene: &mut Scene<'_>, _asking: Asking) -> Verdict {
         Verdict::Admit(Held::Slot(scene.truth.in_flight + 1))
     }
 

@@ -1,7 +1,7 @@
 //! Oracles among those who deal shares: they know the capacity at every moment, and deal hard shares of it at every
 //! heartbeat, without delay and without losing a message. What no lease system can be better than.
 
-use super::{Held, Limiter, Outcome, Scene, Truth, Verdict};
+use super::{Asking, Held, Limiter, Outcome, Scene, Truth, Verdict};
 use crate::engine::{MS, Nanos, seconds};
 use crate::metrics::water_level;
 use crate::scenario::{NodeChange, Scenario};
@@ -157,8 +157,8 @@ impl Limiter for HardShares {
         scene.agenda.at(now + HEARTBEAT, Event::Limiter(0, 0));
     }
 
-    fn ask(&mut self, scene: &mut Scene<'_>, node: usize, _request: u32) -> Verdict {
-        let node = &mut self.nodes[node];
+    fn ask(&mut self, scene: &mut Scene<'_>, asking: Asking) -> Verdict {
+        let node = &mut self.nodes[asking.node];
         node.asked += 1;
         // A share that was lowered is given up at once, but what runs goes on: never above the knee together.
         if node.in_flight < node.share

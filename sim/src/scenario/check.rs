@@ -327,6 +327,23 @@ fn load(file: &file::Load) -> Checked<LoadSpec> {
         }
         None => None,
     };
+    let classes = match &file.classes {
+        Some(classes) => {
+            let file::Classes {
+                critical,
+                default,
+                sheddable,
+                bulk,
+            } = *classes.get_ref();
+            let parts = [critical, default, sheddable, bulk];
+            let sum: f64 = parts.iter().sum();
+            if (sum - 1.0).abs() > 1e-9 || parts.iter().any(|part| *part < 0.0) {
+                return wrong(classes, "the parts of the classes add up to 1");
+            }
+            Some(parts)
+        }
+        None => None,
+    };
     Ok(LoadSpec {
         level: profile(&file.level, 1.0, 0.0, 1e4)?,
         spread,
@@ -334,6 +351,7 @@ fn load(file: &file::Load) -> Checked<LoadSpec> {
         bursts,
         think,
         timeout,
+        classes,
         retries,
     })
 }

@@ -117,6 +117,20 @@ pub(super) struct Load {
     pub(super) think_ms: Option<Spanned<f64>>,
     pub(super) timeout_ms: Option<Spanned<f64>>,
     pub(super) retries: Option<Spanned<Retries>>,
+    pub(super) classes: Option<Spanned<Classes>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Classes {
+    #[serde(default)]
+    pub(super) critical: f64,
+    #[serde(default)]
+    pub(super) default: f64,
+    #[serde(default)]
+    pub(super) sheddable: f64,
+    #[serde(default)]
+    pub(super) bulk: f64,
 }
 
 #[derive(Deserialize)]

@@ -78,6 +78,8 @@ pub(crate) struct LoadSpec {
     /// A closed loop: users who think for so long, on the mean, between requests.
     pub(crate) think: Option<Nanos>,
     pub(crate) timeout: Option<Nanos>,
+    /// The parts of the classes, from critical to bulk.
+    pub(crate) classes: Option<[f64; 4]>,
     pub(crate) retries: Option<Retries>,
 }
 

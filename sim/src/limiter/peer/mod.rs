@@ -16,7 +16,7 @@ pub(super) use self::envoy::Envoy;
 pub(super) use self::gradient2::Gradient2;
 pub(super) use self::vegas::Vegas;
 
-use super::{Held, Limiter, Outcome, Scene, Truth, Verdict};
+use super::{Asking, Held, Limiter, Outcome, Scene, Truth, Verdict};
 use crate::engine::Nanos;
 use crate::scenario::NodeChange;
 
@@ -64,8 +64,8 @@ impl<A: Algorithm> PerNode<A> {
 }
 
 impl<A: Algorithm> Limiter for PerNode<A> {
-    fn ask(&mut self, scene: &mut Scene<'_>, node: usize, _request: u32) -> Verdict {
-        let node = &mut self.nodes[node];
+    fn ask(&mut self, scene: &mut Scene<'_>, asking: Asking) -> Verdict {
+        let node = &mut self.nodes[asking.node];
         node.algorithm.asked(scene.agenda.now(), node.in_flight);
         if node.in_flight < node.algorithm.limit() {
             node.in_flight += 1;
