@@ -69,6 +69,8 @@ mod stats;
 mod tests;
 #[cfg(test)]
 pub(crate) mod walk;
+#[cfg(test)]
+mod witness;
 
 #[cfg(feature = "fleet")]
 pub use self::builder::DistributedGuardBuilder;

@@ -101,3 +101,14 @@ impl KeyState {
         self.epoch.as_ref().is_some_and(|epoch| epoch.committed > 0)
     }
 }
+
+#[cfg(test)]
+impl KeyState {
+    /// What nobody else may have, with or without what is not yet acknowledged.
+    pub(crate) fn reserved(&self, acknowledged: bool) -> u64 {
+        let records = self.epoch.iter().flat_map(|epoch| epoch.records.values());
+        records
+            .map(|record| u64::from(record.reserved(acknowledged)))
+            .sum()
+    }
+}

@@ -5,7 +5,7 @@ use crate::fleet::member::Phase;
 use crate::fleet::message::Report;
 use crate::fleet::settings::{Allocation, Estimate, Outage, Settings};
 use crate::fleet::walk::tests::walks;
-use crate::fleet::walk::{ALL, Faults, LIMIT, MS, NAMES, World, settings};
+use crate::fleet::walk::{ALL, Faults, LIMIT, MS, NAMES, Node, World, settings};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -23,22 +23,19 @@ impl World<'_> {
         for (_, message) in std::mem::take(&mut self.network) {
             self.deliver(message);
         }
-        let all: Vec<u64> = self
-            .nodes
-            .iter()
-            .map(|node| node.member.incarnation())
-            .collect();
+        let all: Vec<u64> = self.nodes.iter().map(Node::incarnation).collect();
         for incarnation in all {
             let ended = self.rng.u32(..RESIDENCE) == 0;
             self.with(incarnation, |node, now| {
-                if ended && node.in_flight > node.parked {
-                    if node.in_flight > node.member.ceiling() {
-                        node.member.handle_drained();
+                if ended && node.process.in_flight > node.process.parked {
+                    if node.process.in_flight > node.process.member.ceiling() {
+                        node.process.member.handle_drained();
                     }
-                    node.in_flight -= 1;
+                    node.process.in_flight -= 1;
                 }
-                if node.in_flight < demand && node.member.phase() != Phase::Closing {
-                    node.ask(now);
+                if node.process.in_flight < demand && node.process.member.phase() != Phase::Closing
+                {
+                    node.process.ask(now);
                 }
                 Vec::new()
             });
@@ -76,7 +73,7 @@ fn storm(
     let mut turns: BTreeMap<u64, (u32, u32)> = world
         .nodes
         .iter()
-        .map(|node| (node.member.incarnation(), (u32::MAX, 0)))
+        .map(|node| (node.incarnation(), (u32::MAX, 0)))
         .collect();
     let mut limit = 0;
     let mut most = 0;
@@ -86,16 +83,16 @@ fn storm(
         let Some(first) = world.nodes.first() else {
             return Err(format!("seed {seed}: nobody is left\n{:#?}", world.store));
         };
-        limit = first.member.limit();
+        limit = first.process.member.limit();
         let mut sum = 0;
         for node in &world.nodes {
-            let ceiling = node.member.ceiling();
+            let ceiling = node.process.member.ceiling();
             sum += ceiling;
             let turn = turns
-                .get_mut(&node.member.incarnation())
+                .get_mut(&node.incarnation())
                 .ok_or_else(|| format!("seed {seed}: {} came from nowhere", node.name))?;
             *turn = (turn.0.min(ceiling), turn.1.max(ceiling));
-            let waits = waits.entry(node.member.incarnation()).or_insert(0);
+            let waits = waits.entry(node.incarnation()).or_insert(0);
             *waits = if ceiling > 0 { 0 } else { *waits + 1 };
             longest = longest.max(*waits);
         }
@@ -108,13 +105,13 @@ fn storm(
             .nodes
             .iter()
             .map(|node| {
-                let turn = turns[&node.member.incarnation()];
+                let turn = turns[&node.incarnation()];
                 format!(
                     "{} {:?} {} of {}, {turn:?}",
                     node.name,
-                    node.member.phase(),
-                    node.in_flight,
-                    node.member.ceiling(),
+                    node.process.member.phase(),
+                    node.process.in_flight,
+                    node.process.member.ceiling(),
                 )
             })
             .collect();

@@ -13,6 +13,7 @@ use crate::fleet::member::{Event, Member, Phase, Sample};
 use crate::fleet::message::{Answer, Beat, Commit, CommitAnswer, Committed, Push, Report};
 use crate::fleet::plan::plan;
 use crate::fleet::settings::{Estimate, Outage, Settings};
+use crate::fleet::witness::{Ledger, Process};
 use crate::time::LocalTime;
 use fastrand::Rng;
 use std::sync::Arc;
@@ -24,11 +25,7 @@ const MS: u64 = 1_000_000;
 const NAMES: [&str; 8] = ["n0", "1 2 3", "%d {n2}", "ñ\u{2028}", "o", "@", "$", "n7"];
 
 struct Node {
-    member: Member,
-    /// Slots in use, as the gate counts them.
-    in_flight: u32,
-    /// Of those, cancelled by a fence: they may still run at the backend until the grace is over.
-    parked: u32,
+    process: Process,
     grace_ends: u64,
     /// This node's clock: true time times (1 + drift / 1000), and an offset.
     drift: i64,
@@ -81,11 +78,7 @@ struct World<'a> {
     /// What is on its way, and from when on it may arrive.
     network: Vec<(u64, Message)>,
     slow: bool,
-    /// The store was disturbed; claims may add up to more than the limit until it has planned again, in another epoch
-    /// than this one.
-    disturbed: Option<Option<u64>>,
-    /// What I3 allows in flight: the limit, or what was reserved when it fell.
-    allowed: u64,
+    ledger: Ledger,
     slack: Duration,
     most: u32,
     replies: usize,
@@ -141,17 +134,12 @@ fn settings() -> Settings {
 }
 
 impl Node {
-    fn drain(&self) -> u64 {
-        u64::try_from(self.member.settings().drain.as_nanos()).expect("short")
+    fn incarnation(&self) -> u64 {
+        self.process.member.incarnation()
     }
 
-    /// A request asks for a slot.
-    fn ask(&mut self, now: LocalTime) {
-        if self.in_flight < self.member.ceiling() && now < self.member.fence_at() {
-            self.in_flight += 1;
-        } else {
-            self.member.handle_starved();
-        }
+    fn drain(&self) -> u64 {
+        u64::try_from(self.process.member.settings().drain.as_nanos()).expect("short")
     }
 
     fn clock(&self, now: u64) -> LocalTime {
@@ -177,8 +165,7 @@ impl World<'_> {
             ghosts: Vec::new(),
             network: Vec::new(),
             slow: false,
-            disturbed: None,
-            allowed: u64::from(LIMIT),
+            ledger: Ledger::new(LIMIT),
             slack,
             most: 0,
             replies: 0,
@@ -189,10 +176,9 @@ impl World<'_> {
     }
 
     fn start(&mut self, name: usize) {
+        let member = Member::new(Arc::from("x"), 1, self.settings.clone(), LocalTime::ZERO);
         let mut node = Node {
-            member: Member::new(Arc::from("x"), 1, self.settings.clone(), LocalTime::ZERO),
-            in_flight: 0,
-            parked: 0,
+            process: Process::new(member),
             grace_ends: 0,
             drift: self.rng.i64(-20..=20),
             offset: self.rng.u64(0..1_000_000 * MS),
@@ -200,12 +186,8 @@ impl World<'_> {
             cut_until: 0,
         };
         let (incarnation, now) = (self.rng.u64(1..), node.clock(self.now));
-        node.member = Member::new(
-            Arc::from(NAMES[name]),
-            incarnation,
-            self.settings.clone(),
-            now,
-        );
+        let name = Arc::from(NAMES[name]);
+        node.process = Process::new(Member::new(name, incarnation, self.settings.clone(), now));
         self.nodes.push(node);
     }
 
@@ -215,7 +197,7 @@ impl World<'_> {
             Message::Commit(commit) => commit.incarnation,
             Message::Answer(to, _) | Message::CommitAnswer(to, _) | Message::Push(to, _) => *to,
         };
-        let is_cut = |of: &Node| of.member.incarnation() == node && self.now < of.cut_until;
+        let is_cut = |of: &Node| of.incarnation() == node && self.now < of.cut_until;
         if self.nodes.iter().any(is_cut) {
             return;
         }
@@ -247,15 +229,11 @@ impl World<'_> {
                 self.send(Message::Answer(beat.incarnation, answer));
             }
             Message::Commit(commit) => {
-                let (_, reserved) = self.store.committed();
+                let before = self.store.reserved(commit.acknowledged);
                 let (answer, pushes) = self.store.commit(&commit, &self.server());
                 if answer.outcome == Committed::Applied {
-                    let kept = if self.disturbed.is_some() {
-                        reserved
-                    } else {
-                        self.allowed.min(reserved)
-                    };
-                    self.allowed = kept.max(u64::from(commit.limit));
+                    let after = self.store.reserved(commit.acknowledged);
+                    self.ledger.apply(commit.limit, before, after);
                 }
                 if let Some(twin) = &mut self.twin {
                     assert_eq!(
@@ -272,7 +250,7 @@ impl World<'_> {
             Message::Answer(to, answer) => {
                 let mut commits = Vec::new();
                 self.with(to, |node, now| {
-                    let (events, ticket) = node.member.handle_answer(now, answer);
+                    let (events, ticket) = node.process.member.handle_answer(now, answer);
                     commits.extend(ticket.and_then(|ticket| plan(&ticket, to)));
                     events
                 });
@@ -283,7 +261,7 @@ impl World<'_> {
             Message::CommitAnswer(to, answer) => {
                 let mut commits = Vec::new();
                 self.with(to, |node, now| {
-                    let events = node.member.handle_commit(now, &answer);
+                    let events = node.process.member.handle_commit(now, &answer);
                     commits.extend(answer.ticket.and_then(|ticket| plan(&ticket, to)));
                     events
                 });
@@ -292,7 +270,7 @@ impl World<'_> {
                     .for_each(|commit| self.send(Message::Commit(commit)));
             }
             Message::Push(to, push) => {
-                self.with(to, |node, now| node.member.handle_push(now, push));
+                self.with(to, |node, now| node.process.member.handle_push(now, push));
             }
         }
     }
@@ -303,14 +281,12 @@ impl World<'_> {
         let found = self
             .nodes
             .iter_mut()
-            .find(|node| node.member.incarnation() == incarnation);
+            .find(|node| node.incarnation() == incarnation);
         if let Some(node) = found {
             let local = node.clock(now);
-            let cancels = step(node, local)
-                .iter()
-                .any(|event| matches!(event, Event::Fenced | Event::Refused(_)));
-            if cancels {
-                (node.parked, node.grace_ends) = (node.in_flight, now + node.drain());
+            let events = step(node, local);
+            if node.process.obey(&events) {
+                node.grace_ends = now + node.drain();
             }
         }
     }
@@ -318,7 +294,7 @@ impl World<'_> {
     fn step(&mut self, faults: Faults) {
         self.slow = faults.slow;
         let pick = self.rng.usize(..self.nodes.len());
-        let incarnation = self.nodes[pick].member.incarnation();
+        let incarnation = self.nodes[pick].incarnation();
         match self.rng.u32(..100) {
             0..10 => self.pass(),
             10..30 => self.tick(incarnation),
@@ -347,21 +323,26 @@ impl World<'_> {
                 }
             }
             65..82 => self.with(incarnation, |node, now| {
-                let events = node.member.handle_timeout(now).into_iter().collect();
-                node.ask(now);
+                let events = node
+                    .process
+                    .member
+                    .handle_timeout(now)
+                    .into_iter()
+                    .collect();
+                node.process.ask(now);
                 events
             }),
             82..94 => self.with(incarnation, |node, _| {
-                if node.in_flight > node.parked {
-                    node.in_flight -= 1;
-                    node.member.handle_drained();
+                if node.process.in_flight > node.process.parked {
+                    node.process.in_flight -= 1;
+                    node.process.member.handle_drained();
                 }
                 Vec::new()
             }),
             94 if faults.nodes && self.rng.u32(..5) == 0 => self.crash(pick),
             95 if faults.nodes && self.rng.u32(..5) == 0 => {
                 self.with(incarnation, |node, now| {
-                    node.member.close(now);
+                    node.process.member.close(now);
                     Vec::new()
                 });
             }
@@ -375,14 +356,14 @@ impl World<'_> {
             97 if faults.store && self.rng.u32(..20) == 0 => {
                 self.store = KeyState::default();
                 self.twin.iter_mut().for_each(|twin| twin.flush());
-                self.disturbed = Some(None);
+                self.ledger.disturb(&self.store);
             }
             98 if faults.store && self.rng.u32(..20) == 0 => {
                 self.store = self.backup.clone();
                 self.server = (self.server + 1) % self.servers;
                 let server = self.server;
                 self.twin.iter_mut().for_each(|twin| twin.restore(server));
-                self.disturbed = Some(self.store.time().map(|(epoch, _)| epoch));
+                self.ledger.disturb(&self.store);
             }
             95 if faults.slow && self.rng.u32(..8) == 0 => {
                 self.nodes[pick].cut_until = self.now + self.rng.u64(100..2_000) * MS;
@@ -418,17 +399,17 @@ impl World<'_> {
         self.now += time;
         let now = self.now;
         self.ghosts.retain(|ghosts| ghosts.end > now);
-        let due: Vec<u64> = self
-            .nodes
-            .iter()
-            .map(|node| node.member.incarnation())
-            .collect();
+        let due: Vec<u64> = self.nodes.iter().map(Node::incarnation).collect();
         for incarnation in due {
             self.with(incarnation, |node, local| {
-                let events = node.member.handle_timeout(local).into_iter().collect();
-                if now >= node.grace_ends && node.parked > 0 {
-                    node.in_flight -= std::mem::take(&mut node.parked);
-                    node.member.handle_drained();
+                let events = node
+                    .process
+                    .member
+                    .handle_timeout(local)
+                    .into_iter()
+                    .collect();
+                if now >= node.grace_ends {
+                    node.process.end_parked();
                 }
                 events
             });
@@ -460,12 +441,18 @@ impl World<'_> {
     fn beat(&mut self, incarnation: u64, report: Report, fresh: u64) {
         let mut beats = Vec::new();
         self.with(incarnation, |node, now| {
-            let events = node.member.handle_timeout(now).into_iter().collect();
-            let in_flight = node.in_flight;
-            beats.extend(
-                node.member
-                    .poll_beat(now, || Sample { in_flight, report }, fresh),
-            );
+            let events = node
+                .process
+                .member
+                .handle_timeout(now)
+                .into_iter()
+                .collect();
+            let in_flight = node.process.in_flight;
+            beats.extend(node.process.member.poll_beat(
+                now,
+                || Sample { in_flight, report },
+                fresh,
+            ));
             events
         });
         beats
@@ -473,10 +460,10 @@ impl World<'_> {
             .for_each(|beat| self.send(Message::Beat(beat)));
         let (now, ghosts) = (self.now, &mut self.ghosts);
         self.nodes.retain(|node| {
-            let stays = !matches!(node.member.phase(), Phase::Left | Phase::Refused);
-            if !stays && node.in_flight > 0 {
+            let stays = !matches!(node.process.member.phase(), Phase::Left | Phase::Refused);
+            if !stays && node.process.in_flight > 0 {
                 ghosts.push(Ghosts {
-                    count: node.in_flight,
+                    count: node.process.in_flight,
                     end: now + node.drain(),
                 });
             }
@@ -513,10 +500,10 @@ impl World<'_> {
 
     fn crash(&mut self, index: usize) {
         let node = self.nodes.swap_remove(index);
-        if node.in_flight > 0 {
+        if node.process.in_flight > 0 {
             // The backend notices within the grace.
             self.ghosts.push(Ghosts {
-                count: node.in_flight,
+                count: node.process.in_flight,
                 end: self.now + node.drain() / 2,
             });
         }
@@ -524,32 +511,19 @@ impl World<'_> {
     }
 
     fn running(&self) -> u32 {
-        let nodes: u32 = self.nodes.iter().map(|node| node.in_flight).sum();
+        let nodes: u32 = self.nodes.iter().map(|node| node.process.in_flight).sum();
         nodes + self.ghosts.iter().map(|ghosts| ghosts.count).sum::<u32>()
     }
 
-    /// I1, I2 and I3, or what broke.
+    /// I1, I2, I3 and I11, or what broke.
     fn check(&mut self) -> Result<(), String> {
         let running = self.running();
         self.most = self.most.max(running);
-        if u64::from(running) > self.allowed {
-            return Err(format!("I2: {running} in flight on {}", self.allowed));
-        }
-        if let (Some(lost), Some((epoch, _))) = (self.disturbed, self.store.time())
-            && self.store.has_planned()
-            && lost != Some(epoch)
-        {
-            self.disturbed = None;
-        }
+        self.ledger.settle(&self.store);
         self.check_time()?;
-        let (shares, reserved) = self.store.committed();
-        if self.disturbed.is_none() && shares > self.allowed {
-            return Err(format!("I1: {shares} committed on {}", self.allowed));
-        }
-        if self.disturbed.is_none() && u64::from(running) > reserved {
-            return Err(format!("I2: {running} in flight, {reserved} reserved"));
-        }
-        Ok(())
+        self.ledger
+            .check(&self.store, running)
+            .map_err(|broken| broken.to_string())
     }
 }
 
