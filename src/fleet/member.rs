@@ -12,6 +12,9 @@
 //! Getters tell what to enforce; `handle_*` say what happened; `poll_*` say what is to be done and when to come
 //! back. Extra calls do nothing.
 
+#[cfg(test)]
+pub(crate) mod canonical;
+
 use crate::fleet::message::{
     Answer, Beat, CommitAnswer, Grant, Mode, Push, Report, Ticket, Welcome,
 };

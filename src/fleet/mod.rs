@@ -57,6 +57,8 @@ pub(crate) mod message;
 #[cfg(feature = "fleet")]
 pub(crate) mod node;
 mod plan;
+#[cfg(test)]
+mod proof;
 pub(crate) mod record;
 mod schedule;
 pub(crate) mod settings;

@@ -35,6 +35,24 @@ impl Schedule {
         self.outstanding.map(|(sequence, _)| sequence)
     }
 
+    /// The same beat out, `now` being `to`, and no other plans.
+    #[cfg(test)]
+    pub(crate) fn forget(&mut self, now: LocalTime, to: LocalTime) {
+        let outstanding = self
+            .outstanding
+            .map(|(sequence, sent)| (sequence, to.saturating_sub(now.since(sent))));
+        *self = Self {
+            outstanding,
+            ..Self::new(self.heartbeat, 0, LocalTime::NEVER)
+        };
+    }
+
+    /// The number of the beat that is out.
+    #[cfg(test)]
+    pub(crate) fn awaited_mut(&mut self) -> Option<&mut u64> {
+        self.outstanding.as_mut().map(|(sequence, _)| sequence)
+    }
+
     /// Whether the beat that is out has taken too long.
     pub(crate) fn is_late(&self, now: LocalTime) -> bool {
         self.outstanding.is_some() && now >= self.poll_timeout()

@@ -9,6 +9,8 @@
 //! | `lives` | who may live under a name: joining, renewing, coming back, being refused |
 //! | `token` | whose turn it is to plan, and what becomes of the plan |
 
+#[cfg(test)]
+mod canonical;
 mod epoch;
 mod lives;
 mod token;

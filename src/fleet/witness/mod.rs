@@ -6,5 +6,5 @@
 mod ledger;
 mod process;
 
-pub(crate) use self::ledger::Ledger;
+pub(crate) use self::ledger::{Broken, Ledger};
 pub(crate) use self::process::Process;

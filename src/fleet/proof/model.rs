@@ -1,0 +1,180 @@
+//! The model: which steps a state allows, and what must hold in every state.
+
+use crate::fleet::member::Phase;
+use crate::fleet::proof::bounds::{Bounds, Budget};
+use crate::fleet::proof::world::{Misstep, World};
+use crate::fleet::witness::Broken;
+use stateright::{Model, Property};
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Step {
+    Tick,
+    Beat(usize),
+    /// A message arrives.
+    Deliver(usize),
+    /// A message arrives, and will once more.
+    Repeat(usize),
+    Lose(usize),
+    Admit(usize),
+    End(usize),
+    /// The process dies and is started again under its name.
+    Crash(usize),
+    Leave(usize),
+    Flush,
+    BackUp,
+    Restore,
+    Move,
+}
+
+impl Model for Bounds {
+    type State = World;
+    type Action = Step;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![World::new(self)]
+    }
+
+    fn actions(&self, world: &World, steps: &mut Vec<Step>) {
+        let budget = &world.budget;
+        if world.network.len() <= self.late && Budget::is_left(budget.ticks) {
+            steps.push(Step::Tick);
+        }
+        for index in 0..world.network.len() {
+            steps.push(Step::Deliver(index));
+            if Budget::is_left(budget.repeated) && world.network.len() < self.room {
+                steps.push(Step::Repeat(index));
+            }
+            if Budget::is_left(budget.lost) {
+                steps.push(Step::Lose(index));
+            }
+        }
+        for (place, slot) in world.slots.iter().enumerate() {
+            let Some(process) = &slot.process else {
+                continue;
+            };
+            if world.network.len() < self.room && process.member.awaits().is_none() {
+                steps.push(Step::Beat(place));
+            }
+            let over = process.in_flight > process.member.ceiling();
+            if process.in_flight > 0 && (over || !self.saturated) {
+                steps.push(Step::End(place));
+            }
+            if !self.saturated && process.admits(super::world::NOW) {
+                steps.push(Step::Admit(place));
+            }
+            if Budget::is_left(budget.crashes) {
+                steps.push(Step::Crash(place));
+            }
+            if Budget::is_left(budget.leaves) && process.member.phase() != Phase::Closing {
+                steps.push(Step::Leave(place));
+            }
+        }
+        if Budget::is_left(budget.flushes) && world.store.time().is_some() {
+            steps.push(Step::Flush);
+        }
+        if Budget::is_left(budget.restores) {
+            steps.push(match world.backup {
+                None => Step::BackUp,
+                Some(_) => Step::Restore,
+            });
+        }
+        if Budget::is_left(budget.moves) {
+            steps.push(Step::Move);
+        }
+    }
+
+    fn next_state(&self, world: &World, step: Step) -> Option<World> {
+        let mut next = world.clone();
+        let world = &mut next;
+        let mut said = Vec::new();
+        match step {
+            Step::Tick => {
+                Budget::spend(&mut world.budget.ticks);
+                world.tick(self);
+            }
+            Step::Beat(place) => said.extend(world.beat(self, place)),
+            Step::Deliver(index) => {
+                let message = world.network.remove(index);
+                said = world.deliver(self, message);
+            }
+            Step::Repeat(index) => {
+                Budget::spend(&mut world.budget.repeated);
+                let message = world.network[index].clone();
+                said = world.deliver(self, message);
+            }
+            Step::Lose(index) => {
+                Budget::spend(&mut world.budget.lost);
+                world.network.remove(index);
+            }
+            Step::Admit(place) => world.admit(place),
+            Step::End(place) => world.end(place),
+            Step::Crash(place) => {
+                Budget::spend(&mut world.budget.crashes);
+                world.crash(self, place);
+            }
+            Step::Leave(place) => {
+                Budget::spend(&mut world.budget.leaves);
+                world.close(place);
+            }
+            Step::Flush => {
+                Budget::spend(&mut world.budget.flushes);
+                world.flush();
+            }
+            Step::BackUp => world.backup = Some(world.store.clone()),
+            Step::Restore => {
+                Budget::spend(&mut world.budget.restores);
+                world.restore();
+            }
+            Step::Move => {
+                Budget::spend(&mut world.budget.moves);
+                world.capacity = self.limit + self.moved - world.capacity;
+            }
+        }
+        world.send(self, said);
+        world.settle(self, step == Step::Tick);
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always(
+                "I1 no more is committed than the limit",
+                |_, world: &World| !matches!(world.check(), Err(Broken::Committed { .. })),
+            ),
+            Property::always(
+                "I2 no more is in flight than the limit",
+                |_, world: &World| {
+                    !matches!(
+                        world.check(),
+                        Err(Broken::InFlight { .. } | Broken::Unreserved { .. })
+                    )
+                },
+            ),
+            Property::always(
+                "I3 what is reserved never rises above the limit",
+                |_, world: &World| !matches!(world.check(), Err(Broken::Rose { .. })),
+            ),
+            Property::always("I9 a learning store raises nobody", |_, world: &World| {
+                world.misstep != Some(Misstep::RaisedWhileLearning)
+            }),
+            Property::always("I10 who has left stays away", |_, world: &World| {
+                world.misstep != Some(Misstep::Resurrected)
+            }),
+            Property::always("I10 nobody is locked out", |_, world: &World| {
+                world.misstep != Some(Misstep::LockedOut)
+            }),
+            Property::sometimes(
+                "the limit is in use, by everybody",
+                |model: &Self, world: &World| {
+                    world.ghosts.is_empty()
+                        && world.running() == model.limit
+                        && world.slots.iter().all(|slot| {
+                            slot.process
+                                .as_ref()
+                                .is_some_and(|process| process.in_flight > 0)
+                        })
+                },
+            ),
+        ]
+    }
+}

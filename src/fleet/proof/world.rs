@@ -1,0 +1,353 @@
+//! A state of the model: nodes, store, network and backend; and what may happen to them.
+
+use crate::fleet::key_state::{EmptyStore, KeyState};
+use crate::fleet::member::{Event, Member, Phase, Sample};
+use crate::fleet::message::{Beat, Committed, Report};
+use crate::fleet::proof::bounds::{Bounds, Budget, TICK};
+use crate::fleet::proof::message::{Message, some_ticket};
+use crate::fleet::record::Life;
+use crate::fleet::settings::Settings;
+use crate::fleet::witness::{Broken, Ledger, Process};
+use crate::time::LocalTime;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What every node's clock says in a state of the model.
+pub(super) const NOW: LocalTime = LocalTime::from_nanos(1_000_000_000_000_000);
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct World {
+    pub(super) store: KeyState,
+    /// How often the store has changed its identity.
+    pub(super) server: u8,
+    pub(super) backup: Option<KeyState>,
+    pub(super) slots: Vec<Slot>,
+    /// Requests whose process is gone, and how many ticks they may still run.
+    pub(super) ghosts: Vec<(u32, u8)>,
+    pub(super) network: Vec<Message>,
+    /// What every node finds the backend to be able to take.
+    pub(super) capacity: u32,
+    pub(super) budget: Budget,
+    pub(super) ledger: Ledger,
+    /// A promise that was broken in a single step.
+    pub(super) misstep: Option<Misstep>,
+}
+
+/// A place for a process, and its name.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Slot {
+    pub(super) process: Option<Process>,
+    /// Which life of the place it is.
+    pub(super) life: u8,
+    /// How many ticks what was cancelled may still run.
+    pub(super) grace: u8,
+}
+
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Misstep {
+    /// I9: a node's share rose by an answer of a store that is learning.
+    RaisedWhileLearning,
+    /// I10: a node that had left was alive again for the store.
+    Resurrected,
+    /// I10: refused, although no other living process had its name.
+    LockedOut,
+}
+
+impl World {
+    pub(super) fn new(bounds: &Bounds) -> Self {
+        let mut world = Self {
+            store: KeyState::default(),
+            server: 0,
+            backup: None,
+            slots: Vec::new(),
+            ghosts: Vec::new(),
+            network: Vec::new(),
+            capacity: bounds.limit,
+            budget: bounds.budget,
+            ledger: Ledger::new(bounds.limit),
+            misstep: None,
+        };
+        for place in 0..bounds.names.len() {
+            world.slots.push(Slot {
+                process: Some(start(bounds, place, 0, &bounds.settings)),
+                life: 0,
+                grace: 0,
+            });
+        }
+        world.settle(bounds, false);
+        world
+    }
+
+    fn server(&self) -> String {
+        format!("server {}", self.server)
+    }
+
+    pub(super) fn running(&self) -> u32 {
+        let processes = self.slots.iter().filter_map(|slot| slot.process.as_ref());
+        let processes: u32 = processes.map(|process| process.in_flight).sum();
+        processes + self.ghosts.iter().map(|(count, _)| count).sum::<u32>()
+    }
+
+    fn place(&self, incarnation: u64) -> Option<usize> {
+        self.slots.iter().position(|slot| {
+            slot.process
+                .as_ref()
+                .is_some_and(|process| process.member.incarnation() == incarnation)
+        })
+    }
+
+    /// Runs `step` on the process at `place`, if there is one, and cancels what its events cancel.
+    fn with<T>(
+        &mut self,
+        bounds: &Bounds,
+        place: usize,
+        step: impl FnOnce(&mut Process) -> (Vec<Event>, T),
+    ) -> Option<T> {
+        let slot = &mut self.slots[place];
+        let process = slot.process.as_mut()?;
+        let (events, result) = step(process);
+        if process.obey(&events) {
+            slot.grace = bounds.drain;
+        }
+        Some(result)
+    }
+
+    /// A tick passes. Every process's fence is enforced by its own clock.
+    pub(super) fn tick(&mut self, bounds: &Bounds) {
+        for (place, rate) in bounds.rates.iter().enumerate() {
+            let slot = &mut self.slots[place];
+            if slot.grace > 0 {
+                slot.grace -= 1;
+                if let (0, Some(process)) = (slot.grace, &mut slot.process) {
+                    process.end_parked();
+                }
+            }
+            let now = NOW.saturating_add(TICK * *rate / 100);
+            self.with(bounds, place, |process| {
+                (process.member.handle_timeout(now).into_iter().collect(), ())
+            });
+        }
+        self.ghosts.iter_mut().for_each(|(_, ticks)| *ticks -= 1);
+        self.ghosts.retain(|(_, ticks)| *ticks > 0);
+    }
+
+    /// What there is room for sets out; the rest is lost.
+    pub(super) fn send(&mut self, bounds: &Bounds, messages: Vec<Message>) {
+        let room = bounds.room.saturating_sub(self.network.len());
+        self.network.extend(messages.into_iter().take(room));
+    }
+
+    pub(super) fn check(&self) -> Result<(), Broken> {
+        self.ledger.check(&self.store, self.running())
+    }
+
+    pub(super) fn admit(&mut self, place: usize) {
+        if let Some(process) = &mut self.slots[place].process {
+            process.ask(NOW);
+        }
+    }
+
+    /// A request of the process ends.
+    pub(super) fn end(&mut self, place: usize) {
+        if let Some(process) = &mut self.slots[place].process {
+            process.in_flight -= 1;
+            process.parked = process.parked.min(process.in_flight);
+            process.member.handle_drained();
+        }
+    }
+
+    pub(super) fn beat(&mut self, bounds: &Bounds, place: usize) -> Option<Message> {
+        let report = Report {
+            local_limit: self.capacity,
+            demand: 2 * bounds.limit,
+            weight: 1,
+            ..Report::default()
+        };
+        let process = self.slots[place].process.as_mut()?;
+        process.member.beat_now(NOW);
+        if bounds.starving && !process.admits(NOW) {
+            process.member.handle_starved();
+        }
+        let in_flight = process.in_flight;
+        let beat = process
+            .member
+            .poll_beat(NOW, || Sample { in_flight, report }, 0);
+        beat.map(Message::Beat)
+    }
+
+    pub(super) fn crash(&mut self, bounds: &Bounds, place: usize) {
+        self.vanish(bounds, place);
+        let slot = &mut self.slots[place];
+        slot.life += 1;
+        slot.process = Some(start(bounds, place, slot.life, &bounds.settings));
+    }
+
+    /// The process is gone; what it ran goes on as long as it may.
+    fn vanish(&mut self, bounds: &Bounds, place: usize) {
+        let slot = &mut self.slots[place];
+        if let Some(process) = slot.process.take() {
+            let (parked, others) = (process.parked, process.in_flight - process.parked);
+            self.ghosts
+                .extend((parked > 0).then_some((parked, slot.grace)));
+            self.ghosts
+                .extend((others > 0).then_some((others, bounds.drain)));
+        }
+        slot.grace = 0;
+    }
+
+    pub(super) fn close(&mut self, place: usize) {
+        if let Some(process) = &mut self.slots[place].process {
+            process.member.close(NOW);
+        }
+    }
+
+    pub(super) fn flush(&mut self) {
+        self.store = KeyState::default();
+        self.ledger.disturb(&self.store);
+    }
+
+    pub(super) fn restore(&mut self) {
+        self.store = self.backup.clone().unwrap_or_default();
+        self.server += 1;
+        self.ledger.disturb(&self.store);
+    }
+
+    /// A message arrives; answers what is said in return, most important first.
+    pub(super) fn deliver(&mut self, bounds: &Bounds, message: Message) -> Vec<Message> {
+        match message {
+            Message::Beat(beat) => vec![self.deliver_beat(bounds, beat)],
+            Message::Commit(commit) => {
+                let before = self.store.reserved(commit.acknowledged);
+                let (answer, pushes) = self.store.commit(&commit, &self.server());
+                if answer.outcome == Committed::Applied {
+                    let after = self.store.reserved(commit.acknowledged);
+                    self.ledger.apply(commit.limit, before, after);
+                }
+                let answer = Message::commit_answer(commit.incarnation, answer);
+                let pushes = pushes
+                    .into_iter()
+                    .filter(|(to, _)| *to != commit.incarnation);
+                let pushes = pushes.filter(|_| bounds.pushes);
+                std::iter::once(answer)
+                    .chain(pushes.map(|(to, push)| Message::Push(to, push)))
+                    .collect()
+            }
+            Message::Answer(to, mut answer, commit) => {
+                let Some(place) = self.place(to) else {
+                    return Vec::new();
+                };
+                answer.ticket = commit.is_some().then(some_ticket);
+                let learning = answer.learning > Duration::ZERO;
+                let mut raised = false;
+                let planned = self.with(bounds, place, |process| {
+                    let before = process.member.ceiling();
+                    let (events, ticket) = process.member.handle_answer(NOW, answer);
+                    raised = process.member.ceiling() > before;
+                    (events, ticket.is_some())
+                });
+                if learning && raised {
+                    self.misstep = Some(Misstep::RaisedWhileLearning);
+                }
+                let commit = commit.filter(|_| planned == Some(true));
+                self.depart(bounds, place);
+                commit.map(Message::Commit).into_iter().collect()
+            }
+            Message::CommitAnswer(to, answer, commit) => {
+                if let Some(place) = self.place(to) {
+                    self.with(bounds, place, |process| {
+                        (process.member.handle_commit(NOW, &answer), ())
+                    });
+                    commit.map(Message::Commit).into_iter().collect()
+                } else {
+                    Vec::new()
+                }
+            }
+            Message::Push(to, push) => {
+                if let Some(place) = self.place(to) {
+                    self.with(bounds, place, |process| {
+                        (process.member.handle_push(NOW, push), ())
+                    });
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    fn deliver_beat(&mut self, bounds: &Bounds, mut beat: Beat) -> Message {
+        let left = |(_, life): &(u64, Life)| *life == Life::Left;
+        let gone: Vec<u64> = self
+            .store
+            .lives()
+            .into_iter()
+            .filter(left)
+            .map(|(who, _)| who)
+            .collect();
+        // Drawn by the sender, and new in every beat: here it gets its name when it may be needed.
+        beat.fresh_epoch = u64::MAX;
+        let empty = if bounds.trusts {
+            EmptyStore::Trust
+        } else {
+            EmptyStore::Learn
+        };
+        let answer = self.store.beat(&beat, &self.server(), empty);
+        let alive = self.store.lives().into_iter().filter(|life| !left(life));
+        if alive.into_iter().any(|(who, _)| gone.contains(&who)) {
+            self.misstep = Some(Misstep::Resurrected);
+        }
+        Message::answer(beat.incarnation, answer)
+    }
+
+    /// Whoever has left or was refused is gone.
+    pub(super) fn depart(&mut self, bounds: &Bounds, place: usize) {
+        let phase = self.slots[place]
+            .process
+            .as_ref()
+            .map(|process| process.member.phase());
+        match phase {
+            Some(Phase::Refused) => {
+                let alone = (0..bounds.names.len()).all(|other| {
+                    other == place
+                        || bounds.names[other] != bounds.names[place]
+                        || self.slots[other].process.is_none()
+                });
+                if alone {
+                    self.misstep = Some(Misstep::LockedOut);
+                }
+                self.vanish(bounds, place);
+            }
+            Some(Phase::Left) => self.vanish(bounds, place),
+            _ => {}
+        }
+    }
+
+    /// What follows from every step: whoever waits for a slot takes it, and the state gets its normal form.
+    pub(super) fn settle(&mut self, bounds: &Bounds, ticked: bool) {
+        for place in 0..self.slots.len() {
+            self.depart(bounds, place);
+        }
+        self.ledger.settle(&self.store);
+        let server = self.server();
+        self.normalize(bounds, &server, ticked);
+        if bounds.saturated {
+            for process in self
+                .slots
+                .iter_mut()
+                .filter_map(|slot| slot.process.as_mut())
+            {
+                while process.admits(NOW) {
+                    process.ask(NOW);
+                }
+            }
+        }
+    }
+}
+
+fn start(bounds: &Bounds, place: usize, life: u8, settings: &Settings) -> Process {
+    let incarnation = 1 + place as u64 * 16 + u64::from(life);
+    Process::new(Member::new(
+        Arc::from(bounds.names[place]),
+        incarnation,
+        settings.clone(),
+        NOW,
+    ))
+}
