@@ -131,7 +131,11 @@ fn raise(
         .zip(&*shares)
         .map(|(node, share)| u64::from(occupied(node).max(*share)))
         .sum();
-    let mut pot = u64::from(limit).saturating_sub(closed + reserved);
+    // While more is reserved than there is, nobody is raised, not even into what it occupies: a beat that came after
+    // its lease had ended may say so of slots that others have by now (I2).
+    let Some(mut pot) = u64::from(limit).checked_sub(closed + reserved) else {
+        return;
+    };
 
     // What a node still occupies is its own: going back up to it costs nothing.
     for ((node, share), target) in open.iter().zip(&mut *shares).zip(targets) {

@@ -2,7 +2,7 @@
 
 use crate::fleet::key_state::{EmptyStore, KeyState};
 use crate::fleet::member::{Event, Member, Phase, Sample};
-use crate::fleet::message::{Answer, Committed, Report, Welcome};
+use crate::fleet::message::{Answer, Beat, Committed, Report, Welcome};
 use crate::fleet::plan::plan;
 use crate::fleet::settings::{Estimate, Outage, Settings};
 use crate::time::LocalTime;
@@ -47,6 +47,12 @@ impl Node {
 
     /// A beat whose answer stays on the way.
     fn ask(&mut self, now: LocalTime, store: &mut KeyState, empty: EmptyStore) -> Option<Answer> {
+        let beat = self.say(now)?;
+        Some(store.beat(&beat, SERVER, empty))
+    }
+
+    /// A beat that stays on the way.
+    fn say(&mut self, now: LocalTime) -> Option<Beat> {
         self.member.handle_timeout(now);
         self.member.beat_now(now);
         let report = Report {
@@ -57,8 +63,7 @@ impl Node {
         let in_flight = self.in_flight;
         let sample = || Sample { in_flight, report };
         let fresh = 100_000 + now.as_nanos();
-        let beat = self.member.poll_beat(now, sample, fresh)?;
-        Some(store.beat(&beat, SERVER, empty))
+        self.member.poll_beat(now, sample, fresh)
     }
 
     fn hear(&mut self, now: LocalTime, answer: Answer, store: &mut KeyState) -> Vec<Event> {
@@ -116,6 +121,32 @@ fn i2_a_joiner_gets_nothing_until_the_incumbent_has_drained_and_said_so() {
     nodes[0].in_flight = 4;
     run(&mut nodes, &mut store, 2_500, 3_000);
     assert_eq!(shares(&nodes), [4, 4]);
+}
+
+#[test]
+fn i2_a_beat_that_arrives_when_its_lease_has_long_ended_makes_no_room() {
+    let mut store = KeyState::default();
+    let mut nodes = vec![Node::new("a", 1, &settings(), ms(0))];
+    run(&mut nodes, &mut store, 0, 500);
+    nodes[0].in_flight = 8;
+    let late = nodes[0].say(ms(500)).expect("due");
+    // Nothing is heard of a: it fences itself and drains, and its share goes to b.
+    nodes[0].member.handle_timeout(ms(3_000));
+    nodes[0].in_flight = 0;
+    let mut others = vec![Node::new("b", 2, &settings(), ms(500))];
+    run(&mut others, &mut store, 500, 6_000);
+    assert_eq!(shares(&others), [8]);
+    others[0].in_flight = 8;
+    // Then comes the beat, and says that a runs eight. It does not.
+    store.beat(&late, SERVER, EmptyStore::Trust);
+    run(&mut others, &mut store, 6_000, 7_000);
+    run(&mut nodes, &mut store, 7_000, 7_500);
+    assert_eq!(shares(&others), [4]);
+    assert_eq!(shares(&nodes), [0], "b still runs all eight");
+    others[0].in_flight = 4;
+    run(&mut others, &mut store, 7_500, 8_000);
+    run(&mut nodes, &mut store, 8_000, 8_500);
+    assert_eq!(shares(&nodes), [4]);
 }
 
 #[test]
