@@ -86,6 +86,8 @@ pub(crate) struct Member {
     idle: bool,
     epoch: Option<u64>,
     left_epochs: VecDeque<u64>,
+    /// The store of this epoch holds no more for this node than it has: nothing that a late beat has claimed.
+    confirmed: bool,
     grant: Grant,
     target: u32,
     limit: u32,
@@ -123,6 +125,7 @@ impl Member {
             idle: false,
             epoch: None,
             left_epochs: VecDeque::new(),
+            confirmed: true,
             grant: Grant::default(),
             target: 0,
             limit: 0,
@@ -350,22 +353,25 @@ impl Member {
         let before = self.grant.share;
         if self.epoch == Some(answer.epoch) {
             if answer.grant.generation > self.grant.generation {
-                self.grant = answer.grant;
+                self.grant = if self.confirmed {
+                    answer.grant
+                } else {
+                    self.lower(answer.grant)
+                };
+            } else if answer.grant.generation == self.grant.generation {
+                // The beat that is answered has acknowledged it, and told what this node has.
+                self.confirmed = true;
             }
         } else {
+            self.grant = self.lower(answer.grant);
             if let Some(left) = self.epoch.replace(answer.epoch) {
                 events.push(Event::NewEpoch);
                 self.left_epochs.push_back(left);
                 if self.left_epochs.len() > REMEMBERED_EPOCHS {
                     self.left_epochs.pop_front();
                 }
+                self.confirmed = false;
             }
-            // The claim the store knows may come from a delayed beat (I9).
-            self.grant = Grant {
-                generation: answer.grant.generation,
-                share: before.min(answer.grant.share),
-                safe: self.grant.safe.min(answer.grant.safe),
-            };
         }
         self.stamp = answer.stamp;
         self.anchor = Some((answer.store_time, now));
@@ -413,7 +419,7 @@ impl Member {
     pub(crate) fn handle_push(&mut self, now: LocalTime, push: Push) -> Vec<Event> {
         let mut events: Vec<Event> = self.handle_timeout(now).into_iter().collect();
         let newer = self.epoch == Some(push.epoch) && push.grant.generation > self.grant.generation;
-        if newer && self.phase == Phase::Active {
+        if newer && self.confirmed && self.phase == Phase::Active {
             let before = self.grant.share;
             self.grant = push.grant;
             self.target = push.target;
@@ -468,6 +474,16 @@ impl Member {
         self.grant.share = 0;
         events.push(Event::Refused(refusal));
         events
+    }
+
+    /// `grant`, but nothing that this node does not have: the share the store knows of, and what a plan has made of
+    /// it, may come from the claim of a delayed beat (I9).
+    fn lower(&self, grant: Grant) -> Grant {
+        Grant {
+            generation: grant.generation,
+            share: self.grant.share.min(grant.share),
+            safe: self.grant.safe.min(grant.safe),
+        }
     }
 
     fn learn(&mut self, target: u32, limit: u32, plan: u64, nodes: u32) {

@@ -189,6 +189,43 @@ fn i9_a_flushed_store_raises_nobody_for_one_lease_time_and_then_goes_on() {
 }
 
 #[test]
+fn i9_a_claim_of_a_late_beat_raises_nobody_after_the_first_plan_either() {
+    let mut store = KeyState::default();
+    let mut a = Node::new("a", 1, &settings(), ms(0));
+    run(std::slice::from_mut(&mut a), &mut store, 0, 500);
+    a.in_flight = 8;
+    let late = a.say(ms(500)).expect("due");
+    a.member.handle_timeout(ms(3_000));
+    a.in_flight = 0;
+    let mut b = Node::new("b", 2, &settings(), ms(500));
+    run(std::slice::from_mut(&mut b), &mut store, 500, 6_000);
+    assert_eq!(b.member.ceiling(), 8);
+    b.in_flight = 8;
+    // The store loses everything, hears from b, and then the late beat of a, which has nothing any more.
+    store = KeyState::default();
+    b.beat(ms(6_000), &mut store, EmptyStore::Learn);
+    store.beat(&late, SERVER, EmptyStore::Learn);
+    for at in (6_100..9_800).step_by(100) {
+        b.beat(ms(at), &mut store, EmptyStore::Learn);
+    }
+    // Heard again, a still runs nothing; but what was claimed for it is planned with before it can say so twice.
+    a.beat(ms(9_900), &mut store, EmptyStore::Learn);
+    assert!(b.member.is_learning());
+    for at in (10_000..10_300).step_by(100) {
+        b.beat(ms(at), &mut store, EmptyStore::Learn);
+    }
+    assert_eq!(b.member.ceiling(), 4, "lowered, and still running eight");
+    a.beat(ms(10_310), &mut store, EmptyStore::Learn);
+    assert_eq!(a.member.ceiling(), 0);
+    let mut both = [a, b];
+    run(&mut both, &mut store, 10_400, 11_000);
+    assert_eq!(shares(&both), [0, 4]);
+    both[1].in_flight = 4;
+    run(&mut both, &mut store, 11_000, 12_000);
+    assert_eq!(shares(&both), [4, 4]);
+}
+
+#[test]
 fn i10_a_crashed_node_is_reclaimed_within_ttl_drain_and_three_heartbeats() {
     let mut store = KeyState::default();
     let mut nodes: Vec<Node> = (1..=2)

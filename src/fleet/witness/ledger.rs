@@ -46,11 +46,7 @@ impl Ledger {
     /// A plan for `limit` was applied, which found `before` reserved and left `after`.
     pub(crate) fn apply(&mut self, limit: u32, before: u64, after: u64) {
         let limit = u64::from(limit);
-        let kept = match self.disturbed {
-            Some(_) => before,
-            None => self.allowed.min(before),
-        };
-        self.allowed = kept.max(limit);
+        self.allowed = self.allowed.min(before).max(limit);
         if after > before.max(limit) {
             self.rose = Some((before, after));
         }
