@@ -84,6 +84,9 @@ struct CompareArgs {
     /// Only these.
     #[arg(long = "limiter")]
     limiters: Vec<String>,
+    /// Prints the table for a document.
+    #[arg(long)]
+    markdown: bool,
     #[arg(long, default_value_t = 5)]
     seeds: u64,
     /// Prints everything as JSON.
@@ -210,7 +213,7 @@ fn compare(args: &CompareArgs) -> Result<bool, Box<dyn Error>> {
     if args.json {
         println!("{:#}", report::json(&cases));
     } else {
-        print!("{}", compare::table(&cases));
+        print!("{}", compare::table(&cases, args.markdown));
     }
     Ok(true)
 }

@@ -106,22 +106,39 @@ pub(crate) fn everybody() -> Vec<String> {
         .collect()
 }
 
-/// The table of what [`scenarios`] came to.
-pub(crate) fn table(cases: &[Case]) -> String {
-    let mut table = format!("{:15}", "");
-    for (_, _, columns) in CORE {
-        for (_, head) in columns {
-            let _ = write!(table, " {head:>7}");
-        }
-    }
-    table.push('\n');
-    for row in cases.chunks(CORE.len()) {
-        let _ = write!(table, "{:15}", row[0].scenario.limiter.name);
-        for (case, (_, _, columns)) in row.iter().zip(CORE) {
+/// The table of what [`scenarios`] came to; for a document, or for the eye.
+pub(crate) fn table(cases: &[Case], markdown: bool) -> String {
+    let heads = CORE.iter().flat_map(|(_, _, columns)| columns.iter());
+    let heads = heads.map(|(_, head)| (*head).to_owned());
+    let mut rows = vec![
+        std::iter::once("limiter".to_owned())
+            .chain(heads)
+            .collect::<Vec<_>>(),
+    ];
+    for cases in cases.chunks(CORE.len()) {
+        let mut row = vec![cases[0].scenario.limiter.name.clone()];
+        for (case, (_, _, columns)) in cases.iter().zip(CORE) {
             let mean = case.mean();
-            for (metric, _) in columns {
-                let _ = write!(table, " {:>7}", number(*metric, mean.get(*metric)));
+            row.extend(
+                columns
+                    .iter()
+                    .map(|(metric, _)| number(*metric, mean.get(*metric))),
+            );
+        }
+        rows.push(row);
+    }
+    let mut table = String::new();
+    for (index, row) in rows.iter().enumerate() {
+        if markdown {
+            let _ = writeln!(table, "| {} |", row.join(" | "));
+            if index == 0 {
+                let _ = writeln!(table, "|{}", "---|".repeat(row.len()));
             }
+            continue;
+        }
+        let _ = write!(table, "{:15}", row[0]);
+        for cell in &row[1..] {
+            let _ = write!(table, " {cell:>7}");
         }
         table.push('\n');
     }

@@ -266,4 +266,83 @@ mod tests {
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told[0].starts_with("goodput is") && told[1].starts_with("settle is NaN"));
     }
+
+    /// One seed of `more` behind a backend of 10 that takes 20 ms.
+    fn small(level: &str, backend: &str, load: &str, limiter: &str) -> Values {
+        let text = format!(
+            "duration = 40\nwarmup = 5\nseeds = [1]\n[backend]\ncapacity = 10\nlatency_ms = 20\n{backend}\n\
+             [load]\nlevel = {level}\n{load}\n[limiter]\nname = \"{limiter}\"\n"
+        );
+        case(&text).mean()
+    }
+
+    #[track_caller]
+    fn within(values: &Values, metric: Metric, min: f64, max: f64) {
+        let value = values.get(metric);
+        assert!(
+            (min..=max).contains(&value),
+            "{} is {value}, not between {min} and {max}",
+            metric.name()
+        );
+    }
+
+    #[test]
+    fn users_in_a_closed_loop_wait_for_their_answers() {
+        // As many as offer twice the capacity when nobody waits: 2 * 500 * .12 = 120. The backend answers 500 a second,
+        // so 50 think and 70 wait, for 140 ms, which is too late for most.
+        let values = small("2", "", "think_ms = 100", "none");
+        within(&values, Metric::Rate, 0.0, 60.0);
+        within(&values, Metric::InFlightMean, 6.5, 7.5);
+        let values = small("0.5", "", "think_ms = 100", "none");
+        within(&values, Metric::Rate, 225.0, 260.0);
+    }
+
+    #[test]
+    fn what_clients_give_up_is_done_all_the_same() {
+        let values = small("2", "", "timeout_ms = 40", "none");
+        // Nobody is served in time behind a queue that grows all the while.
+        within(&values, Metric::Rate, 0.0, 1.0);
+        within(&values, Metric::InFlightMean, 500.0, 2000.0);
+    }
+
+    #[test]
+    fn retries_end_with_their_attempts_and_their_budget() {
+        let refused = |load: &str| {
+            let text = format!(
+                "duration = 40\nwarmup = 5\nseeds = [1]\n[backend]\ncapacity = 10\nlatency_ms = 20\n\
+                 service = \"deterministic\"\n[load]\nlevel = 1\n{load}\n[limiter]\nname = \"fixed\"\ntold = 1\n"
+            );
+            case(&text).mean().get(Metric::Rejects)
+        };
+        let close = |found: f64, wanted: f64| {
+            assert!((found - wanted).abs() < 0.01, "{found} is not {wanted}")
+        };
+        let once = refused("");
+        let again = refused("retries = { attempts = 1, backoff_ms = 50 }");
+        let budget = refused("retries = { attempts = 1, backoff_ms = 50, budget = 0.2 }");
+        // Erlang B for one server: of so many a second, this part gets the slot of 20 ms.
+        let slot = |rate: f64| 1.0 / (1.0 + rate * 0.02);
+        close(once, 1.0 - slot(500.0));
+        // Each of 500 that is refused asks once more: r = 500 (1 + once).
+        close(again, 1.0 - slot(500.0 * (1.0 + again)));
+        close(budget, 1.0 - slot(600.0));
+    }
+
+    #[test]
+    fn a_stall_shows_in_the_tail() {
+        let stalls = "stalls = { every = 5, length = 0.5 }\nservice = \"deterministic\"";
+        let calm = small("0.5", "service = \"deterministic\"", "", "omniscient");
+        let stalled = small("0.5", stalls, "", "omniscient");
+        within(&calm, Metric::P999, 0.99, 1.01);
+        within(&stalled, Metric::P999, 15.0, 27.0);
+        within(&stalled, Metric::P50, 0.99, 1.01);
+    }
+
+    #[test]
+    fn a_full_queue_is_refused_by_the_backend_and_counts_as_overload() {
+        let values = small("2", "queue = 0", "", "none");
+        within(&values, Metric::InFlightMax, 0.9, 1.6);
+        // Erlang B for 20 Erlangs on 10 servers: 46 % of 1000 a second are served.
+        within(&values, Metric::Rate, 440.0, 485.0);
+    }
 }
