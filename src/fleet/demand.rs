@@ -3,8 +3,8 @@
 use crate::permit::Totals;
 use crate::time::LocalTime;
 
-/// Arrivals times mean residence (Little's law). A demand that has doubled counts at once; smaller rises by half a
-/// report, falls by a quarter.
+/// Arrivals times mean residence (Little's law). A demand that has doubled counts at once; otherwise it
+/// rises by a quarter a report, and falls by an eighth.
 ///
 /// A mean and not a peak: what a node needs beyond it for chance, the allocator adds, and where slots are scarce a
 /// peak would keep them from those who could use them all the time.
@@ -36,9 +36,9 @@ impl Demand {
         self.milli = if offered >= self.milli.saturating_mul(2) {
             offered
         } else if offered >= self.milli {
-            self.milli + (offered - self.milli) / 2
+            self.milli + (offered - self.milli) / 4
         } else {
-            self.milli - (self.milli - offered) / 4
+            self.milli - (self.milli - offered) / 8
         };
         (self.last, self.last_in_flight, self.at) = (*totals, in_flight, now);
         u32::try_from(self.milli.div_ceil(1000))
@@ -79,9 +79,9 @@ mod tests {
         let mut demand = Demand::default();
         demand.update(at(0), &Totals::default(), 0);
         assert_eq!(demand.update(at(500), &served(200, 100_000), 0), 40);
-        assert_eq!(demand.update(at(1000), &served(500, 100_000), 0), 50);
-        assert_eq!(demand.update(at(1500), &served(500, 100_000), 0), 38);
-        for n in 4..40 {
+        assert_eq!(demand.update(at(1000), &served(500, 100_000), 0), 45);
+        assert_eq!(demand.update(at(1500), &served(500, 100_000), 0), 40);
+        for n in 4..80 {
             demand.update(at(n * 500), &served(500, 100_000), 0);
         }
         assert_eq!(demand.update(at(99_000), &served(500, 100_000), 0), 1);

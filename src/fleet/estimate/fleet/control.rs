@@ -22,6 +22,10 @@ const FIRST_CUT: f64 = 0.85;
 const ELASTIC: f64 = 0.35;
 /// Drops in excess of this part cut the limit at once.
 const DROPS: f64 = 0.02;
+/// A limit of which less than this part is in use is not what holds the fleet back.
+const SLACK: f64 = 0.6;
+/// A backend is full when more than this part of what comes is refused.
+const FULL: f64 = 0.03;
 /// How often the baseline is looked for, while it is known and while it is not.
 const DIPS: Duration = Duration::from_secs(15);
 const FIRST_DIP: Duration = Duration::from_secs(1);
@@ -126,6 +130,10 @@ impl Control {
                 return Some(present);
             }
             let base = f64::from(present).min(seen.reach());
+            if base < SLACK * f64::from(present) {
+                // Nothing can be learnt from a limit that nothing reaches.
+                return Some(floor(base));
+            }
             let cut = seen.in_flight - queue + aim;
             let limit = floor(cut.max(base * FIRST_CUT).min(base));
             if limit < present {
@@ -143,9 +151,15 @@ impl Control {
         }
         self.hot = 0;
         let often = if self.verified { DIPS } else { FIRST_DIP };
-        let is_full = seen.is_limited && seen.in_flight > 0.5 * f64::from(present);
-        if is_full && !self.climbs && now.since(self.dipped) >= often {
+        if seen.refusals > FULL && !self.climbs && now.since(self.dipped) >= often {
             return Some(self.dip(seen, present, present, 0));
+        }
+        if seen.refusals < FULL
+            && queue < SHORT * aim
+            && seen.in_flight < SLACK * f64::from(present)
+        {
+            // There is room: what is seen is the baseline.
+            self.refine(seen);
         }
         if queue >= SHORT * aim && !may_climb {
             self.climbs = false;
@@ -337,8 +351,9 @@ struct Seen {
     latency: f64,
     in_flight: f64,
     is_limited: bool,
-    /// Nodes that refused for want of a share.
+    /// Nodes that refused for want of a share, and the part of all requests that they refused.
     hungry: f64,
+    refusals: f64,
     /// How long the window has been.
     age: Duration,
     /// The coefficient of variation of a latency.
@@ -354,6 +369,7 @@ impl Seen {
             in_flight: (reading.milli as f64 / 1000.0).max(0.001),
             is_limited: reading.hungry > 0,
             hungry: reading.hungry as f64,
+            refusals: reading.sheds as f64 / (reading.sheds + reading.samples).max(1) as f64,
             age: reading.age,
             spread,
         }

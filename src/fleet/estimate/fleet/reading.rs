@@ -17,6 +17,8 @@ pub(super) struct Reading {
     pub(super) milli: u64,
     /// Nodes that refused because their share was in use.
     pub(super) hungry: usize,
+    /// What they refused.
+    pub(super) sheds: u64,
     /// The backend said no, or timed out.
     pub(super) drops: u64,
     /// How long the window has been.
@@ -61,6 +63,7 @@ impl Counters {
             completions,
             latency_us: self.latency_us.min(completions.saturating_mul(HOUR_US)),
             held_us: self.held_us.min(most.saturating_mul(self.clock_us)),
+            sheds: self.sheds.min(self.clock_us),
             drops: self.drops.min(self.clock_us),
             ..self
         })
@@ -121,11 +124,12 @@ impl Memory {
 
     /// What the window says, once it says enough: enough samples, from nearly all that have work.
     pub(super) fn reading(&self, now: StoreTime) -> Option<Reading> {
-        let (mut samples, mut hungry, mut drops) = (0_u64, 0, 0_u64);
+        let (mut samples, mut hungry, mut sheds, mut drops) = (0_u64, 0, 0_u64, 0_u64);
         let (mut heard, mut milli) = (0_u64, 0_u64);
         for node in &self.nodes {
             samples = samples.saturating_add(node.window.completions);
             hungry += usize::from(node.window.sheds > 0);
+            sheds = sheds.saturating_add(node.window.sheds);
             drops = drops.saturating_add(node.window.drops);
             if node.window.clock_us > 0 {
                 (heard, milli) = (heard + node.milli, milli + node.window.milli());
@@ -144,6 +148,7 @@ impl Memory {
             latency_us: self.latency_us().unwrap_or(0),
             milli,
             hungry,
+            sheds,
             drops,
             age,
         })
