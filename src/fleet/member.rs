@@ -12,7 +12,7 @@
 //! Getters tell what to enforce; `handle_*` say what happened; `poll_*` say what is to be done and when to come
 //! back. Extra calls do nothing.
 
-#[cfg(test)]
+#[cfg(all(test, feature = "fleet"))]
 pub(crate) mod canonical;
 
 use crate::fleet::message::{

@@ -57,7 +57,7 @@ pub(crate) mod message;
 #[cfg(feature = "fleet")]
 pub(crate) mod node;
 mod plan;
-#[cfg(test)]
+#[cfg(all(test, feature = "fleet"))]
 mod proof;
 pub(crate) mod record;
 mod schedule;

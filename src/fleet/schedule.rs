@@ -36,7 +36,7 @@ impl Schedule {
     }
 
     /// The same beat out, `now` being `to`, and no other plans.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "fleet"))]
     pub(crate) fn forget(&mut self, now: LocalTime, to: LocalTime) {
         let outstanding = self
             .outstanding
@@ -48,7 +48,7 @@ impl Schedule {
     }
 
     /// The number of the beat that is out.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "fleet"))]
     pub(crate) fn awaited_mut(&mut self) -> Option<&mut u64> {
         self.outstanding.as_mut().map(|(sequence, _)| sequence)
     }

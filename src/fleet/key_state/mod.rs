@@ -9,7 +9,7 @@
 //! | `lives` | who may live under a name: joining, renewing, coming back, being refused |
 //! | `token` | whose turn it is to plan, and what becomes of the plan |
 
-#[cfg(test)]
+#[cfg(all(test, feature = "fleet"))]
 mod canonical;
 mod epoch;
 mod lives;

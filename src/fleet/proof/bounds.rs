@@ -1,5 +1,7 @@
 //! How large a model is, and what may go wrong in it.
 
+use crate::fleet::proof::mutant::Mutant;
+use crate::fleet::proof::world::World;
 use crate::fleet::settings::{Allocation, Estimate, Settings};
 use std::time::Duration;
 
@@ -9,31 +11,43 @@ pub(super) const TICK: Duration = Duration::from_millis(300);
 /// Any number of times.
 pub(super) const ANY: u8 = u8::MAX;
 
+/// A model, named by what may happen in it.
 #[derive(Clone, Debug)]
 pub(super) struct Bounds {
     pub(super) names: &'static [&'static str],
     /// How fast the nodes' clocks go, in percent.
     pub(super) rates: &'static [u32],
-    /// The fleet's limit at first, and what the backend can take at first.
+    /// The fleet's limit at first, and what the nodes find the backend to be able to take.
     pub(super) limit: u32,
-    /// What the backend can take when it moves.
+    /// What they find when it moves.
     pub(super) moved: u32,
     pub(super) settings: Settings,
     /// How long requests may go on after their fence or their process, in ticks.
     pub(super) drain: u8,
-    /// Every slot is in use as soon as it is there: the worst case for I2.
+    /// Whether requests wait at every node, so that each slot is in use as soon as it is there: the worst case for
+    /// I2. Otherwise every request comes and goes by a step of its own.
     pub(super) saturated: bool,
     /// Whether requests that are refused below the target are told to the store.
     pub(super) starving: bool,
     /// Whether an empty store grants at once.
     pub(super) trusts: bool,
+    /// Whether changed grants are pushed to others than the planner, while there is room.
     pub(super) pushes: bool,
     /// How many messages may be on their way at once...
     pub(super) room: usize,
     /// ...and how many of them while time passes.
     pub(super) late: usize,
     pub(super) budget: Budget,
+    /// So many beats a tick of every node, no more and no less; and time passes when all has arrived.
+    pub(super) pace: Option<u8>,
+    /// I5: within how many calm ticks every slot is in use, from whatever state.
+    pub(super) recovers: Option<u8>,
+    /// What must be seen, so that the model shows something.
+    pub(super) sights: &'static [Sight],
+    pub(super) mutant: Option<Mutant>,
 }
+
+pub(super) type Sight = (&'static str, fn(&Bounds, &World) -> bool);
 
 /// How often what may still happen.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -44,10 +58,23 @@ pub(super) struct Budget {
     pub(super) crashes: u8,
     pub(super) leaves: u8,
     pub(super) flushes: u8,
+    /// Of the store to the state it had at some step before, as another server.
     pub(super) restores: u8,
-    /// How often the capacity moves.
+    /// How often what the backend can take moves.
     pub(super) moves: u8,
 }
+
+/// Time passes, and nothing goes wrong.
+pub(super) const CALM: Budget = Budget {
+    ticks: ANY,
+    lost: 0,
+    repeated: 0,
+    crashes: 0,
+    leaves: 0,
+    flushes: 0,
+    restores: 0,
+    moves: 0,
+};
 
 impl Budget {
     pub(super) const fn is_left(budget: u8) -> bool {
@@ -61,11 +88,12 @@ impl Budget {
     }
 }
 
+/// Leases of one tick, and requests that may go on for another.
 pub(super) fn settings(limit: u32) -> Settings {
     Settings {
-        heartbeat: TICK,
-        ttl: 2 * TICK,
-        margin: TICK / 5,
+        heartbeat: TICK / 2,
+        ttl: TICK,
+        margin: TICK / 10,
         drain: TICK,
         estimate: Estimate::Fixed(limit),
         allocation: Allocation::EqualSplit,
@@ -73,7 +101,17 @@ pub(super) fn settings(limit: u32) -> Settings {
     }
 }
 
-/// Two nodes and two slots; messages may be delayed for ever, and nothing else goes wrong.
+/// Leases of two ticks.
+pub(super) fn longer(limit: u32) -> Settings {
+    Settings {
+        heartbeat: TICK,
+        ttl: 2 * TICK,
+        margin: TICK / 5,
+        ..settings(limit)
+    }
+}
+
+/// Two nodes, two slots, two messages on their way that arrive in any order before time goes on.
 pub(super) fn two_nodes() -> Bounds {
     Bounds {
         names: &["a", "b"],
@@ -88,15 +126,65 @@ pub(super) fn two_nodes() -> Bounds {
         pushes: false,
         room: 2,
         late: 0,
-        budget: Budget {
-            ticks: ANY,
-            lost: 0,
-            repeated: 0,
-            crashes: 0,
-            leaves: 0,
-            flushes: 0,
-            restores: 0,
-            moves: 0,
-        },
+        budget: CALM,
+        pace: None,
+        recovers: None,
+        sights: &[FULL],
+        mutant: None,
     }
 }
+
+/// Three nodes and three slots; one message on its way at a time.
+pub(super) fn three_nodes() -> Bounds {
+    Bounds {
+        names: &["a", "b", "c"],
+        rates: &[100, 100, 100],
+        limit: 3,
+        settings: settings(3),
+        room: 1,
+        ..two_nodes()
+    }
+}
+
+pub(super) const FULL: Sight = ("every slot is in use, by all nodes", |bounds, world| {
+    let busy = |slot: &super::world::Slot| {
+        slot.process
+            .as_ref()
+            .is_some_and(|process| process.in_flight > 0)
+    };
+    world.ghosts.is_empty() && world.running() == bounds.limit && world.slots.iter().all(busy)
+});
+
+pub(super) const ABANDONED: Sight = ("requests outlive their process", |_, world| {
+    !world.ghosts.is_empty()
+});
+
+pub(super) const LEARNING: Sight = ("the store learns what is in use", |_, world| {
+    world.store.is_learning() && world.running() > 0
+});
+
+pub(super) const TAKEN_OVER: Sight = (
+    "another has all the slots of a node that is gone",
+    |bounds, world| {
+        let gone = |slot: &super::world::Slot| slot.process.is_none() || slot.life > 0;
+        let all = |slot: &super::world::Slot| {
+            slot.process
+                .as_ref()
+                .is_some_and(|process| process.in_flight == bounds.limit)
+        };
+        world.slots.iter().any(gone) && world.slots.iter().any(all)
+    },
+);
+
+pub(super) const REFUSED: Sight = ("one of two processes of one name is refused", |_, world| {
+    world
+        .slots
+        .iter()
+        .filter(|slot| slot.process.is_some())
+        .count()
+        == 1
+});
+
+pub(super) const DRAINING: Sight = ("more is in flight than the limit that fell", |_, world| {
+    world.running() > world.capacity
+});

@@ -1,10 +1,60 @@
 //! The promises, for every order of events: the production functions under a model checker.
+//!
+//! [stateright](https://docs.rs/stateright) visits every state that nodes, store and network can reach, and looks in
+//! each whether the promises hold. The nodes are [`Member`](crate::fleet::member::Member), the store is
+//! [`KeyState`](crate::fleet::key_state::KeyState), the planner is [`plan`](crate::fleet::plan::plan): what is
+//! checked is what runs. Around them is only what they talk through, and a backend that counts.
+//!
+//! # What is proven
+//! Within the bounds that each test has in its name, and whatever the order of events in them: **I1, I2, I3, I9** and
+//! **I10** in every state; **I5** from every state, in that calm brings every slot into use within a stated number
+//! of ticks (a ttl is one or two); and by every path through a few calm ticks. I10 says here that who has left stays
+//! away, that nobody is refused but for another living process of its name, and, by I5, that the slots of whoever
+//! has crashed or left come back. `mutants` undoes rules one by one, and each is missed.
+//!
+//! Not bounded: how long a fleet lives, how often nodes beat and when, how long a message that is on its way takes
+//! within its bound, how long time stands still. A message that is on its way may arrive, with `late` also after
+//! any number of ticks, when its sender is fenced, gone, or has been forgotten by the store.
+//!
+//! # The bounds
+//! Two nodes with two or three slots, or three with three; at most two messages on their way at once (`room`), of
+//! which none or one while time passes (`late`); a budget for each kind of fault. Time goes by ticks, of which a ttl
+//! has one or two. A planner that dies between plan and commit is one whose commit is lost, or which crashes.
+//!
+//! # What is not
+//! * More nodes, slots, or messages at once; what only a longer ttl in heartbeats would show.
+//! * Outage policies other than `FailClosed`, weights, mixed revisions, fewer slots than nodes (I6): the walks.
+//! * One epoch begun twice by a repeated beat: every epoch is new here. A named test has it.
+//! * Fairness (I7), response (I8), and which clock may show what (I11) beyond rates that differ; the gate's atomics
+//!   (I4): loom and tests.
+//! * The Redis scripts: held to `key_state` by runs side by side.
+//! * Fingerprints are of 64 bits: that one of a million states was taken for another has a probability below 1e-7.
+//!
+//! # How a state is kept small
+//! A state stands for all that differ only in what makes no difference: clocks are set back to noon after every step,
+//! ever growing numbers are renamed to the smallest that compare alike (`number`), and messages that can change
+//! nothing are dropped (`normal`, and the `canonical` files beside the machines, which may look inside). So a fleet
+//! that lives for ever has finitely many states. What only says when to beat is not part of them, as nodes may beat
+//! at any time here.
+//!
+//! | file | what |
+//! |---|---|
+//! | `bounds` | how large a model is, what may go wrong in it, what must be seen |
+//! | `world` | a state, and what each step does to it |
+//! | `model` | which steps there are, and the promises |
+//! | `message` | what is on its way; with its plan, since planning is a pure function |
+//! | `normal`, `number` | the normal form of a state |
+//! | `recovery` | calm, and what it brings (I5) |
+//! | `mutant` | rules undone |
+//! | `tell` | a state in words, for counterexamples |
 
 mod bounds;
 mod message;
 mod model;
+mod mutant;
 mod normal;
 pub(crate) mod number;
+mod recovery;
 mod tell;
 mod tests;
 mod world;

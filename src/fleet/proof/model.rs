@@ -2,8 +2,8 @@
 
 use crate::fleet::member::Phase;
 use crate::fleet::proof::bounds::{Bounds, Budget};
-use crate::fleet::proof::world::{Misstep, World};
-use crate::fleet::witness::Broken;
+use crate::fleet::proof::world::{Misstep, NOW, Slot, World};
+use crate::fleet::witness::ledger::Broken;
 use stateright::{Model, Property};
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,7 +36,15 @@ impl Model for Bounds {
 
     fn actions(&self, world: &World, steps: &mut Vec<Step>) {
         let budget = &world.budget;
-        if world.network.len() <= self.late && Budget::is_left(budget.ticks) {
+        let all_have_beaten = self.pace.is_none_or(|pace| {
+            let alive = |slot: &&Slot| slot.process.is_some();
+            world
+                .slots
+                .iter()
+                .filter(alive)
+                .all(|slot| slot.beats >= pace)
+        });
+        if world.network.len() <= self.late && Budget::is_left(budget.ticks) && all_have_beaten {
             steps.push(Step::Tick);
         }
         for index in 0..world.network.len() {
@@ -52,14 +60,15 @@ impl Model for Bounds {
             let Some(process) = &slot.process else {
                 continue;
             };
-            if world.network.len() < self.room && process.member.awaits().is_none() {
+            let may_beat = self.pace.is_none_or(|pace| slot.beats < pace);
+            if may_beat && world.network.len() < self.room && process.member.awaits().is_none() {
                 steps.push(Step::Beat(place));
             }
             let over = process.in_flight > process.member.ceiling();
             if process.in_flight > 0 && (over || !self.saturated) {
                 steps.push(Step::End(place));
             }
-            if !self.saturated && process.admits(super::world::NOW) {
+            if !self.saturated && process.admits(NOW) {
                 steps.push(Step::Admit(place));
             }
             if Budget::is_left(budget.crashes) {
@@ -136,7 +145,7 @@ impl Model for Bounds {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![
+        let mut properties = vec![
             Property::always(
                 "I1 no more is committed than the limit",
                 |_, world: &World| !matches!(world.check(), Err(Broken::Committed { .. })),
@@ -163,18 +172,25 @@ impl Model for Bounds {
             Property::always("I10 nobody is locked out", |_, world: &World| {
                 world.misstep != Some(Misstep::LockedOut)
             }),
-            Property::sometimes(
-                "the limit is in use, by everybody",
-                |model: &Self, world: &World| {
-                    world.ghosts.is_empty()
-                        && world.running() == model.limit
-                        && world.slots.iter().all(|slot| {
-                            slot.process
-                                .as_ref()
-                                .is_some_and(|process| process.in_flight > 0)
-                        })
+        ];
+        if self.recovers.is_some() {
+            properties.push(Property::always(
+                "I5 calm brings every slot into use",
+                |bounds: &Self, world: &World| {
+                    bounds
+                        .recovers
+                        .is_none_or(|ticks| world.recovers(bounds, ticks))
                 },
-            ),
-        ]
+            ));
+        }
+        if self.pace.is_some() {
+            properties.push(Property::eventually(
+                "I5 every slot is in use",
+                |_, world: &World| world.was_full,
+            ));
+        }
+        let sights = self.sights.iter();
+        properties.extend(sights.map(|(name, seen)| Property::sometimes(name, *seen)));
+        properties
     }
 }

@@ -4,6 +4,7 @@ use crate::fleet::member::canonical::Memory;
 use crate::fleet::message::Grant;
 use crate::fleet::proof::bounds::{Bounds, TICK};
 use crate::fleet::proof::message::Message;
+use crate::fleet::proof::mutant::Mutant;
 use crate::fleet::proof::number::Number;
 use crate::fleet::proof::world::{NOW, World};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -16,7 +17,7 @@ impl World {
             backup.forget("nobody's");
         }
         let memory = self.memory(bounds);
-        self.drop_the_idle(memory);
+        self.drop_the_idle(bounds, memory);
         let slack = bounds.settings.slack();
         self.network
             .iter_mut()
@@ -62,7 +63,8 @@ impl World {
     }
 
     /// Drops what would change nothing whenever it arrived.
-    fn drop_the_idle(&mut self, memory: Memory) {
+    fn drop_the_idle(&mut self, bounds: &Bounds, memory: Memory) {
+        let any_epoch = bounds.mutant == Some(Mutant::ForgetTheEpoch);
         let known = self.store.time().map(|(epoch, _)| epoch);
         let slots = &self.slots;
         self.network.retain_mut(|message| {
@@ -109,7 +111,7 @@ impl World {
                     let may_matter =
                         member.epoch() != Some(answer.epoch) && Some(answer.epoch) == known;
                     let same = member.epoch() == Some(answer.epoch);
-                    commit.is_some() || may_matter || same && newer
+                    commit.is_some() || any_epoch || may_matter || same && newer
                 }
                 (Message::Push(_, push), Some(member)) => {
                     if memory != Memory::All {
@@ -118,7 +120,7 @@ impl World {
                     let newer = push.grant.generation > member.generation();
                     let may_matter =
                         member.epoch() != Some(push.epoch) && Some(push.epoch) == known;
-                    may_matter || member.epoch() == Some(push.epoch) && newer
+                    any_epoch || may_matter || member.epoch() == Some(push.epoch) && newer
                 }
             }
         });

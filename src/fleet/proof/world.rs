@@ -2,12 +2,13 @@
 
 use crate::fleet::key_state::{EmptyStore, KeyState};
 use crate::fleet::member::{Event, Member, Phase, Sample};
-use crate::fleet::message::{Beat, Committed, Report};
+use crate::fleet::message::{Beat, Committed, Grant, Report};
 use crate::fleet::proof::bounds::{Bounds, Budget, TICK};
 use crate::fleet::proof::message::{Message, some_ticket};
 use crate::fleet::record::Life;
 use crate::fleet::settings::Settings;
-use crate::fleet::witness::{Broken, Ledger, Process};
+use crate::fleet::witness::ledger::Broken;
+use crate::fleet::witness::{Ledger, Process};
 use crate::time::LocalTime;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub(super) struct World {
     pub(super) capacity: u32,
     pub(super) budget: Budget,
     pub(super) ledger: Ledger,
+    /// Every slot was in use, in a model where that is to come about.
+    pub(super) was_full: bool,
     /// A promise that was broken in a single step.
     pub(super) misstep: Option<Misstep>,
 }
@@ -41,6 +44,8 @@ pub(super) struct Slot {
     pub(super) life: u8,
     /// How many ticks what was cancelled may still run.
     pub(super) grace: u8,
+    /// How often it has beaten in this tick, if that is bounded.
+    pub(super) beats: u8,
 }
 
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -65,6 +70,7 @@ impl World {
             capacity: bounds.limit,
             budget: bounds.budget,
             ledger: Ledger::new(bounds.limit),
+            was_full: false,
             misstep: None,
         };
         for place in 0..bounds.names.len() {
@@ -72,6 +78,7 @@ impl World {
                 process: Some(start(bounds, place, 0, &bounds.settings)),
                 life: 0,
                 grace: 0,
+                beats: 0,
             });
         }
         world.settle(bounds, false);
@@ -116,6 +123,7 @@ impl World {
     pub(super) fn tick(&mut self, bounds: &Bounds) {
         for (place, rate) in bounds.rates.iter().enumerate() {
             let slot = &mut self.slots[place];
+            slot.beats = 0;
             if slot.grace > 0 {
                 slot.grace -= 1;
                 if let (0, Some(process)) = (slot.grace, &mut slot.process) {
@@ -163,7 +171,9 @@ impl World {
             weight: 1,
             ..Report::default()
         };
-        let process = self.slots[place].process.as_mut()?;
+        let slot = &mut self.slots[place];
+        slot.beats += u8::from(bounds.pace.is_some());
+        let process = slot.process.as_mut()?;
         process.member.beat_now(NOW);
         if bounds.starving && !process.admits(NOW) {
             process.member.handle_starved();
@@ -237,6 +247,7 @@ impl World {
                     return Vec::new();
                 };
                 answer.ticket = commit.is_some().then(some_ticket);
+                self.bend(bounds, to, &mut answer.epoch, &mut answer.grant);
                 let learning = answer.learning > Duration::ZERO;
                 let mut raised = false;
                 let planned = self.with(bounds, place, |process| {
@@ -252,7 +263,8 @@ impl World {
                 self.depart(bounds, place);
                 commit.map(Message::Commit).into_iter().collect()
             }
-            Message::CommitAnswer(to, answer, commit) => {
+            Message::CommitAnswer(to, mut answer, commit) => {
+                self.bend(bounds, to, &mut answer.epoch, &mut answer.grant);
                 if let Some(place) = self.place(to) {
                     self.with(bounds, place, |process| {
                         (process.member.handle_commit(NOW, &answer), ())
@@ -262,7 +274,8 @@ impl World {
                     Vec::new()
                 }
             }
-            Message::Push(to, push) => {
+            Message::Push(to, mut push) => {
+                self.bend(bounds, to, &mut push.epoch, &mut push.grant);
                 if let Some(place) = self.place(to) {
                     self.with(bounds, place, |process| {
                         (process.member.handle_push(NOW, push), ())
@@ -270,6 +283,16 @@ impl World {
                 }
                 Vec::new()
             }
+        }
+    }
+
+    /// What the node hears of what the store said.
+    fn bend(&self, bounds: &Bounds, to: u64, epoch: &mut u64, grant: &mut Grant) {
+        let process = self
+            .place(to)
+            .and_then(|place| self.slots[place].process.as_ref());
+        if let (Some(mutant), Some(process)) = (bounds.mutant, process) {
+            mutant.bend_grant(&process.member, epoch, grant);
         }
     }
 
@@ -282,6 +305,9 @@ impl World {
             .filter(left)
             .map(|(who, _)| who)
             .collect();
+        if let Some(mutant) = bounds.mutant {
+            mutant.bend_beat(&mut beat);
+        }
         // Drawn by the sender, and new in every beat: here it gets its name when it may be needed.
         beat.fresh_epoch = u64::MAX;
         let empty = if bounds.trusts {
@@ -320,7 +346,7 @@ impl World {
         }
     }
 
-    /// What follows from every step: whoever waits for a slot takes it, and the state gets its normal form.
+    /// What follows from every step: processes end, waiting requests get in, and the state gets its normal form.
     pub(super) fn settle(&mut self, bounds: &Bounds, ticked: bool) {
         for place in 0..self.slots.len() {
             self.depart(bounds, place);
@@ -328,15 +354,19 @@ impl World {
         self.ledger.settle(&self.store);
         let server = self.server();
         self.normalize(bounds, &server, ticked);
-        if bounds.saturated {
-            for process in self
-                .slots
-                .iter_mut()
-                .filter_map(|slot| slot.process.as_mut())
-            {
-                while process.admits(NOW) {
-                    process.ask(NOW);
-                }
+        self.occupy(bounds);
+        self.was_full |= bounds.pace.is_some() && self.is_full();
+    }
+
+    /// Whoever waits for a slot takes it.
+    pub(super) fn occupy(&mut self, bounds: &Bounds) {
+        let processes = self
+            .slots
+            .iter_mut()
+            .filter_map(|slot| slot.process.as_mut());
+        for process in processes.filter(|_| bounds.saturated) {
+            while process.admits(NOW) {
+                process.ask(NOW);
             }
         }
     }

@@ -3,8 +3,8 @@
 //! Shared by the random walks and the model: both run the production functions and ask here whether they kept their
 //! word.
 
-mod ledger;
+pub(crate) mod ledger;
 mod process;
 
-pub(crate) use self::ledger::{Broken, Ledger};
+pub(crate) use self::ledger::Ledger;
 pub(crate) use self::process::Process;
