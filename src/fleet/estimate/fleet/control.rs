@@ -18,6 +18,9 @@ const CLEAR: f64 = 0.15;
 const STRIDE: f64 = 0.3;
 /// A first cut goes no deeper.
 const FIRST_CUT: f64 = 0.85;
+/// A second one, after an experiment that said nothing: a latency that rose by more than this while less was in flight.
+const SECOND_CUT: f64 = 0.9;
+const ROSE: f64 = -0.2;
 /// Drops that follow what is in flight by less than this part do not come from a full backend.
 const ELASTIC: f64 = 0.35;
 /// Drops in excess of this part cut the limit at once.
@@ -37,6 +40,8 @@ const DEEPEST: u64 = 8;
 const WINDOW: Duration = Duration::from_millis(200);
 /// ...and no longer than this: what is not sure by then is decided as it looks.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+/// The relative error of a mean that an experiment may be judged against.
+const EXACT: f64 = 0.05;
 /// Fewer samples are noise.
 pub(super) const FEW: f64 = 50.0;
 
@@ -121,21 +126,36 @@ impl Control {
         // Whoever looks again and again and acts on the first surprise is surprised by chance alone: a window has its
         // time. Only what is beyond chance counts before.
         let is_over = seen.age >= self.window(seen);
-        if queue > LONG * aim && (is_over || queue - 3.0 * noise > LONG * aim) {
+        // A limit half as large again shows a queue of a third.
+        let clear = if self.climbs {
+            CLEAR * seen.in_flight
+        } else {
+            0.0
+        };
+        let (short, long) = ((SHORT * aim).max(clear), (LONG * aim).max(clear));
+        let is_sure = queue - 3.0 * noise > long && (self.hot == 0 || seen.error() < EXACT);
+        if queue > long && (is_over || is_sure) {
             self.growing = 0;
-            self.climbs = false;
             self.hot += 1;
             // Once may be a stall.
             if self.hot < 2 {
                 return Some(present);
+            }
+            self.climbs = false;
+            if !self.verified && seen.refusals > FULL && queue < CLEAR * seen.in_flight {
+                // Before a small queue is cut for a baseline that nobody has looked for, it is looked for.
+                return Some(self.dip(seen, present, present, 0));
             }
             let base = f64::from(present).min(seen.reach());
             if base < SLACK * f64::from(present) {
                 // Nothing can be learnt from a limit that nothing reaches.
                 return Some(floor(base));
             }
-            let cut = seen.in_flight - queue + aim;
-            let limit = floor(cut.max(base * FIRST_CUT).min(base));
+            let limit = floor(
+                seen.limit_for(aim - queue, present)
+                    .max(base * FIRST_CUT)
+                    .min(base),
+            );
             if limit < present {
                 self.stage = Stage::Cut {
                     limit: present,
@@ -144,8 +164,7 @@ impl Control {
             }
             return Some(limit.min(present));
         }
-        // A limit half as large again shows a queue of a third.
-        let may_climb = self.climbs && queue < (SHORT * aim).max(CLEAR * seen.in_flight);
+        let may_climb = self.climbs && queue < short;
         if !is_over && !may_climb {
             return None;
         }
@@ -161,7 +180,7 @@ impl Control {
             // There is room: what is seen is the baseline.
             self.refine(seen);
         }
-        if queue >= SHORT * aim && !may_climb {
+        if queue >= short {
             self.climbs = false;
         } else if seen.is_limited {
             return Some(self.grow(seen, present));
@@ -201,10 +220,13 @@ impl Control {
         self.stage = Stage::Track;
         let (queue, aim) = (self.queue(seen), seen.aim());
         Some(match elastic {
-            // It rose: the backend has changed meanwhile, and the experiment says nothing.
-            Some(elastic) if elastic.value < -ELASTIC - 2.0 * elastic.error => {
-                self.hot = 1;
-                present
+            // It rose: the backend has changed meanwhile. Once more, against what is seen now.
+            Some(elastic) if elastic.value < ROSE && queue > LONG * aim => {
+                self.stage = Stage::Cut {
+                    limit: uncut,
+                    before: seen.point(),
+                };
+                floor(f64::from(present) * SECOND_CUT)
             }
             Some(elastic) if elastic.value < elastic.usual && queue > aim => {
                 // Latency stayed while work went: the backend is slower, not fuller. A dip will tell.
@@ -215,7 +237,14 @@ impl Control {
                 uncut
             }
             _ if queue > LONG * aim => {
-                let limit = seen.in_flight - queue + aim;
+                if elastic.is_none() {
+                    // Too small a step to tell: judged together with the next one.
+                    self.stage = Stage::Cut {
+                        limit: uncut,
+                        before,
+                    };
+                }
+                let limit = seen.limit_for(aim - queue, present);
                 floor(limit.max(f64::from(present) / 2.0).min(f64::from(present)))
             }
             _ => present,
@@ -230,7 +259,7 @@ impl Control {
             resume,
         };
         let limit = if depth == 0 && self.verified {
-            (seen.in_flight - self.queue(seen)).min(f64::from(present)) * DIP
+            seen.limit_for(-self.queue(seen).max(0.0), present) * DIP
         } else {
             f64::from(present).min(seen.reach()) * DESCENT
         };
@@ -252,7 +281,7 @@ impl Control {
         }
         let baseline = self.baseline();
         let elastic = before.elasticity(seen);
-        let error = 2.0 * seen.error().max(0.01);
+        let error = 3.0 * seen.error().max(0.01);
         let falls = elastic.is_some_and(|it| it.value > it.usual);
         let above = seen.latency > baseline * (1.0 + error);
         let below = seen.latency < baseline * (1.0 - error);
@@ -335,7 +364,7 @@ impl Control {
             let off = seen.latency / last - 1.0;
             let variance = off * off / (1.0 / count + 1.0 / seen.samples.max(1.0));
             let known = self.spread().powi(2);
-            let mean = (known + 0.1 * (variance.min(9.0) - known)).clamp(0.02, 9.0);
+            let mean = (known + 0.1 * (variance.min(4.0 * known) - known)).clamp(0.02, 9.0);
             self.variance_milli = (mean * 1000.0) as u64;
         }
         self.last_latency_us = seen.latency_us();
@@ -382,6 +411,12 @@ impl Seen {
     /// What is in flight now and then, when this is the mean.
     fn reach(&self) -> f64 {
         self.in_flight + 2.0 * self.in_flight.sqrt()
+    }
+
+    /// The limit under which so much more is in flight: of a limit some part is never in use, where demand comes and
+    /// goes at many nodes.
+    fn limit_for(&self, more: f64, present: u32) -> f64 {
+        f64::from(present) * (1.0 + more / self.in_flight)
     }
 
     /// The relative error of the mean latency.

@@ -11,10 +11,10 @@
 //! not the queue: the baseline has moved, and the cut is taken back. One rule, the *elasticity* `(dR / R) / (dI / I)`,
 //! decides both.
 //!
-//! What is measured is what came after the last change had reached everybody: windows begin one latency later. Nodes
+//! What is measured is what came after the last change had reached everybody: windows begin some latencies later. Nodes
 //! differ in their distance to the backend, so each one's usual offset is taken off, and the fleet's latency is the
-//! median of the means of 16 groups of nodes: one liar steers nothing. What is in flight cannot be lied about beyond
-//! what a node may hold.
+//! mean of the middle third of 16 groups of nodes: one liar steers nothing. What is in flight cannot be lied about
+//! beyond what a node may hold.
 
 mod control;
 mod memory;
