@@ -92,6 +92,7 @@ metrics! {
     LimitLowest, "limit_lowest", "L low", "The lowest mean over a second of limit / capacity";
     Ramp, "ramp", "ramp ms", "Milliseconds until a node that came later has 90 % of the mean share; the slowest";
     Starved, "starved", "starve", "The longest that a node refused everybody, in seconds";
+    Undealt, "undealt", "undealt", "The part of the limit that no node had, in bins of 0.1 s in which somebody was refused";
     Critical, "critical", "crit", "Admitted, of the critical who asked";
     Default, "default", "deflt", "Admitted, of the default class who asked";
     Sheddable, "sheddable", "shed", "Admitted, of the sheddable who asked";
@@ -379,6 +380,7 @@ impl Meter {
                 self.ramp.map_or(f64::NAN, |ramp| ramp as f64 / MS as f64),
             ),
             (Metric::Starved, seconds(self.starved)),
+            (Metric::Undealt, self.undealt()),
             (Metric::Critical, admitted(self.by_class[0])),
             (Metric::Default, admitted(self.by_class[1])),
             (Metric::Sheddable, admitted(self.by_class[2])),
@@ -419,6 +421,16 @@ impl Meter {
             .map(|ratio| (ratio - centre).powi(2))
             .collect();
         (mean(&all), mean(&squares).sqrt() / centre)
+    }
+
+    fn undealt(&self) -> f64 {
+        let shed = self
+            .judged()
+            .filter(|bin| bin.refused > 0 && bin.limit > 0.0);
+        let parts: Vec<f64> = shed
+            .map(|bin| (1.0 - bin.shares / bin.limit).max(0.0))
+            .collect();
+        mean(&parts)
     }
 
     fn lowest_limit(&self) -> f64 {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 
 /// What the table shows of each case.
-const COLUMNS: [Metric; 16] = [
+const COLUMNS: [Metric; 17] = [
     Metric::Goodput,
     Metric::P50,
     Metric::P99,
@@ -19,6 +19,7 @@ const COLUMNS: [Metric; 16] = [
     Metric::LimitMean,
     Metric::LimitCv,
     Metric::LimitLowest,
+    Metric::Undealt,
     Metric::Ramp,
     Metric::Starved,
     Metric::Messages,

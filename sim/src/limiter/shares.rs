@@ -14,7 +14,8 @@ const HEARTBEAT: Nanos = 500 * MS;
 /// By what shares are dealt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum By {
-    /// The load that is really offered: each slot to the node that loses most without it.
+    /// The load that is really offered: a slot for every node if there are enough (I6), each other slot to the node
+    /// that loses most without it.
     KnownLoad,
     /// Max-min over arrivals times latency of the last heartbeat; the rest equally.
     MeasuredDemand,
@@ -92,7 +93,7 @@ impl Node {
     }
 }
 
-/// Slots by what each saves of Erlang's loss, the greatest saving first.
+/// Slots by what each saves of Erlang's loss, the greatest saving first; one for everybody before, if there are enough.
 fn least_loss(demands: &[f64], slots: u32) -> Vec<u32> {
     let mut shares = vec![0; demands.len()];
     // Blocking with the present share, which begins at 1 without servers.
@@ -111,7 +112,17 @@ fn least_loss(demands: &[f64], slots: u32) -> Vec<u32> {
         .enumerate()
         .map(|(node, load)| (saving(*load, 1.0, 1), Reverse(node)))
         .collect();
-    for _ in 0..slots {
+    let mut left = slots;
+    if demands.len() <= slots as usize {
+        heap.clear();
+        for (node, load) in demands.iter().enumerate() {
+            shares[node] = 1;
+            blocking[node] = next(*load, 1.0, 1);
+            heap.push((saving(*load, blocking[node], 2), Reverse(node)));
+        }
+        left -= demands.len() as u32;
+    }
+    for _ in 0..left {
         let Some((_, Reverse(node))) = heap.pop() else {
             break;
         };
@@ -214,6 +225,12 @@ mod tests {
         assert_eq!(least_loss(&[], 10), [0; 0]);
         // For load 9 the ninth and the tenth still save .51 each.
         assert_eq!(least_loss(&[9.0, 1.0], 11), [10, 1]);
+        assert_eq!(least_loss(&[99.0, 1.0], 10), [9, 1], "nobody starves");
+        assert_eq!(
+            least_loss(&[9.0, 1.0, 1.0], 2),
+            [2, 0, 0],
+            "not enough for everybody"
+        );
         // Erlang B for load 1: 1, 1/2, 1/5, so the first slot saves .5, the second .3; for load 2: 1, 2/3, 2/5, 4/19,
         // so .67, .53, .38, .23.
         assert_eq!(least_loss(&[1.0, 2.0], 4), [1, 3]);
