@@ -202,6 +202,12 @@ impl Store {
         self.state.committed()
     }
 
+    /// What nobody else may have because of the node of `incarnation`, dead or alive.
+    #[must_use]
+    pub fn held_by(&self, incarnation: u64) -> u32 {
+        self.state.held_by(incarnation)
+    }
+
     /// The epoch and its store time in microseconds.
     #[must_use]
     pub fn time(&self) -> Option<(u64, u64)> {
@@ -435,6 +441,7 @@ mod tests {
         }
         assert_eq!((planned, node.limit(), node.sample()), (Some(3), 3, (3, 0)));
         assert_eq!(store.committed(), (3, 3));
+        assert_eq!((store.held_by(7), store.held_by(8)), (3, 0));
         assert!(node.is_active() && !node.is_refused() && store.has_planned());
     }
 

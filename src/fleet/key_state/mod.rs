@@ -98,6 +98,14 @@ impl KeyState {
         self.epoch.as_ref().map(|epoch| (epoch.epoch, epoch.time))
     }
 
+    /// What nobody else may have because of `incarnation`.
+    #[cfg(feature = "sim")]
+    pub(crate) fn held_by(&self, incarnation: u64) -> u32 {
+        let records = self.epoch.as_ref().map(|epoch| &epoch.records);
+        let record = records.and_then(|records| records.get(&incarnation));
+        record.map_or(0, |record| record.reserved(true))
+    }
+
     /// Whether this epoch has committed a plan.
     pub(crate) fn has_planned(&self) -> bool {
         self.epoch.as_ref().is_some_and(|epoch| epoch.committed > 0)
