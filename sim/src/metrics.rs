@@ -91,6 +91,7 @@ metrics! {
     LimitCv, "limit_cv", "L cv", "Standard deviation of limit / capacity over its mean, outside of 5 s after a step";
     LimitLowest, "limit_lowest", "L low", "The lowest mean over a second of limit / capacity";
     Ramp, "ramp", "ramp ms", "Milliseconds until a node that came later has 90 % of the mean share; the slowest";
+    Reclaim, "reclaim", "reclaim", "Seconds until the slots of a node that died may be another's; the slowest";
     Starved, "starved", "starve", "The longest that a node refused everybody, in seconds";
     Undealt, "undealt", "undealt", "The part of the limit that no node had, in bins of 0.1 s in which somebody was refused";
     Critical, "critical", "crit", "Admitted, of the critical who asked";
@@ -379,6 +380,7 @@ impl Meter {
                 Metric::Ramp,
                 self.ramp.map_or(f64::NAN, |ramp| ramp as f64 / MS as f64),
             ),
+            (Metric::Reclaim, traffic.reclaimed.map_or(f64::NAN, seconds)),
             (Metric::Starved, seconds(self.starved)),
             (Metric::Undealt, self.undealt()),
             (Metric::Critical, admitted(self.by_class[0])),

@@ -37,6 +37,8 @@ pub(super) struct Fleet {
     /// Nodes that report this times what is true.
     liars: Vec<(usize, f64)>,
     traffic: Traffic,
+    /// Incarnations that died, and when.
+    dead: Vec<(u64, Nanos)>,
     /// Requests in the nodes' queues.
     waiting: HashMap<u32, Place>,
     called: Arc<Mutex<Vec<u32>>>,
@@ -108,6 +110,7 @@ impl Fleet {
             changes: scenario.network.store_events.clone(),
             liars: scenario.liars.clone(),
             traffic: Traffic::default(),
+            dead: Vec::new(),
             waiting: HashMap::new(),
             called: Arc::default(),
         }
@@ -215,6 +218,14 @@ impl Fleet {
         }
         self.audit
             .check_store(agenda.now(), &self.store, self.config.slack_us());
+        let (now, store, reclaimed) = (agenda.now(), &self.store, &mut self.traffic.reclaimed);
+        self.dead.retain(|(incarnation, since)| {
+            let gone = store.held_by(*incarnation) == 0;
+            if gone {
+                *reclaimed = (*reclaimed).max(Some(now - since));
+            }
+            !gone
+        });
         for (to, message) in told.messages {
             let found = self
                 .nodes
@@ -418,6 +429,7 @@ impl Limiter for Fleet {
             NodeChange::Crash => {
                 let process = &mut self.nodes[index];
                 process.node = None;
+                self.dead.push((process.incarnation, scene.agenda.now()));
                 process.incarnation = 0;
                 self.waiting.retain(|_, place| place.node != index);
                 self.audit.ended(std::mem::take(&mut process.running));

@@ -72,12 +72,14 @@ pub(crate) struct Scene<'a> {
     pub(crate) agenda: &'a mut Agenda<Event>,
 }
 
-/// Messages and bytes that limiters sent, and promises they broke.
+/// What a limiter sent, and how it kept its promises.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Traffic {
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
     pub(crate) violations: u64,
+    /// The longest that a dead node's slots were nobody's.
+    pub(crate) reclaimed: Option<Nanos>,
 }
 
 /// A way to limit what a fleet has in flight.
