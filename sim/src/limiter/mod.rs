@@ -1,9 +1,7 @@
 //! Who lets a request in: the fleet guard itself, its peers from their published formulas, and oracles.
 
-mod audit;
 mod fixed;
 mod fleet;
-mod network;
 mod oracle;
 mod peer;
 mod shares;

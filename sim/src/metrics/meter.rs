@@ -1,139 +1,19 @@
-//! What is measured in a run, after the warm-up, and what is made of it.
+//! Listens to a run, after the warm-up.
 
+use super::judge::{HALF, admitted, jain, mean, settled_after};
+use super::{Bin, Metric, Run, Values};
 use crate::engine::{MS, Nanos, SECOND, nanos, seconds};
 use crate::limiter::Traffic;
 use crate::scenario::Scenario;
 use hdrhistogram::Histogram;
-use serde::Serialize;
 use tidegate::Criticality;
 
-/// What is told over time is told in bins of this length.
-pub(crate) const BIN: Nanos = 100 * MS;
 /// So long after a step of the backend the steady state is not judged.
 const SETTLING: Nanos = 5 * SECOND;
 /// Fairness is judged over windows of this length.
 const FAIRNESS: Nanos = 5 * SECOND;
 /// The longest time in microseconds, and the highest thousandth, that is told apart: above an hour it is all one.
 const MOST: u64 = 3_600_000_000;
-/// Bins in half a second.
-const HALF: usize = (SECOND / 2 / BIN) as usize;
-
-/// A bin of time.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub(crate) struct Bin {
-    /// Seconds, its end.
-    pub(crate) time: f64,
-    pub(crate) capacity: f64,
-    pub(crate) limit: f64,
-    pub(crate) shares: f64,
-    /// Mean.
-    pub(crate) in_flight: f64,
-    pub(crate) in_flight_max: u32,
-    pub(crate) at_backend: usize,
-    /// Served within the SLO, a second.
-    pub(crate) goodput: f64,
-    pub(crate) p99_ms: f64,
-    pub(crate) refused: u32,
-}
-
-/// The results of a run. Times and counts are relative where that lets runs be compared.
-#[derive(Clone, Debug)]
-pub(crate) struct Run {
-    pub(crate) values: Values,
-    pub(crate) bins: Vec<Bin>,
-    pub(crate) events: u64,
-}
-
-/// A number per metric; NaN where there is none.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Values([f64; Metric::ALL.len()]);
-
-macro_rules! metrics {
-    ($($variant:ident, $name:literal, $short:literal, $about:literal;)+) => {
-        /// What is measured.
-        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-        pub(crate) enum Metric { $(#[doc = $about] $variant,)+ }
-
-        impl Metric {
-            pub(crate) const ALL: [Self; [$(Self::$variant),+].len()] = [$(Self::$variant),+];
-
-            pub(crate) const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)+ }
-            }
-
-            /// The head of its column.
-            pub(crate) const fn short(self) -> &'static str {
-                match self { $(Self::$variant => $short,)+ }
-            }
-
-            pub(crate) const fn about(self) -> &'static str {
-                match self { $(Self::$variant => $about,)+ }
-            }
-        }
-    };
-}
-
-metrics! {
-    Goodput, "goodput", "good/O", "Served within the SLO, divided by what the omniscient oracle serves of the same load";
-    Rate, "rate", "good/s", "Served within the SLO, a second";
-    P50, "p50", "p50/u", "Median latency of the admitted, divided by that of the same requests without load";
-    P99, "p99", "p99/u", "The same at 99 %";
-    P999, "p999", "p999/u", "The same at 99.9 %";
-    InFlightMean, "in_flight_mean", "if mean", "Mean of in-flight / capacity";
-    InFlightMax, "in_flight_max", "if max", "Maximum of in-flight / capacity, outside of 5 s after a step of the backend";
-    InFlightP999, "in_flight_p999", "if p999", "In-flight / capacity that is exceeded 0.1 % of the time";
-    Overshoot, "overshoot", "over s", "Integral of in-flight above capacity, in capacities times seconds, per minute";
-    Settle, "settle", "settle", "Seconds after a step until in-flight / capacity stays within 10 % of where it ends; the worst step";
-    FalseRejects, "false_rejects", "false", "Refused though there was room at the backend, divided by all who asked";
-    Rejects, "rejects", "reject", "Refused, divided by all who asked";
-    Jain, "jain", "jain", "Jain's index of served / max-min share over nodes";
-    LimitMean, "limit_mean", "L mean", "Mean of limit / capacity";
-    LimitCv, "limit_cv", "L cv", "Standard deviation of limit / capacity over its mean, outside of 5 s after a step";
-    LimitLowest, "limit_lowest", "L low", "The lowest mean over a second of limit / capacity";
-    Ramp, "ramp", "ramp ms", "Milliseconds until a node that came later has 90 % of the mean share; the slowest";
-    Reclaim, "reclaim", "reclaim", "Seconds until the slots of a node that died may be another's; the slowest";
-    Starved, "starved", "starve", "The longest that a node refused everybody, in seconds";
-    Undealt, "undealt", "undealt", "The part of the limit that no node had, in bins of 0.1 s in which somebody was refused";
-    Critical, "critical", "crit", "Admitted, of the critical who asked";
-    Default, "default", "deflt", "Admitted, of the default class who asked";
-    Sheddable, "sheddable", "shed", "Admitted, of the sheddable who asked";
-    Bulk, "bulk", "bulk", "Admitted, of the bulk who asked";
-    Messages, "messages", "msg/s", "Messages to and from the store, a second";
-    Bytes, "bytes", "B/s", "Bytes of these, estimated, a second";
-    Violations, "violations", "broken", "Promises broken";
-}
-
-impl Metric {
-    pub(crate) const fn more_is_better(self) -> bool {
-        matches!(
-            self,
-            Self::Goodput
-                | Self::Rate
-                | Self::Jain
-                | Self::LimitLowest
-                | Self::Critical
-                | Self::Default
-                | Self::Sheddable
-                | Self::Bulk
-        )
-    }
-
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|metric| metric.name() == name)
-    }
-}
-
-impl Values {
-    pub(crate) const NONE: Self = Self([f64::NAN; Metric::ALL.len()]);
-
-    pub(crate) const fn get(&self, metric: Metric) -> f64 {
-        self.0[metric as usize]
-    }
-
-    pub(crate) fn set(&mut self, metric: Metric, value: f64) {
-        self.0[metric as usize] = value;
-    }
-}
 
 /// Listens to a run.
 #[derive(Debug)]
@@ -454,91 +334,5 @@ impl Meter {
             settled_after(&ratios)
         });
         settled.fold(f64::NAN, f64::max)
-    }
-}
-
-/// The admitted part of (asked, admitted); a request that waits across the end of the warm-up may make it more than 1.
-fn admitted((asked, admitted): (u64, u64)) -> f64 {
-    if asked == 0 {
-        f64::NAN
-    } else {
-        admitted as f64 / asked as f64
-    }
-}
-
-/// Seconds until half a second's mean, and the two after it, are within 10 % of the mean of the last third.
-fn settled_after(ratios: &[f64]) -> f64 {
-    let end = mean(&ratios[ratios.len() - ratios.len() / 3..]);
-    let near = |window: &[f64]| (mean(window) - end).abs() <= 0.1 * end;
-    let settled = ratios
-        .windows(3 * HALF)
-        .position(|bins| bins.chunks(HALF).all(near));
-    settled.map_or(f64::INFINITY, |bins| bins as f64 * seconds(BIN))
-}
-
-/// Jain's index of what each node was served, divided by its max-min share of all that was served.
-fn jain(asked: &[f64], served: &[f64]) -> Option<f64> {
-    let total: f64 = served.iter().sum();
-    let level = water_level(asked, total);
-    let parts: Vec<f64> = asked
-        .iter()
-        .zip(served)
-        .filter(|(asked, _)| **asked > 0.0)
-        .map(|(asked, served)| served / asked.min(level))
-        .collect();
-    let (sum, squares) = parts.iter().fold((0.0, 0.0), |(sum, squares), part| {
-        (sum + part, squares + part * part)
-    });
-    (squares > 0.0).then(|| sum * sum / (parts.len() as f64 * squares))
-}
-
-/// The level at which the demands, cut to it, add up to `total`.
-pub(crate) fn water_level(demands: &[f64], total: f64) -> f64 {
-    let mut sorted: Vec<f64> = demands.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let mut left = total;
-    for (index, demand) in sorted.iter().enumerate() {
-        let level = left / (sorted.len() - index) as f64;
-        if *demand >= level {
-            return level;
-        }
-        left -= demand;
-    }
-    f64::INFINITY
-}
-
-pub(crate) fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn water_is_filled_from_below() {
-        // 5 + 21 + 24 leaves 50 for two.
-        assert_eq!(water_level(&[27.0, 5.0, 100.0, 24.0, 21.0], 100.0), 25.0);
-        assert_eq!(water_level(&[1.0, 2.0], 9.0), f64::INFINITY);
-    }
-
-    #[test]
-    fn serving_by_max_min_is_fair_and_by_demand_is_not() {
-        assert_eq!(jain(&[90.0, 10.0], &[40.0, 10.0]), Some(1.0));
-        assert!(jain(&[90.0, 10.0], &[45.0, 5.0]).unwrap() < 0.95);
-        assert_eq!(jain(&[0.0, 0.0], &[0.0, 0.0]), None);
-    }
-
-    #[test]
-    fn it_has_settled_when_it_stays() {
-        let mut ratios = vec![2.0; 20];
-        ratios.extend([1.0; 5]);
-        ratios.extend([2.0; 5]);
-        ratios.extend([1.0; 60]);
-        assert_eq!(settled_after(&ratios), 3.0);
-        let never: Vec<f64> = (0..90)
-            .map(|n| if n / 20 % 2 == 0 { 1.0 } else { 2.0 })
-            .collect();
-        assert_eq!(settled_after(&never), f64::INFINITY);
     }
 }

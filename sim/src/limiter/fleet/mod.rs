@@ -1,18 +1,25 @@
 //! The fleet guard: the machines of the crate themselves, on a network that delays, loses, repeats and swaps.
 
+mod audit;
+mod network;
+mod process;
+mod waiting;
+
+use self::audit::Audit;
+use self::network::Network;
+use self::process::Process;
+use self::waiting::{Call, Place};
 use super::{Asking, Held, Limiter, Outcome, Scene, Traffic, Truth, Verdict};
 use crate::engine::{Agenda, MS, Nanos};
-use crate::limiter::audit::Audit;
-use crate::limiter::network::Network;
 use crate::random::{Stream, stream};
 use crate::scenario::{NodeChange, Scenario, StoreChange};
 use crate::world::Event;
 use fastrand::Rng;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::task::{Poll, Wake, Waker};
+use std::task::{Poll, Waker};
 use tidegate::Lease;
-use tidegate::fleet::sim::{Config, Message, Node, Store, Waiting};
+use tidegate::fleet::sim::{Config, Message, Node, Store};
 
 /// What the agenda says to a node: its time has come, or the message in this place has arrived.
 const TIME: u32 = u32::MAX;
@@ -42,54 +49,6 @@ pub(super) struct Fleet {
     /// Requests in the nodes' queues.
     waiting: HashMap<u32, Place>,
     called: Arc<Mutex<Vec<u32>>>,
-}
-
-/// A request's place in the queue of a node.
-struct Place {
-    node: usize,
-    waiting: Waiting,
-    waker: Waker,
-}
-
-/// Tells whose turn has come.
-struct Call {
-    request: u32,
-    called: Arc<Mutex<Vec<u32>>>,
-}
-
-impl Wake for Call {
-    fn wake(self: Arc<Self>) {
-        let mut called = self.called.lock().expect("nothing panics under this lock");
-        called.push(self.request);
-    }
-}
-
-/// One life of a node's process, and its clock.
-struct Process {
-    node: Option<Node>,
-    incarnation: u64,
-    /// Requests that run in this life.
-    running: u32,
-    was_active: bool,
-    /// Was fenced in this life.
-    fenced: bool,
-    offset: Nanos,
-    drift: f64,
-    /// When the agenda next says TIME.
-    timer: Nanos,
-}
-
-impl Process {
-    fn local(&self, now: Nanos) -> Nanos {
-        (self.offset + now).saturating_add_signed((now as f64 * self.drift) as i64)
-    }
-
-    /// When this clock shows `local`.
-    fn global(&self, local: Nanos) -> Nanos {
-        let passed = local.saturating_sub(self.offset) as f64;
-        // Rounded up, so that it is not too early.
-        (passed / (1.0 + self.drift)).ceil() as Nanos + 1
-    }
 }
 
 impl Fleet {

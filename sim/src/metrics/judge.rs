@@ -1,0 +1,92 @@
+//! Numbers out of what was heard: settling, fairness, parts.
+
+use super::BIN;
+use crate::engine::{SECOND, seconds};
+
+/// Bins in half a second.
+pub(super) const HALF: usize = (SECOND / 2 / BIN) as usize;
+
+/// The admitted part of (asked, admitted); a request that waits across the end of the warm-up may make it more than 1.
+pub(super) fn admitted((asked, admitted): (u64, u64)) -> f64 {
+    if asked == 0 {
+        f64::NAN
+    } else {
+        admitted as f64 / asked as f64
+    }
+}
+
+/// Seconds until half a second's mean, and the two after it, are within 10 % of the mean of the last third.
+pub(super) fn settled_after(ratios: &[f64]) -> f64 {
+    let end = mean(&ratios[ratios.len() - ratios.len() / 3..]);
+    let near = |window: &[f64]| (mean(window) - end).abs() <= 0.1 * end;
+    let settled = ratios
+        .windows(3 * HALF)
+        .position(|bins| bins.chunks(HALF).all(near));
+    settled.map_or(f64::INFINITY, |bins| bins as f64 * seconds(BIN))
+}
+
+/// Jain's index of what each node was served, divided by its max-min share of all that was served.
+pub(super) fn jain(asked: &[f64], served: &[f64]) -> Option<f64> {
+    let total: f64 = served.iter().sum();
+    let level = water_level(asked, total);
+    let parts: Vec<f64> = asked
+        .iter()
+        .zip(served)
+        .filter(|(asked, _)| **asked > 0.0)
+        .map(|(asked, served)| served / asked.min(level))
+        .collect();
+    let (sum, squares) = parts.iter().fold((0.0, 0.0), |(sum, squares), part| {
+        (sum + part, squares + part * part)
+    });
+    (squares > 0.0).then(|| sum * sum / (parts.len() as f64 * squares))
+}
+
+/// The level at which the demands, cut to it, add up to `total`.
+pub(crate) fn water_level(demands: &[f64], total: f64) -> f64 {
+    let mut sorted: Vec<f64> = demands.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let mut left = total;
+    for (index, demand) in sorted.iter().enumerate() {
+        let level = left / (sorted.len() - index) as f64;
+        if *demand >= level {
+            return level;
+        }
+        left -= demand;
+    }
+    f64::INFINITY
+}
+
+pub(crate) fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn water_is_filled_from_below() {
+        // 5 + 21 + 24 leaves 50 for two.
+        assert_eq!(water_level(&[27.0, 5.0, 100.0, 24.0, 21.0], 100.0), 25.0);
+        assert_eq!(water_level(&[1.0, 2.0], 9.0), f64::INFINITY);
+    }
+
+    #[test]
+    fn serving_by_max_min_is_fair_and_by_demand_is_not() {
+        assert_eq!(jain(&[90.0, 10.0], &[40.0, 10.0]), Some(1.0));
+        assert!(jain(&[90.0, 10.0], &[45.0, 5.0]).unwrap() < 0.95);
+        assert_eq!(jain(&[0.0, 0.0], &[0.0, 0.0]), None);
+    }
+
+    #[test]
+    fn it_has_settled_when_it_stays() {
+        let mut ratios = vec![2.0; 20];
+        ratios.extend([1.0; 5]);
+        ratios.extend([2.0; 5]);
+        ratios.extend([1.0; 60]);
+        assert_eq!(settled_after(&ratios), 3.0);
+        let never: Vec<f64> = (0..90)
+            .map(|n| if n / 20 % 2 == 0 { 1.0 } else { 2.0 })
+            .collect();
+        assert_eq!(settled_after(&never), f64::INFINITY);
+    }
+}

@@ -1,0 +1,90 @@
+//! What a file says of the network.
+
+use super::{Checked, ms, profile, within, wrong};
+use crate::engine::{MS, nanos};
+use crate::profile::Profile;
+use crate::scenario::{Delay, NetworkSpec, Partition, StoreChange, file};
+use toml::Spanned;
+
+pub(super) fn network(file: &file::Network, nodes: usize) -> Checked<NetworkSpec> {
+    let backend = match &file.backend_ms {
+        None => (0, 0),
+        Some(range) => match range.get_ref()[..] {
+            [near, far] if 0.0 <= near && near <= far && far <= 1e5 => (ms(near), ms(far)),
+            _ => {
+                return wrong(
+                    range,
+                    "say the round trip of the nearest and of the farthest node, as [0.5, 20]",
+                );
+            }
+        },
+    };
+    let part = |field: &Option<Spanned<f64>>, name| match field {
+        Some(field) => within(field, 0.0, 0.99, name),
+        None => Ok(0.0),
+    };
+    let late = match &file.late {
+        Some(late) => {
+            let file::Late { part, ms: by } = *late.get_ref();
+            if !((0.0..=1.0).contains(&part) && (0.0..=1e6).contains(&by)) {
+                return wrong(late, "the part is 0 to 1, the time not negative");
+            }
+            (part, ms(by))
+        }
+        None => (0.0, 0),
+    };
+    let mut partitions = Vec::new();
+    for spanned in &file.partitions {
+        let partition = spanned.get_ref();
+        if !(partition.at >= 0.0 && partition.length > 0.0) {
+            return wrong(spanned, "a partition begins at 0 or later and lasts");
+        }
+        if let Some(node) = partition.nodes.iter().find(|node| **node >= nodes) {
+            return wrong(
+                spanned,
+                format!("there is no node {node}; they count from 0"),
+            );
+        }
+        partitions.push(Partition {
+            from: nanos(partition.at),
+            until: nanos(partition.at + partition.length),
+            nodes: partition.nodes.clone(),
+        });
+    }
+    let mut store_events = Vec::new();
+    for spanned in &file.store_events {
+        let event = spanned.get_ref();
+        if event.at < 0.0 {
+            return wrong(spanned, "time begins at 0");
+        }
+        let change = match event.change {
+            file::StoreChange::Restart => StoreChange::Restart,
+            file::StoreChange::Flush => StoreChange::Flush,
+        };
+        store_events.push((nanos(event.at), change));
+    }
+    Ok(NetworkSpec {
+        backend,
+        store: match &file.store_ms {
+            Some(store) => profile(store, MS as f64, 0.0, 1e5)?,
+            None => Profile::constant(MS as f64),
+        },
+        delay: match file.delay {
+            None | Some(file::Delay::Constant) => Delay::Constant,
+            Some(file::Delay::Exponential) => Delay::Exponential,
+        },
+        loss: part(&file.loss, "loss")?,
+        duplication: part(&file.duplication, "duplication")?,
+        late,
+        partitions,
+        store_events,
+        clock_offset: match &file.clock_offset_ms {
+            Some(offset) => ms(within(offset, 0.0, 1e8, "clock_offset_ms")?),
+            None => 0,
+        },
+        clock_drift: match &file.clock_drift_ppm {
+            Some(drift) => within(drift, 0.0, 1e5, "clock_drift_ppm")?,
+            None => 0.0,
+        },
+    })
+}

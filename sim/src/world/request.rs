@@ -1,0 +1,324 @@
+//! The life of a request: it asks, waits perhaps, runs, is answered or given up, and asks again.
+
+use super::{Event, World};
+use crate::engine::{MS, Nanos};
+use crate::limiter::{Asking, Held, Outcome, Verdict};
+use crate::random::{exponential, of_request};
+use tidegate::Criticality;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum State {
+    Free,
+    /// Between attempts.
+    Idle,
+    Waiting,
+    /// Waiting too, but in the limiter's queue.
+    Queued,
+    Running,
+    /// Its client is gone; the backend does not know.
+    Abandoned,
+}
+
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) state: State,
+    /// Rises with every attempt, so that what was written down for an earlier one is known as such.
+    pub(super) life: u32,
+    pub(super) node: usize,
+    pub(super) number: u64,
+    pub(super) asked: Nanos,
+    pub(super) admitted: Nanos,
+    /// What it would take without load, network included.
+    pub(super) unloaded: f64,
+    pub(super) held: Option<Held>,
+    pub(super) attempts: u32,
+    pub(super) user: Option<u32>,
+    pub(super) class: Criticality,
+}
+
+impl World<'_> {
+    /// Drawn from the requests' stream, not from the nodes': it is the request's own.
+    pub(super) fn class(&self) -> Criticality {
+        let Some(parts) = self.scenario.load.classes else {
+            return Criticality::Default;
+        };
+        let mut left = of_request(!self.seed, self.numbers).f64();
+        let drawn = Criticality::ALL.into_iter().zip(parts).find(|(_, part)| {
+            left -= part;
+            left < 0.0
+        });
+        drawn.map_or(Criticality::Default, |(class, _)| class)
+    }
+
+    pub(super) fn arrive(&mut self, user: Option<u32>) {
+        if self.up.is_empty() {
+            return;
+        }
+        let request = Request {
+            state: State::Idle,
+            life: 0,
+            node: self.pick_node(),
+            number: self.numbers,
+            asked: 0,
+            admitted: 0,
+            unloaded: 0.0,
+            held: None,
+            attempts: 0,
+            user,
+            class: self.class(),
+        };
+        self.numbers += 1;
+        if let Some(retries) = self.scenario.load.retries {
+            self.retries_left = (self.retries_left + retries.budget).min(1000.0);
+        }
+        let index = match self.free.pop() {
+            Some(index) => {
+                let life = self.requests[index as usize].life;
+                self.requests[index as usize] = Request { life, ..request };
+                index
+            }
+            None => {
+                self.requests.push(request);
+                u32::try_from(self.requests.len() - 1).expect("fits the memory")
+            }
+        };
+        self.ask(index);
+    }
+
+    pub(super) fn ask(&mut self, index: u32) {
+        let now = self.agenda.now();
+        let request = &mut self.requests[index as usize];
+        request.asked = now;
+        request.attempts += 1;
+        request.life += 1;
+        let (node, life, class) = (request.node, request.life, request.class);
+        let asking = Asking {
+            node,
+            request: index,
+            class,
+        };
+        self.meter.asked(now, node, class);
+        match self.limit(|limiter, scene| limiter.ask(scene, asking)) {
+            Verdict::Admit(held) => self.admit(index, held),
+            Verdict::Wait { at_most, room } if self.waiting[node].len() < room => {
+                self.requests[index as usize].state = State::Waiting;
+                self.waiting[node].push_back((index, life));
+                self.agenda.at(now + at_most, Event::WaitOver(index, life));
+            }
+            Verdict::Queued { at_most } => {
+                self.requests[index as usize].state = State::Queued;
+                self.agenda.at(now + at_most, Event::WaitOver(index, life));
+            }
+            Verdict::Wait { .. } | Verdict::Reject => self.refused(index),
+        }
+    }
+
+    /// A request has waited long enough: with a slot or without.
+    pub(super) fn go_on(&mut self, index: u32, slot: Option<Held>) {
+        match slot {
+            Some(held) => self.admit(index, held),
+            None => self.refused(index),
+        }
+    }
+
+    /// Those whose turn has come in the limiter's own queue.
+    pub(super) fn call(&mut self) {
+        while let Some((index, slot)) = self.limit(|limiter, scene| limiter.called(scene)) {
+            self.go_on(index, slot);
+        }
+    }
+
+    pub(super) fn admit(&mut self, index: u32, held: Held) {
+        let now = self.agenda.now();
+        let request = &mut self.requests[index as usize];
+        request.state = State::Running;
+        request.admitted = now;
+        request.held = Some(held);
+        let mut rng = of_request(self.seed, request.number);
+        let mean = match self.second {
+            Some((second, part)) if rng.f64() < part => second,
+            _ => self.latency,
+        };
+        let service = mean * self.scenario.backend.service.draw(&mut rng);
+        let distance = self.distances[request.node];
+        request.unloaded = service + distance as f64;
+        let (life, asked) = (request.life, request.asked);
+        self.meter.admitted(now, request.node, request.class);
+        self.in_flight += 1;
+        self.meter.in_flight(now, self.in_flight);
+        if let Some(timeout) = self.scenario.load.timeout {
+            self.agenda.at(asked + timeout, Event::Timeout(index, life));
+        }
+        if distance == 0 {
+            self.reach_backend(index);
+        } else {
+            self.agenda.at(now + distance / 2, Event::AtBackend(index));
+        }
+    }
+
+    pub(super) fn reach_backend(&mut self, index: u32) {
+        self.look();
+        let request = &self.requests[index as usize];
+        let distance = self.distances[request.node];
+        let service = request.unloaded - distance as f64;
+        if self.backend.offer(index, service).is_err() {
+            // A refusal costs the backend little: a tenth of a millisecond.
+            let at = self.agenda.now() + distance / 2 + MS / 10;
+            self.agenda.at(at, Event::Answer(index, Outcome::Overload));
+        }
+        self.plan_look();
+    }
+
+    /// Lets the backend do what it has done by now.
+    pub(super) fn look(&mut self) {
+        let now = self.agenda.now();
+        let mut done = std::mem::take(&mut self.done);
+        self.backend.advance(now, &mut done);
+        for index in done.drain(..) {
+            let distance = self.distances[self.requests[index as usize].node];
+            // In a step of its own, also without distance: whoever looks is in the middle of one.
+            self.agenda
+                .at(now + distance / 2, Event::Answer(index, Outcome::Success));
+        }
+        self.done = done;
+        self.plan_look();
+    }
+
+    pub(super) fn plan_look(&mut self) {
+        if let Some(next) = self.backend.next()
+            && next < self.look_at
+        {
+            self.look_at = next;
+            self.agenda.at(next, Event::Backend);
+        }
+    }
+
+    pub(super) fn answered(&mut self, index: u32, outcome: Outcome) {
+        let now = self.agenda.now();
+        self.in_flight -= 1;
+        self.meter.in_flight(now, self.in_flight);
+        let request = &mut self.requests[index as usize];
+        let (node, user) = (request.node, request.user);
+        if request.state == State::Abandoned {
+            self.release_request(index);
+            return;
+        }
+        if outcome == Outcome::Success {
+            self.meter
+                .served(now, node, now - request.asked, request.unloaded);
+        }
+        let latency = now - request.admitted;
+        let held = request.held.take();
+        if outcome == Outcome::Success {
+            self.release_request(index);
+            self.user_thinks(user);
+        } else {
+            request.life += 1;
+        }
+        self.give_back(node, held, outcome, latency);
+        if outcome == Outcome::Overload {
+            self.try_again(index);
+        }
+    }
+
+    pub(super) fn time_out(&mut self, index: u32, life: u32) {
+        let now = self.agenda.now();
+        let request = &mut self.requests[index as usize];
+        if request.life != life {
+            return;
+        }
+        match request.state {
+            State::Running => {
+                request.state = State::Abandoned;
+                let (node, user, latency) = (request.node, request.user, now - request.admitted);
+                let held = request.held.take();
+                self.user_thinks(user);
+                self.give_back(node, held, Outcome::Overload, latency);
+            }
+            State::Free | State::Idle | State::Waiting | State::Queued | State::Abandoned => {}
+        }
+    }
+
+    pub(super) fn give_back(
+        &mut self,
+        node: usize,
+        held: Option<Held>,
+        outcome: Outcome,
+        latency: Nanos,
+    ) {
+        if let Some(held) = held {
+            self.limit(|limiter, scene| limiter.release(scene, node, held, outcome, latency));
+            self.call();
+        }
+        self.serve(node);
+    }
+
+    /// Lets those in who wait at `node`, while there is room.
+    pub(super) fn serve(&mut self, node: usize) {
+        while let Some((index, life)) = self.waiting[node].front().copied() {
+            let request = &self.requests[index as usize];
+            if request.life != life || request.state != State::Waiting {
+                self.waiting[node].pop_front();
+                continue;
+            }
+            let asking = Asking {
+                node,
+                request: index,
+                class: request.class,
+            };
+            let Verdict::Admit(held) = self.limit(|limiter, scene| limiter.ask(scene, asking))
+            else {
+                return;
+            };
+            self.waiting[node].pop_front();
+            self.admit(index, held);
+        }
+    }
+
+    pub(super) fn refused(&mut self, index: u32) {
+        let now = self.agenda.now();
+        let node = self.requests[index as usize].node;
+        self.meter.refused(
+            now,
+            node,
+            f64::from(self.in_flight) + 1.0 <= self.knee.round(),
+        );
+        self.try_again(index);
+    }
+
+    pub(super) fn try_again(&mut self, index: u32) {
+        let now = self.agenda.now();
+        let request = &mut self.requests[index as usize];
+        request.state = State::Idle;
+        let (attempts, user) = (request.attempts, request.user);
+        match self.scenario.load.retries {
+            Some(retries) if attempts <= retries.attempts && self.retries_left >= 1.0 => {
+                self.retries_left -= 1.0;
+                let doubled = retries.backoff as f64 * f64::from(1_u32 << (attempts - 1).min(20));
+                let wait = doubled * (0.5 + self.client_rng.f64());
+                self.agenda.at(now + wait as Nanos, Event::Retry(index));
+            }
+            _ => {
+                self.release_request(index);
+                self.user_thinks(user);
+            }
+        }
+    }
+
+    pub(super) fn release_request(&mut self, index: u32) {
+        let request = &mut self.requests[index as usize];
+        request.state = State::Free;
+        request.life += 1;
+        request.held = None;
+        self.free.push(index);
+    }
+
+    pub(super) fn user_thinks(&mut self, user: Option<u32>) {
+        if let (Some(user), Some(think)) = (user, self.scenario.load.think) {
+            // Nobody asks again within the same instant, also who does not think.
+            let wait = think as f64 * exponential(&mut self.client_rng) + MS as f64;
+            self.agenda
+                .at(self.agenda.now() + wait as Nanos, Event::User(user));
+        }
+    }
+}
