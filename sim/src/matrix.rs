@@ -93,9 +93,9 @@ impl Cell {
             backend,
             service,
         } = self;
-        // As many requests as it takes, and not more: a large backend sees enough in half the time.
+        // A large backend sees enough requests in a short time; until then the limit has a hundredfold to grow.
         let (duration, warmup) = if capacity == LARGE {
-            (24, 12)
+            (32, 20)
         } else {
             (45, 20)
         };
