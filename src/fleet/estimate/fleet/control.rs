@@ -18,7 +18,7 @@ const CLEAR: f64 = 0.15;
 const STRIDE: f64 = 0.3;
 /// A first cut goes no deeper.
 const FIRST_CUT: f64 = 0.85;
-/// A second one, after an experiment that said nothing: a latency that rose by more than this while less was in flight.
+/// A second one goes by this: after an experiment that said a lot, or nothing, as when latency rose by more than this.
 const SECOND_CUT: f64 = 0.9;
 const ROSE: f64 = -0.2;
 /// Drops that follow what is in flight by less than this part do not come from a full backend.
@@ -70,7 +70,7 @@ impl Control {
                 Some(limit) => Some(limit),
                 None => self.track(&seen, present, now),
             },
-            Stage::Cut { limit, before } => self.judge(&seen, before, limit, present, now),
+            Stage::Cut { limit, before } => self.judge(&seen, before, limit, present),
             Stage::Refused { limit, before } => self.judge_drops(&seen, before, limit, present),
             Stage::Dip {
                 before,
@@ -205,14 +205,7 @@ impl Control {
     }
 
     /// After a cut: was it a queue?
-    fn judge(
-        &mut self,
-        seen: &Seen,
-        before: Point,
-        uncut: u32,
-        present: u32,
-        now: StoreTime,
-    ) -> Option<u32> {
+    fn judge(&mut self, seen: &Seen, before: Point, uncut: u32, present: u32) -> Option<u32> {
         let elastic = before.elasticity(seen);
         if seen.age < PATIENCE && elastic.is_none_or(|it| it.error > 0.3) {
             return None;
@@ -229,12 +222,16 @@ impl Control {
                 floor(f64::from(present) * SECOND_CUT)
             }
             Some(elastic) if elastic.value < elastic.usual && queue > aim => {
-                // Latency stayed while work went: the backend is slower, not fuller. A dip will tell.
+                // Latency stayed while work went: the backend is slower, not fuller. That is a lot to believe on one
+                // experiment, so the next one follows before the cut is taken back.
                 self.rebase(seen);
                 self.verified = false;
-                self.dipped = now;
-                (self.hot, self.growing) = (0, 0);
-                uncut
+                self.stage = Stage::Dip {
+                    before: seen.point(),
+                    depth: 1,
+                    resume: uncut,
+                };
+                floor(f64::from(present) * SECOND_CUT)
             }
             _ if queue > LONG * aim => {
                 if elastic.is_none() {
@@ -297,10 +294,9 @@ impl Control {
         self.dipped = now;
         (self.hot, self.growing) = (0, 0);
         if news {
-            let moved = !self.verified || depth > 1;
             self.rebase(seen);
             self.verified = true;
-            if moved && before.in_flight() > seen.in_flight {
+            if depth > 1 && before.in_flight() > seen.in_flight {
                 // What was known of the limit came from a wrong baseline. The point before was the last with a
                 // queue: by Little's law this much of it was work.
                 let work = before.in_flight() * seen.latency / before.latency();
