@@ -92,7 +92,8 @@ impl DistributedGuardBuilder {
     }
 
     /// How often the node reports. Default: 500 ms; at least 10 ms. Shorter reacts faster and costs the store more:
-    /// N nodes make N / heartbeat beats a second. The same on every node.
+    /// N nodes make N / heartbeat beats a second; with [`Estimate::Fleet`] and work to measure up to four times as
+    /// many, but no more than 4 000 a second for that. The same on every node.
     pub const fn heartbeat(mut self, heartbeat: Duration) -> Self {
         self.settings.heartbeat = heartbeat;
         self
@@ -141,7 +142,8 @@ impl DistributedGuardBuilder {
         self
     }
 
-    /// The algorithm of this node's own estimate. Default: [`Gradient2`]. For [`Estimate::Median`] and [`Estimate::Min`].
+    /// The algorithm of this node's own estimate. Default: [`Gradient2`]. For [`Estimate::Median`], [`Estimate::Min`] and
+    /// an outage under [`Outage::LocalOnly`].
     pub fn local(mut self, algorithm: impl LimitAlgorithm + 'static) -> Self {
         self.algorithm = Box::new(algorithm);
         self

@@ -30,13 +30,14 @@
 //! | `settings` | what all nodes of a key agree on |
 //! | `message` | what nodes and store say to one another |
 //! | `record`, `key_state/` | the store's side: hold, beat, commit |
-//! | `plan`, `estimate`, `allocate/` | the next limit and shares |
+//! | `plan`, `estimate/`, `demand`, `allocate/` | the next limit and shares |
 //! | `member`, `schedule` | the node's side, as a plain state machine, and when it beats |
 //! | `node` | the member and the gate it moves, still plain: what a driver or a simulator drives |
 //! | `guard`, `stats`, `error` | the handle users hold, and what it says |
 //! | `builder`, `check` | how a guard is configured, and what cannot work |
 //! | `driver` | the loop that drives a guard's node |
 //! | `sim` | the same machines for the simulator in `sim/`, behind a hidden feature |
+//! | `walk/`, `proof/`, `witness/` | tests: all of it at random, in every order within bounds, and what is promised |
 
 mod allocate;
 #[cfg(feature = "fleet")]
