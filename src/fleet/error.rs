@@ -28,8 +28,8 @@ pub enum FleetError {
         /// The key.
         key: Arc<str>,
         /// The first field that differs.
-        field: &'static str,
-        /// Its value here.
+        field: String,
+        /// Its value here; `unknown` if this version has no such field.
         ours: String,
         /// Its value in the fleet.
         theirs: String,
@@ -61,21 +61,12 @@ impl FleetError {
                 name: Arc::clone(name),
             },
             Refusal::OtherSettings(line) => {
-                let theirs = Settings::read(line);
-                let field = theirs
-                    .as_ref()
-                    .and_then(|theirs| ours.difference(theirs))
-                    .unwrap_or("protocol");
-                let value = |line: &str| {
-                    line.split(';')
-                        .find_map(|pair| pair.split_once('=').filter(|(name, _)| *name == field))
-                        .map_or_else(String::new, |(_, value)| value.to_owned())
-                };
+                let [field, ours, theirs] = difference(&ours.to_string(), line);
                 Self::SettingsMismatch {
                     key: Arc::clone(key),
                     field,
-                    ours: value(&ours.to_string()),
-                    theirs: value(line),
+                    ours,
+                    theirs,
                 }
             }
         }
@@ -91,4 +82,52 @@ impl FleetError {
 pub struct StillDraining {
     /// How many.
     pub in_flight: u32,
+}
+
+/// The first field in which two canonical lines differ, with its values: of the fleet's first, which may be a newer
+/// version's and have fields and values that mean nothing here.
+fn difference(ours: &str, theirs: &str) -> [String; 3] {
+    const UNKNOWN: &str = "unknown";
+    let differs = |line: &'_ str, other: &str| {
+        let pairs: Vec<&str> = other.split(';').collect();
+        let mut own = line.split(';').map(str::to_owned);
+        own.find(|pair| !pairs.contains(&pair.as_str()))
+    };
+    let value = |line: &str, field: &str| {
+        let mut pairs = line.split(';').filter_map(|pair| pair.split_once('='));
+        pairs
+            .find(|(name, _)| *name == field)
+            .map_or_else(|| UNKNOWN.to_owned(), |(_, value)| value.to_owned())
+    };
+    let pair = differs(theirs, ours).or_else(|| differs(ours, theirs));
+    let pair = pair.unwrap_or_default();
+    let field = pair.split_once('=').map_or(&*pair, |(field, _)| field);
+    [field.to_owned(), value(ours, field), value(theirs, field)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_named_also_one_that_this_version_does_not_know() {
+        let ours = Settings::default().to_string();
+        for (theirs, expected) in [
+            (
+                ours.replace("estimate=fleet", "estimate=tea-leaves"),
+                ["estimate", "fleet", "tea-leaves"],
+            ),
+            (
+                ours.replace("protocol=1", "protocol=9"),
+                ["protocol", "1", "9"],
+            ),
+            (format!("{ours};colour=blue"), ["colour", "unknown", "blue"]),
+            (
+                ours.replace(";max_limit=10000", ""),
+                ["max_limit", "10000", "unknown"],
+            ),
+        ] {
+            assert_eq!(difference(&ours, &theirs), expected, "{theirs}");
+        }
+    }
 }

@@ -148,27 +148,6 @@ impl Settings {
             Outage::FailClosed | Outage::LocalOnly | Outage::Frozen { .. } => 0,
         }
     }
-
-    /// The name of the first field in which `other` differs, revisions aside.
-    pub(crate) fn difference(&self, other: &Self) -> Option<&'static str> {
-        let pairs = [
-            ("heartbeat", self.heartbeat == other.heartbeat),
-            ("ttl", self.ttl == other.ttl),
-            ("margin", self.margin == other.margin),
-            ("drain", self.drain == other.drain),
-            ("outage", self.outage == other.outage),
-            ("handoff", self.handoff == other.handoff),
-            ("estimate", self.estimate == other.estimate),
-            ("allocation", self.allocation == other.allocation),
-            ("min_limit", self.min_limit == other.min_limit),
-            ("max_limit", self.max_limit == other.max_limit),
-            ("initial_limit", self.initial_limit == other.initial_limit),
-        ];
-        pairs
-            .into_iter()
-            .find(|(_, same)| !same)
-            .map(|(field, _)| field)
-    }
 }
 
 /// The canonical line, without the revision, which travels by itself.
@@ -328,22 +307,5 @@ mod tests {
         );
         assert_eq!(Settings::read(&line.replace("max-min", "max-max")), None);
         assert_eq!(Settings::read(&format!("{line};colour=blue")), None);
-    }
-
-    #[test]
-    fn a_difference_is_named() {
-        let ours = Settings::default();
-        let theirs = Settings {
-            ttl: Duration::from_secs(9),
-            ..Settings::default()
-        };
-        assert_eq!(ours.difference(&theirs), Some("ttl"));
-        assert_eq!(
-            ours.difference(&Settings {
-                revision: 4,
-                ..Settings::default()
-            }),
-            None
-        );
     }
 }
