@@ -121,6 +121,68 @@ async fn a_leaving_node_hands_over_at_once() {
 }
 
 #[tokio::test]
+async fn flushed_scripts_are_sent_again_and_nothing_is_lost() {
+    let Some(redis) = RedisServer::start() else {
+        return;
+    };
+    let (a, b) = (guard(&redis.url(), "a"), guard(&redis.url(), "b"));
+    within(a.ready()).await.expect("welcome");
+    within(b.ready()).await.expect("welcome");
+    let held = take_all(&a);
+    redis.cli(&["SCRIPT", "FLUSH"]);
+    within(a.heartbeat()).await.expect("an answer");
+    redis.cli(&["SCRIPT", "FLUSH"]);
+    // Who joins makes a plan due, which is the other script.
+    let c = guard(&redis.url(), "c");
+    within(c.ready()).await.expect("welcome");
+    for guard in [&a, &b, &c] {
+        let stats = guard.stats();
+        assert_eq!((stats.failures, stats.fences), (0, 0), "{stats:?}");
+    }
+    assert!(held.iter().all(|lease| !lease.token().is_cancelled()));
+}
+
+/// With the settings nobody touches: two nodes plan in turns, and what the estimator remembers goes through the store
+/// each time. If it did not come back, no window would ever be long enough to let the limit grow.
+#[tokio::test]
+async fn i8_by_default_the_limit_grows_to_what_is_wanted_and_no_queue_forbids() {
+    let Some(redis) = RedisServer::start() else {
+        return;
+    };
+    let guard = |node| {
+        let store = RedisStore::new(redis.url()).expect("an address");
+        let builder = DistributedGuard::builder(store, "backend").node(node);
+        let guard = builder.empty_store(EmptyStore::Trust).build();
+        guard.expect("settings that work")
+    };
+    let guards = [guard("a"), guard("b")];
+    for guard in &guards {
+        within(guard.ready()).await.expect("welcome");
+    }
+    assert!(guards[0].stats().limit <= 20, "where it begins");
+    let done = Arc::new(AtomicU32::new(0));
+    for client in 0..100 {
+        let (guard, done) = (guards[client % 2].clone(), Arc::clone(&done));
+        tokio::spawn(async move {
+            while done.load(Ordering::Relaxed) == 0 {
+                let lease = guard.try_acquire(Criticality::Default);
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                if let Ok(lease) = lease {
+                    lease.success();
+                }
+            }
+        });
+    }
+    until("the limit has grown", || {
+        guards
+            .iter()
+            .all(|guard| guard.stats().limit >= 60 && guard.stats().plans > 0)
+    })
+    .await;
+    done.store(1, Ordering::Relaxed);
+}
+
+#[tokio::test]
 async fn i9_a_flushed_store_is_survived_and_never_over_admits() {
     let Some(redis) = RedisServer::start() else {
         return;

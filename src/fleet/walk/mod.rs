@@ -416,6 +416,27 @@ impl World<'_> {
         }
     }
 
+    /// Counters that grow, as a report carries them; now and then nonsense. Drawn from the time and not from the dice,
+    /// which decide what else happens.
+    fn counted(&self, incarnation: u64) -> Report {
+        let clock_us = self.now / 1_000;
+        let chance = (self.now ^ incarnation).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let nonsense = chance.is_multiple_of(31);
+        Report {
+            clock_us,
+            completions: clock_us / 500,
+            latency_us: if nonsense {
+                u64::MAX
+            } else {
+                clock_us * 40 + chance % 1_000_000
+            },
+            held_us: clock_us * 3,
+            sheds: clock_us / 1_000,
+            drops: if nonsense { chance } else { clock_us / 100_000 },
+            ..Report::default()
+        }
+    }
+
     fn tick(&mut self, incarnation: u64) {
         let fresh = self.rng.u64(1..);
         // Whatever it says it wants, the plans that follow must be safe.
@@ -430,7 +451,7 @@ impl World<'_> {
             demand,
             weight,
             local_limit,
-            ..Report::default()
+            ..self.counted(incarnation)
         };
         self.beat(incarnation, report, fresh);
         if self.nodes.is_empty() {
@@ -564,8 +585,16 @@ pub(crate) fn walk_beside(twin: &mut dyn Twin, seed: u64, steps: usize, servers:
             hold: Duration::from_millis(300),
         },
     ];
+    // The estimator's memory, too, must come back from the store as it was.
+    let estimates = [
+        Estimate::Fixed(LIMIT),
+        Estimate::Fleet,
+        Estimate::Fleet,
+        Estimate::Median,
+    ];
     let settings = Settings {
         outage: outages[(seed % 3) as usize],
+        estimate: estimates[(seed / 2 % 4) as usize],
         ..settings()
     };
     let mut world = World::new(seed, settings, 3);

@@ -139,6 +139,7 @@ fn without_the_acknowledgement_the_walks_see_i2_broken() {
 fn i1_i2_i3_hold_while_the_limit_moves() {
     let hold_for = Duration::from_millis(300);
     for (estimate, outage) in [
+        (Estimate::Fleet, Outage::FailClosed),
         (Estimate::Median, Outage::FailClosed),
         (
             Estimate::Min,
