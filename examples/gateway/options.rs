@@ -137,7 +137,7 @@ fn estimate(text: &str) -> Result<Estimate, &'static str> {
         Some(("fixed", limit)) => limit.parse().ok().map(Estimate::Fixed),
         _ => None,
     }
-    .ok_or("write fleet, fixed:24 for a limit of 24, median or min")
+    .ok_or("write fixed:24 for a limit of 24, or fleet, median or min")
 }
 
 fn allocation(text: &str) -> Result<Allocation, &'static str> {
