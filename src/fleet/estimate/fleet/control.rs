@@ -181,7 +181,8 @@ impl Control {
             self.refine(seen);
         }
         if queue >= short {
-            self.climbs = false;
+            // By chance there is now and then a queue among a few requests.
+            self.climbs &= queue - 2.0 * noise < short;
         } else if seen.is_limited {
             return Some(self.grow(seen, present));
         }
@@ -294,6 +295,7 @@ impl Control {
         self.dipped = now;
         (self.hot, self.growing) = (0, 0);
         if news {
+            let first = !std::mem::replace(&mut self.met, true);
             self.rebase(seen);
             self.verified = true;
             if depth > 1 && before.in_flight() > seen.in_flight {
@@ -304,6 +306,9 @@ impl Control {
                 self.climbs = limit < resume / 2;
                 return Some(limit.min(resume));
             }
+            // What ended the climb may have been a queue over a baseline of a few short requests.
+            let queue = 1.0 - seen.latency / before.latency();
+            self.climbs |= first && queue < CLEAR;
         } else {
             self.refine(seen);
         }
