@@ -8,7 +8,7 @@ use axum::response::Response;
 use axum::routing::any;
 use std::future::pending;
 use std::net::SocketAddr;
-use support::{open, serve, settles, talk};
+use support::{open, open_http2, serve, settles, talk};
 use tidegate::adaptive::LocalGuard;
 use tidegate::tower::ConcurrencyLayer;
 use tidegate_axum::{Slot, on_upgrade, tidegate};
@@ -83,6 +83,41 @@ async fn i4_a_held_socket_counts_until_the_client_closes_it() {
         settles(&guard, 0).await;
         assert_eq!(layer.unheld_upgrades(), 0);
     }
+}
+
+#[tokio::test]
+async fn i4_a_held_socket_over_http2_counts_until_either_end_closes_it() {
+    for path in ["/held", "/by_hand"] {
+        let (guard, layer, address) = server().await;
+        let mut first = open_http2(address, path).await;
+        let mut second = open_http2(address, path).await;
+        talk(&mut first).await;
+        talk(&mut second).await;
+        assert_eq!(guard.in_flight(), 2);
+        drop(first);
+        settles(&guard, 1).await;
+        talk(&mut second).await;
+        drop(second);
+        settles(&guard, 0).await;
+        assert_eq!(layer.unheld_upgrades(), 0);
+    }
+    for path in ["/closes", "/panics"] {
+        let (guard, _, address) = server().await;
+        let mut socket = open_http2(address, path).await;
+        let mut rest = Vec::new();
+        // A task that panics resets the stream.
+        let _ = socket.read_to_end(&mut rest).await;
+        settles(&guard, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn i4_a_socket_over_http2_that_nobody_holds_is_counted_and_runs_without_a_slot() {
+    let (guard, layer, address) = server().await;
+    let mut socket = open_http2(address, "/forgotten").await;
+    settles(&guard, 0).await;
+    talk(&mut socket).await;
+    assert_eq!((guard.in_flight(), layer.unheld_upgrades()), (0, 1));
 }
 
 #[tokio::test]

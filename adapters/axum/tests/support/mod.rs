@@ -5,15 +5,17 @@ use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response, Version};
-use http_body_util::Full;
+use http_body_util::{Empty, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
+use hyper::ext::Protocol;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tidegate::adaptive::LocalGuard;
 use tidegate_axum::tidegate;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Longer than anything takes here.
@@ -143,8 +145,33 @@ pub(crate) async fn open(address: SocketAddr, path: &str) -> TcpStream {
     socket
 }
 
+/// A WebSocket over HTTP/2 (RFC 8441), on a connection of its own that lives as long as the socket.
+pub(crate) async fn open_http2(address: SocketAddr, path: &str) -> TokioIo<Upgraded> {
+    let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    // Until the server's settings are here, the client does not know that it may ask for this.
+    let response = loop {
+        let request = Request::connect(format!("http://{address}{path}"))
+            .extension(Protocol::from_static("websocket"))
+            .header("sec-websocket-version", "13")
+            .body(Empty::<Bytes>::new())
+            .unwrap();
+        sender.ready().await.unwrap();
+        match sender.send_request(request).await {
+            Ok(response) => break response,
+            Err(error) if error.is_user() => tokio::task::yield_now().await,
+            Err(error) => panic!("{error:?}"),
+        }
+    };
+    assert_eq!(response.status(), 200);
+    TokioIo::new(hyper::upgrade::on(response).await.unwrap())
+}
+
 /// A masked text frame "hi" (RFC 6455 5.2), and its echo.
-pub(crate) async fn talk(socket: &mut TcpStream) {
+pub(crate) async fn talk(socket: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     socket
         .write_all(&[0x81, 0x82, 0, 0, 0, 0, b'h', b'i'])
         .await
