@@ -2,12 +2,11 @@
 
 use crate::fleet::estimate::fleet::memory::{Control, Point, Stage};
 use crate::fleet::estimate::fleet::reading::Reading;
+use crate::fleet::estimate::fleet::seen::{QUEUE, Seen, floor};
 use crate::time::StoreTime;
 use std::time::Duration;
 
-/// The queue to aim for, in square roots of what is in flight.
-const QUEUE: f64 = 0.8;
-/// Between these parts of it the limit stays.
+/// Between these parts of the queue that is aimed for the limit stays.
 const SHORT: f64 = 0.8;
 const LONG: f64 = 1.5;
 /// A limit grows by so much while no queue has been met...
@@ -371,115 +370,4 @@ impl Control {
         self.last_latency_us = seen.latency_us();
         self.last_samples = if same { seen.samples as u64 } else { 0 };
     }
-}
-
-/// A reading in numbers to calculate with.
-struct Seen {
-    samples: f64,
-    drops: f64,
-    /// Microseconds.
-    latency: f64,
-    in_flight: f64,
-    is_limited: bool,
-    /// Nodes that refused for want of a share, and the part of all requests that they refused.
-    hungry: f64,
-    refusals: f64,
-    /// How long the window has been.
-    age: Duration,
-    /// The coefficient of variation of a latency.
-    spread: f64,
-}
-
-impl Seen {
-    fn of(reading: &Reading, spread: f64) -> Self {
-        Self {
-            samples: reading.samples as f64,
-            drops: reading.drops as f64,
-            latency: reading.latency_us.max(1) as f64,
-            in_flight: (reading.milli as f64 / 1000.0).max(0.001),
-            is_limited: reading.hungry > 0,
-            hungry: reading.hungry as f64,
-            refusals: reading.sheds as f64 / (reading.sheds + reading.samples).max(1) as f64,
-            age: reading.age,
-            spread,
-        }
-    }
-
-    fn aim(&self) -> f64 {
-        QUEUE * self.in_flight.sqrt()
-    }
-
-    /// What is in flight now and then, when this is the mean.
-    fn reach(&self) -> f64 {
-        self.in_flight + 2.0 * self.in_flight.sqrt()
-    }
-
-    /// The limit under which so much more is in flight: of a limit some part is never in use, where demand comes and
-    /// goes at many nodes.
-    fn limit_for(&self, more: f64, present: u32) -> f64 {
-        f64::from(present) * (1.0 + more / self.in_flight)
-    }
-
-    /// The relative error of the mean latency.
-    fn error(&self) -> f64 {
-        self.spread / self.samples.max(1.0).sqrt()
-    }
-
-    fn drop_rate(&self) -> f64 {
-        self.drops / (self.samples + self.drops).max(1.0)
-    }
-
-    fn latency_us(&self) -> u64 {
-        (self.latency as u64).max(1)
-    }
-
-    fn point(&self) -> Point {
-        Point {
-            milli: (self.in_flight * 1000.0) as u64,
-            latency_us: self.latency_us(),
-            samples: self.samples as u64,
-            drops_ppm: (self.drop_rate() * 1e6) as u64,
-        }
-    }
-}
-
-/// How far latency followed what is in flight: by all of it if that was a queue, else by no more than the queue that is
-/// always there, the one that is aimed for.
-#[derive(Clone, Copy)]
-struct Elasticity {
-    value: f64,
-    error: f64,
-    /// Halfway between the two.
-    usual: f64,
-}
-
-impl Point {
-    fn in_flight(self) -> f64 {
-        (self.milli as f64 / 1000.0).max(0.001)
-    }
-
-    fn latency(self) -> f64 {
-        self.latency_us.max(1) as f64
-    }
-
-    fn drop_rate(self) -> f64 {
-        self.drops_ppm as f64 / 1e6
-    }
-
-    /// `None` if what is in flight has not fallen enough to tell.
-    fn elasticity(self, seen: &Seen) -> Option<Elasticity> {
-        let less = 1.0 - seen.in_flight / self.in_flight();
-        let before = seen.spread / (self.samples.max(1) as f64).sqrt();
-        let standing = QUEUE / self.in_flight().sqrt() / less;
-        (less > 0.05).then(|| Elasticity {
-            value: (1.0 - seen.latency / self.latency()) / less,
-            error: (before * before + seen.error() * seen.error()).sqrt() / less,
-            usual: (0.5 + 0.5 * standing).min(0.8),
-        })
-    }
-}
-
-/// Whole slots, at least one.
-fn floor(limit: f64) -> u32 {
-    limit.clamp(1.0, f64::from(u32::MAX)) as u32
 }

@@ -19,6 +19,7 @@
 mod control;
 mod memory;
 mod reading;
+mod seen;
 #[cfg(test)]
 mod tests;
 
