@@ -6,7 +6,8 @@
 //!
 //! First the same gateway with and without its limits, in front of a backend that answers at once: slices in turn,
 //! medians of them. Then three gateways, two under axum and one under actix-web, that share one limit over Redis in
-//! front of a backend with known capacity, under more load than it can take; and the same without limits.
+//! front of a backend with known capacity, under more load than it can take; the same where nobody tells them the
+//! capacity; and the same without limits.
 
 mod load;
 
@@ -44,9 +45,10 @@ fn main() -> ExitCode {
     let Some(redis) = RedisServer::start() else {
         return ExitCode::FAILURE;
     };
-    let limited = overload(&program, &redis, "on");
-    overload(&program, &redis, "off");
-    if limited {
+    let kept = overload(&program, &redis, Limits::Told);
+    let given_back = overload(&program, &redis, Limits::Found);
+    overload(&program, &redis, Limits::Off);
+    if kept && given_back {
         ExitCode::SUCCESS
     } else {
         eprintln!("the limit was not kept, or slots were not given back");
@@ -135,13 +137,29 @@ fn compare(program: &PathBuf, framework: &str) {
     without.leave();
 }
 
-/// More load than the backend can take, through three gateways. Whether the limit was kept and every slot came back.
-fn overload(program: &PathBuf, redis: &RedisServer, limits: &str) -> bool {
+/// What the gateways know of the backend.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Limits {
+    /// Its capacity.
+    Told,
+    /// Nothing: the fleet finds it.
+    Found,
+    Off,
+}
+
+/// More load than the backend can take, through three gateways. Whether a limit that was told was kept, and every slot
+/// came back.
+fn overload(program: &PathBuf, redis: &RedisServer, limits: Limits) -> bool {
     let backend = Backend::builder()
         .capacity(CAPACITY)
         .service_time(SERVICE)
         .start();
-    let limit = format!("fixed:{CAPACITY}");
+    let estimate = match limits {
+        Limits::Found => "fleet".to_owned(),
+        Limits::Told | Limits::Off => format!("fixed:{CAPACITY}"),
+    };
+    let switch = if limits == Limits::Off { "off" } else { "on" };
+    let key = format!("{limits:?}");
     let store = redis.url();
     let gateways = [("a", "axum"), ("b", "axum"), ("c", "actix")].map(|(node, framework)| {
         let arguments = [
@@ -152,11 +170,13 @@ fn overload(program: &PathBuf, redis: &RedisServer, limits: &str) -> bool {
             "--store",
             &store,
             "--estimate",
-            &limit,
+            &estimate,
+            "--key",
+            &key,
             "--quota",
             "2000/s",
             "--limits",
-            limits,
+            switch,
         ];
         Gateway::start(program, &backend.url(), &arguments)
     });
@@ -168,7 +188,7 @@ fn overload(program: &PathBuf, redis: &RedisServer, limits: &str) -> bool {
     );
     let rest = backend.wait_until(PATIENCE, |stats| stats.in_flight == 0);
     println!(
-        "three gateways on one Redis, limits {limits}; backend takes {CAPACITY} at once, {} requests/s; {CLIENTS} clients",
+        "three gateways on one Redis, limit {limits:?}; backend takes {CAPACITY} at once, {} requests/s; {CLIENTS} clients",
         CAPACITY as u128 * 1000 / SERVICE.as_millis()
     );
     report(&told);
@@ -182,7 +202,8 @@ fn overload(program: &PathBuf, redis: &RedisServer, limits: &str) -> bool {
         rest.in_flight
     );
     gateways.into_iter().for_each(Gateway::leave);
-    rest.max_in_flight <= CAPACITY && rest.in_flight == 0 && left.iter().all(|it| *it == 0)
+    let kept = limits != Limits::Told || rest.max_in_flight <= CAPACITY;
+    kept && rest.in_flight == 0 && left.iter().all(|it| *it == 0)
 }
 
 fn report(told: &Told) {
