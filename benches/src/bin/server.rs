@@ -89,8 +89,7 @@ fn server(which: usize) -> Router {
     }
 }
 
-/// What `router` answers in a slice, on a runtime and connections of its own: connections that share a runtime are not
-/// served alike, which one takes for a difference between the servers.
+/// What `router` answers in a slice, on a runtime and connections of its own: no server finds what another has left.
 fn during(router: Router, slice: Duration) -> io::Result<Answered> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
