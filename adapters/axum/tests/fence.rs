@@ -10,6 +10,7 @@ use axum::Router;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use axum::routing::any;
+use http::Version;
 use std::future::pending;
 use std::time::Duration;
 use support::{PATIENCE, comes_true, open, serve, talk};
@@ -126,7 +127,7 @@ async fn i4_a_socket_is_told_to_stop_and_its_slot_comes_back() {
         let fleet = Fleet::start().await;
         let (app, mut told) = app(&fleet.guard);
         let address = serve(app).await;
-        let mut socket = open(address, path).await;
+        let mut socket = open(address, path, Version::HTTP_11).await;
         talk(&mut socket).await;
         assert_eq!(fleet.in_flight(), 1);
         assert!(told.try_recv().is_err(), "{path} stopped for nothing");
@@ -142,6 +143,6 @@ async fn i4_a_socket_is_told_to_stop_and_its_slot_comes_back() {
         fleet.guard.ready().await.unwrap();
         let reopened = || fleet.guard.try_acquire(Criticality::Default).is_ok();
         assert!(comes_true(reopened).await);
-        talk(&mut open(address, path).await).await;
+        talk(&mut open(address, path, Version::HTTP_11).await).await;
     }
 }

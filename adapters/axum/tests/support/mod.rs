@@ -126,7 +126,7 @@ pub(crate) async fn comes_true(condition: impl Fn() -> bool) -> bool {
 }
 
 /// Opens a WebSocket by hand (RFC 6455 4.1) and reads the head of the answer.
-pub(crate) async fn open(address: SocketAddr, path: &str) -> TcpStream {
+async fn open_http1(address: SocketAddr, path: &str) -> TcpStream {
     let mut socket = TcpStream::connect(address).await.unwrap();
     let request = format!(
         "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
@@ -145,8 +145,22 @@ pub(crate) async fn open(address: SocketAddr, path: &str) -> TcpStream {
     socket
 }
 
-/// A WebSocket over HTTP/2 (RFC 8441), on a connection of its own that lives as long as the socket.
-pub(crate) async fn open_http2(address: SocketAddr, path: &str) -> TokioIo<Upgraded> {
+/// A WebSocket's bytes, whatever carries them.
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
+
+/// A WebSocket on a connection of its own, over `version`.
+pub(crate) async fn open(address: SocketAddr, path: &str, version: Version) -> Box<dyn Socket> {
+    if version == Version::HTTP_2 {
+        Box::new(open_http2(address, path).await)
+    } else {
+        Box::new(open_http1(address, path).await)
+    }
+}
+
+/// A WebSocket over HTTP/2 (RFC 8441), on a connection that lives as long as the socket.
+async fn open_http2(address: SocketAddr, path: &str) -> TokioIo<Upgraded> {
     let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream)
         .await
@@ -171,7 +185,7 @@ pub(crate) async fn open_http2(address: SocketAddr, path: &str) -> TokioIo<Upgra
 }
 
 /// A masked text frame "hi" (RFC 6455 5.2), and its echo.
-pub(crate) async fn talk(socket: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
+pub(crate) async fn talk(socket: &mut (impl Socket + ?Sized)) {
     socket
         .write_all(&[0x81, 0x82, 0, 0, 0, 0, b'h', b'i'])
         .await
