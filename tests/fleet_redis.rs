@@ -31,6 +31,15 @@ fn guard(url: &str, node: &str) -> DistributedGuard {
     builder(url, node).build().expect("settings that work")
 }
 
+/// Nodes `a` and `b`, with their first shares.
+async fn two(redis: &RedisServer) -> [DistributedGuard; 2] {
+    let guards = ["a", "b"].map(|node| guard(&redis.url(), node));
+    for guard in &guards {
+        within(guard.ready()).await.expect("welcome");
+    }
+    guards
+}
+
 async fn within<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what)
         .await
@@ -63,9 +72,7 @@ async fn i1_i2_two_nodes_share_one_limit_and_a_third_takes_its_part() {
     let Some(redis) = RedisServer::start() else {
         return;
     };
-    let (a, b) = (guard(&redis.url(), "a"), guard(&redis.url(), "b"));
-    within(a.ready()).await.expect("welcome");
-    within(b.ready()).await.expect("welcome");
+    let [a, b] = two(&redis).await;
     until("both have half", || {
         a.stats().share == 4 && b.stats().share == 4
     })
@@ -125,9 +132,7 @@ async fn flushed_scripts_are_sent_again_and_nothing_is_lost() {
     let Some(redis) = RedisServer::start() else {
         return;
     };
-    let (a, b) = (guard(&redis.url(), "a"), guard(&redis.url(), "b"));
-    within(a.ready()).await.expect("welcome");
-    within(b.ready()).await.expect("welcome");
+    let [a, b] = two(&redis).await;
     let held = take_all(&a);
     redis.cli(&["SCRIPT", "FLUSH"]);
     within(a.heartbeat()).await.expect("an answer");
@@ -187,9 +192,7 @@ async fn i9_a_flushed_store_is_survived_and_never_over_admits() {
     let Some(redis) = RedisServer::start() else {
         return;
     };
-    let (a, b) = (guard(&redis.url(), "a"), guard(&redis.url(), "b"));
-    within(a.ready()).await.expect("welcome");
-    within(b.ready()).await.expect("welcome");
+    let [a, b] = two(&redis).await;
     let held = take_all(&a);
     redis.cli(&["FLUSHALL"]);
     redis.cli(&["SCRIPT", "FLUSH"]);
@@ -210,9 +213,7 @@ async fn i9_a_server_that_restarts_without_its_data_begins_a_new_epoch() {
     let Some(mut redis) = RedisServer::start() else {
         return;
     };
-    let (a, b) = (guard(&redis.url(), "a"), guard(&redis.url(), "b"));
-    within(a.ready()).await.expect("welcome");
-    within(b.ready()).await.expect("welcome");
+    let [a, b] = two(&redis).await;
     until("both have half", || {
         a.stats().share == 4 && b.stats().share == 4
     })
