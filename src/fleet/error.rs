@@ -88,7 +88,7 @@ pub struct StillDraining {
 /// version's and have fields and values that mean nothing here.
 fn difference(ours: &str, theirs: &str) -> [String; 3] {
     const UNKNOWN: &str = "unknown";
-    let differs = |line: &'_ str, other: &str| {
+    let differs = |line: &str, other: &str| {
         let pairs: Vec<&str> = other.split(';').collect();
         let mut own = line.split(';').map(str::to_owned);
         own.find(|pair| !pairs.contains(&pair.as_str()))

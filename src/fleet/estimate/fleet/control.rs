@@ -169,13 +169,12 @@ impl Control {
         }
         self.hot = 0;
         let often = if self.verified { DIPS } else { FIRST_DIP };
-        if seen.refusals > FULL && !self.climbs && now.since(self.dipped) >= often {
+        let has_room = seen.in_flight < SLACK * f64::from(present);
+        let is_full = seen.refusals > FULL && !has_room;
+        if is_full && !self.climbs && now.since(self.dipped) >= often {
             return Some(self.dip(seen, present, present, 0));
         }
-        if seen.refusals < FULL
-            && queue < SHORT * aim
-            && seen.in_flight < SLACK * f64::from(present)
-        {
+        if has_room && queue < SHORT * aim {
             // There is room: what is seen is the baseline.
             self.refine(seen);
         }

@@ -27,7 +27,7 @@ pub(super) struct Reading {
 
 /// Groups of nodes; the middle third of them makes the fleet's latency.
 const GROUPS: usize = 16;
-/// A window waits for nodes that say nothing no longer than this, in microseconds.
+/// A window waits for nodes that say nothing no longer than this.
 const SILENCE: Duration = Duration::from_secs(2);
 
 impl Counters {
