@@ -53,11 +53,8 @@ impl Audit {
 
     /// A plan for `limit` was committed when `reserved` was.
     pub(super) fn planned(&mut self, limit: u32, reserved: u64) {
-        let kept = match self.disturbed {
-            Some(_) => reserved,
-            None => self.allowed.min(reserved),
-        };
-        self.allowed = kept.max(u64::from(limit));
+        // Also after the store was disturbed: what is claimed then is no more than what was allowed before.
+        self.allowed = self.allowed.min(reserved).max(u64::from(limit));
     }
 
     /// The store has taken a step.
