@@ -63,8 +63,17 @@ struct Shared {
     stats: Mutex<BackendStats>,
     changed: Condvar,
     servers: Semaphore,
+    capacity: Mutex<Capacity>,
     service_time: watch::Sender<Duration>,
     paused: watch::Sender<bool>,
+}
+
+/// How many servers there are to be.
+#[derive(Debug)]
+struct Capacity {
+    servers: usize,
+    /// Servers that stop when they have served their request.
+    leaving: usize,
 }
 
 impl Backend {
@@ -127,6 +136,18 @@ impl Backend {
         self.shared.service_time.send_replace(service_time);
     }
 
+    /// From now on at most `capacity` requests are served at once. Those that are served go on to their end.
+    pub fn set_capacity(&self, capacity: usize) {
+        let mut now = self.shared.capacity();
+        let gone = now.servers.saturating_sub(capacity);
+        now.leaving += gone - self.shared.servers.forget_permits(gone);
+        let more = capacity.saturating_sub(now.servers);
+        let stay = more.min(now.leaving);
+        now.leaving -= stay;
+        self.shared.servers.add_permits(more - stay);
+        now.servers = capacity;
+    }
+
     /// No request gets further than its head, until [`Self::resume`].
     pub fn pause(&self) {
         self.shared.paused.send_replace(true);
@@ -175,6 +196,10 @@ impl BackendBuilder {
             stats: Mutex::default(),
             changed: Condvar::new(),
             servers: Semaphore::new(self.capacity),
+            capacity: Mutex::new(Capacity {
+                servers: self.capacity,
+                leaving: 0,
+            }),
             service_time: watch::Sender::new(self.service_time),
             paused: watch::Sender::new(false),
         });
@@ -196,10 +221,21 @@ impl Shared {
         let mut paused = self.paused.subscribe();
         let _ = paused.wait_for(|paused| !paused).await;
         let service_time = *self.service_time.borrow();
-        let _server = self.servers.acquire().await;
+        let Ok(server) = self.servers.acquire().await else {
+            return;
+        };
         if !service_time.is_zero() {
             tokio::time::sleep(service_time).await;
         }
+        let mut capacity = self.capacity();
+        if capacity.leaving > 0 {
+            capacity.leaving -= 1;
+            server.forget();
+        }
+    }
+
+    fn capacity(&self) -> MutexGuard<'_, Capacity> {
+        self.capacity.lock().expect("nothing panics under the lock")
     }
 }
 

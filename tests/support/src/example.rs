@@ -18,7 +18,7 @@ pub fn example<'a>(name: &str, arguments: impl IntoIterator<Item = &'a str>) -> 
     ChildGuard::spawn(&command)
 }
 
-/// The binary of the example `name`, built in the profile of the running test and up to date.
+/// The binary of the example `name`, built in the profile of the running test or program and up to date.
 ///
 /// `cargo test` builds examples only when it is not told to run a single test target, so they are built here. Whoever
 /// has just built them all, as `scripts/test` has, says so with `TIDEGATE_EXAMPLES_BUILT=1`.
@@ -28,7 +28,8 @@ pub fn example<'a>(name: &str, arguments: impl IntoIterator<Item = &'a str>) -> 
 #[must_use]
 pub fn example_path(name: &str) -> PathBuf {
     static FRESH: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    let profile = profile_directory().expect("a test runs from target/<profile>/deps");
+    let profile =
+        profile_directory().expect("a test runs from target/<profile>/deps, a program from above");
     let mut fresh = FRESH.lock().expect("a build that failed fails every test");
     if fresh.insert(name.to_owned()) && env::var_os("TIDEGATE_EXAMPLES_BUILT").is_none() {
         build(name, &profile);
@@ -38,8 +39,14 @@ pub fn example_path(name: &str) -> PathBuf {
 
 fn profile_directory() -> io::Result<PathBuf> {
     let test = env::current_exe()?;
-    let deps = test.parent().ok_or(io::ErrorKind::NotFound)?;
-    Ok(deps.parent().ok_or(io::ErrorKind::NotFound)?.to_path_buf())
+    let folder = test.parent().ok_or(io::ErrorKind::NotFound)?;
+    let is_test = folder.file_name().is_some_and(|name| name == "deps");
+    let profile = if is_test {
+        folder.parent()
+    } else {
+        Some(folder)
+    };
+    Ok(profile.ok_or(io::ErrorKind::NotFound)?.to_path_buf())
 }
 
 fn build(name: &str, profile: &Path) {

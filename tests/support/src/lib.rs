@@ -5,6 +5,7 @@
 //! | [`RedisServer`] | a real `redis-server` in its own directory, which can be killed, stopped, restarted with or without its data |
 //! | [`TcpProxy`] | a link that can be slow, silent in either direction, cut or refused |
 //! | [`Backend`] | an HTTP/1.1 server that counts its own concurrency |
+//! | [`Client`] | a client that is cheap enough to be one of many |
 //! | [`Board`] | a recorder of metrics whose numbers can be read |
 //! | [`ChildGuard`] | any child process, such as our own examples ([`example`]) |
 //!
@@ -18,6 +19,7 @@ mod backend;
 mod background;
 mod board;
 mod child;
+mod client;
 mod example;
 mod output;
 mod port;
@@ -29,6 +31,7 @@ mod scratch;
 pub use self::backend::{Backend, BackendBuilder, BackendStats};
 pub use self::board::Board;
 pub use self::child::ChildGuard;
+pub use self::client::Client;
 pub use self::example::{example, example_path};
 pub use self::output::Output;
 pub use self::port::free_port;

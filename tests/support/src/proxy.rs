@@ -3,8 +3,8 @@
 use crate::background::Background;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,6 +26,7 @@ pub enum Direction {
 /// link loses nothing by itself: what is held is delivered late when it heals, unless the connection is cut before.
 #[derive(Debug)]
 pub struct TcpProxy {
+    upstream: Arc<Mutex<SocketAddr>>,
     faults: watch::Sender<Faults>,
     counts: Arc<Counts>,
     background: Background,
@@ -59,12 +60,13 @@ impl TcpProxy {
         let (faults, watch) = watch::channel(Faults::default());
         let counts = Arc::new(Counts::default());
         let shared = Arc::clone(&counts);
+        let upstream = Arc::new(Mutex::new(upstream));
+        let towards = Arc::clone(&upstream);
         Self {
+            upstream,
             faults,
             counts,
-            background: Background::start(move |listener| {
-                accept(listener, upstream, watch, shared)
-            }),
+            background: Background::start(move |listener| accept(listener, towards, watch, shared)),
         }
     }
 
@@ -97,6 +99,12 @@ impl TcpProxy {
     pub fn hold_one_way(&self, direction: Direction) {
         self.faults
             .send_modify(|faults| faults.way(direction).hold = true);
+    }
+
+    /// New connections go to `upstream`; those there are, are cut: a name that points to another server now.
+    pub fn redirect(&self, upstream: SocketAddr) {
+        *self.upstream.lock().unwrap_or_else(PoisonError::into_inner) = upstream;
+        self.cut();
     }
 
     /// Closes every connection there is; bytes under way are lost. New ones are welcome.
@@ -153,7 +161,7 @@ impl Faults {
 
 async fn accept(
     listener: TcpListener,
-    upstream: SocketAddr,
+    upstream: Arc<Mutex<SocketAddr>>,
     faults: watch::Receiver<Faults>,
     counts: Arc<Counts>,
 ) {
@@ -167,6 +175,7 @@ async fn accept(
         }
         let open = Open::count(&counts);
         let faults = faults.clone();
+        let upstream = *upstream.lock().unwrap_or_else(PoisonError::into_inner);
         tokio::spawn(async move {
             let _open = open;
             let mut cut = faults.clone();

@@ -172,11 +172,19 @@ impl RedisBuilder {
 
     /// A read-only copy of `master`; [`Self::start`] returns when the first copy is complete.
     #[must_use]
-    pub fn replica_of(mut self, master: &RedisServer) -> Self {
+    pub fn replica_of(self, master: &RedisServer) -> Self {
+        self.replica_through(master, master.address())
+    }
+
+    /// As [`Self::replica_of`], with `master` at `address`: a [`TcpProxy`](crate::TcpProxy) in front of it, which can
+    /// let the copy fall behind.
+    #[must_use]
+    pub fn replica_through(mut self, master: &RedisServer, address: SocketAddr) -> Self {
         if let Some(password) = &master.setup.password {
             self = self.arguments(["--masterauth", password]);
         }
-        self.arguments(["--replicaof", &format!("127.0.0.1 {}", master.port)])
+        let at = format!("{} {}", address.ip(), address.port());
+        self.arguments(["--replicaof", &at])
     }
 
     /// Further arguments of `redis-server`.

@@ -146,3 +146,26 @@ fn an_upgraded_connection_is_in_flight_until_it_ends() {
     assert_eq!(client.0.read(&mut [0]).unwrap(), 0);
     assert_eq!(backend.stats().in_flight, 0);
 }
+
+#[test]
+fn a_smaller_capacity_counts_from_the_next_request_on_and_a_larger_one_at_once() {
+    let backend = Backend::builder()
+        .capacity(2)
+        .service_time(Duration::from_millis(50))
+        .start();
+    let mut clients: Vec<_> = (0..3).map(|_| Client::new(&backend)).collect();
+    for (client, begun) in clients.iter_mut().zip(1..) {
+        client.get("/");
+        backend.wait_until(PATIENCE, |stats| stats.begun == begun);
+    }
+    // Two are served by now or will be next, in order of arrival; the third is not.
+    backend.set_capacity(0);
+    let after = backend.wait_until(Duration::from_millis(200), |stats| stats.in_flight == 0);
+    assert!(after.in_flight >= 1, "{after:?}");
+    // One leaves and comes back, one is new.
+    backend.set_capacity(2);
+    for client in &mut clients {
+        assert_eq!(client.answer().1, "ok");
+    }
+    assert_eq!(backend.stats().in_flight, 0);
+}

@@ -118,3 +118,19 @@ fn the_end_of_a_stream_comes_after_its_bytes() {
     assert_eq!(answer(&mut stream, PATIENCE).unwrap(), 8);
     assert!(is_closed(&mut stream));
 }
+
+#[test]
+fn a_redirected_link_leads_to_the_other_server_and_stays_as_bad_as_it_was() {
+    let (proxy, other) = (successor(), successor());
+    let mut old = connect(&proxy);
+    old.write_all(&[1]).unwrap();
+    assert_eq!(answer(&mut old, PATIENCE).unwrap(), 2);
+    proxy.delay(SILENCE);
+    proxy.redirect(other.address());
+    assert!(is_closed(&mut old));
+    let mut new = connect(&proxy);
+    new.write_all(&[7]).unwrap();
+    answer(&mut new, SILENCE * 3 / 2).unwrap_err();
+    assert_eq!(answer(&mut new, PATIENCE).unwrap(), 8);
+    assert_eq!(other.accepted(), 1);
+}

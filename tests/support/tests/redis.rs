@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 use std::{env, thread};
-use tidegate_test_support::{ChildGuard, Data, PATIENCE, RedisServer, Reply};
+use tidegate_test_support::{ChildGuard, Data, PATIENCE, RedisServer, Reply, TcpProxy};
 
 #[test]
 fn data_is_kept_or_lost_over_a_kill_as_told() {
@@ -48,6 +48,29 @@ fn a_replica_has_its_masters_data_and_takes_no_writes() {
         panic!("a replica took a write");
     };
     assert!(refusal.starts_with("READONLY"), "{refusal}");
+}
+
+#[test]
+fn a_replica_behind_a_silent_link_is_promoted_without_the_last_writes() {
+    let Some(master) = RedisServer::start() else {
+        return;
+    };
+    let link = TcpProxy::start(master.address());
+    let replica = RedisServer::builder()
+        .replica_through(&master, link.address())
+        .start()
+        .unwrap();
+    master.cli(&["SET", "tide", "high"]);
+    let copied = (0..PATIENCE.as_millis() / 5).any(|_| {
+        thread::park_timeout(Duration::from_millis(5));
+        replica.cli(&["EXISTS", "tide"]).integer() == 1
+    });
+    assert!(copied);
+    link.hold();
+    master.cli(&["SET", "tide", "low"]);
+    replica.cli(&["REPLICAOF", "NO", "ONE"]);
+    assert_eq!(replica.cli(&["GET", "tide"]).text(), "high");
+    assert_eq!(replica.cli(&["SET", "tide", "ebb"]).text(), "OK");
 }
 
 #[test]

@@ -6,8 +6,7 @@ use std::net::{SocketAddr, TcpStream as Blocking};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tidegate_test_support::Client;
 
 /// What became of the requests.
 #[derive(Debug, Default)]
@@ -95,66 +94,20 @@ pub(crate) fn get(target: SocketAddr, path: &str) -> String {
 
 async fn run(target: SocketAddr, begun: Arc<AtomicU64>, requests: u64, pause: Duration) -> Told {
     let mut told = Told::default();
-    let mut connection = None;
+    let mut client = Client::new(target);
     while begun.fetch_add(1, Ordering::Relaxed) < requests {
         let started = now();
-        match exchange(target, &mut connection).await {
+        match client.get("/work").await {
             Ok(200) => told.served.push(micros(started)),
             Ok(status) => {
                 told.denied.push(micros(started));
                 *told.others.entry(status).or_default() += 1;
                 tokio::time::sleep(pause).await;
             }
-            Err(_) => {
-                told.broken += 1;
-                connection = None;
-            }
+            Err(_) => told.broken += 1,
         }
     }
     told
-}
-
-/// One request and its answer's status.
-async fn exchange(
-    target: SocketAddr,
-    connection: &mut Option<BufReader<TcpStream>>,
-) -> io::Result<u16> {
-    let stream = match connection {
-        Some(stream) => stream,
-        None => {
-            let stream = TcpStream::connect(target).await?;
-            stream.set_nodelay(true)?;
-            connection.insert(BufReader::new(stream))
-        }
-    };
-    stream
-        .write_all(b"GET /work HTTP/1.1\r\nhost: x\r\n\r\n")
-        .await?;
-    let broken = || io::Error::from(io::ErrorKind::InvalidData);
-    let mut line = String::new();
-    stream.read_line(&mut line).await?;
-    let status = line
-        .get(9..12)
-        .and_then(|it| it.parse().ok())
-        .ok_or_else(broken)?;
-    let mut length = 0;
-    loop {
-        line.clear();
-        if stream.read_line(&mut line).await? == 0 {
-            return Err(broken());
-        }
-        if line == "\r\n" {
-            break;
-        }
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            length = value.trim().parse().map_err(|_| broken())?;
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await?;
-    Ok(status)
 }
 
 fn percentile(sorted: &[u32], percent: usize) -> u32 {
