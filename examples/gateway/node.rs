@@ -4,6 +4,7 @@ use crate::BoxError;
 use crate::options::{Limits, Options};
 use std::time::Duration;
 use tidegate::ConfigError;
+use tidegate::adaptive::Gradient2;
 use tidegate::fleet::{DistributedGuard, NodeState, StillDraining};
 
 /// The guard, unless limits are off.
@@ -26,9 +27,13 @@ impl Node {
             .ttl(options.ttl)
             .drain(options.drain)
             .revision(options.revision)
-            .drain_timeout(options.drain_timeout);
+            .drain_timeout(options.drain_timeout)
+            .local(Gradient2::new(options.local_limit));
         if let Some(node) = &options.node {
             builder = builder.node(node.clone());
+        }
+        if let Some(empty) = options.empty_store {
+            builder = builder.empty_store(empty);
         }
         let guard = match options.limits {
             Limits::On => Some(builder.build()?),

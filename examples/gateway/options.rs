@@ -4,7 +4,8 @@ use clap::{Parser, ValueEnum};
 use hyper::Uri;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tidegate::fleet::{Allocation, Estimate, Handoff, Outage};
+use tidegate::adaptive::Limits as LocalLimits;
+use tidegate::fleet::{Allocation, EmptyStore, Estimate, Handoff, Outage};
 use tidegate::store::{FleetStore, MemoryStore, RedisStore};
 use tidegate::{Quota, RateLimiter};
 
@@ -51,6 +52,15 @@ pub(crate) struct Options {
     /// What to do when the store is away: fail-closed, local-only, frozen:TIME or safe-share:SLOTS:TIME
     #[arg(long, default_value = "fail-closed", value_parser = outage)]
     pub(crate) outage: Outage,
+
+    /// What an empty store means: learn, that it has lost what it knew, or trust, that nobody uses it yet [default:
+    /// trust for memory, else learn]
+    #[arg(long, value_parser = empty_store)]
+    pub(crate) empty_store: Option<EmptyStore>,
+
+    /// The most that this gateway admits by its own estimate alone, under median, min and local-only
+    #[arg(long, default_value = "1000", value_parser = local_limit)]
+    pub(crate) local_limit: LocalLimits,
 
     /// How often to report
     #[arg(long, default_value = "500ms", value_parser = duration)]
@@ -173,6 +183,21 @@ fn outage(text: &str) -> Result<Outage, &'static str> {
     .ok_or(
         "write fail-closed, local-only, frozen:30s to keep the share for 30 s, or safe-share:4:30s to keep 4 slots of it",
     )
+}
+
+fn empty_store(text: &str) -> Result<EmptyStore, &'static str> {
+    match text {
+        "learn" => Ok(EmptyStore::Learn),
+        "trust" => Ok(EmptyStore::Trust),
+        _ => Err("write learn or trust"),
+    }
+}
+
+fn local_limit(text: &str) -> Result<LocalLimits, &'static str> {
+    let wrong = "write a whole number above zero";
+    let most = text.parse().map_err(|_| wrong)?;
+    let initial = LocalLimits::default().initial().min(most);
+    LocalLimits::new(1, initial, most).map_err(|_| wrong)
 }
 
 /// A whole number and its unit.

@@ -1,0 +1,284 @@
+//! Gateways that are told nothing of their backend, whose capacity halves and comes back, under twice what it can take.
+
+use crate::arrivals::{Arrivals, Told};
+use crate::clock::{now, pause};
+use crate::gateway::Gateway;
+use crate::load::Load;
+use crate::machine::{Processor, load_average};
+use std::collections::VecDeque;
+use std::time::Duration;
+use tidegate_test_support::{Backend, RedisServer};
+
+/// How many, how much, how long.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Gateways, of which the n-th gets an n-th of what the first gets.
+    pub gateways: u32,
+    /// What the backend serves at once.
+    pub capacity: usize,
+    /// How long it takes.
+    pub service: Duration,
+    /// How long the fleet looks for the limit before anything is held against it.
+    pub looking: Duration,
+    /// How long each of the three phases takes.
+    pub phase: Duration,
+    /// How long the backend is measured without gateways, and with them but without load.
+    pub alone: Duration,
+}
+
+/// What was seen of a phase.
+#[derive(Clone, Debug)]
+pub struct Phase {
+    /// What it is called.
+    pub name: &'static str,
+    /// What the backend served at once.
+    pub capacity: usize,
+    /// How long it took.
+    pub took: Duration,
+    /// What became of the requests.
+    pub told: Told,
+    /// Served a second by the backend alone; 0 if that was not measured.
+    pub possible: f64,
+    /// The most in flight at the backend.
+    pub most: usize,
+    /// The lowest and the highest limit.
+    pub limits: (usize, usize),
+    /// Windows of a tenth of a second in which more was in flight than the highest limit of the second around it.
+    pub above: usize,
+    /// Processor time used by the whole machine, in percent.
+    pub used: Option<f64>,
+    /// The machine's load average at the end.
+    pub load: Option<f64>,
+}
+
+/// All phases, in order.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    /// At a twentieth of what the backend can take.
+    pub unloaded: Phase,
+    /// While the limit is looked for.
+    pub looking: Phase,
+    /// At full capacity, at half, and at full again.
+    pub phases: Vec<Phase>,
+}
+
+const WINDOW: Duration = Duration::from_millis(100);
+/// As many windows as make the second in which everybody learns of a lower limit, and what runs under the higher ends.
+const MEMORY: usize = 10;
+
+impl Setup {
+    /// Eight gateways for a minute.
+    #[must_use]
+    pub const fn eight() -> Self {
+        Self {
+            gateways: 8,
+            capacity: 64,
+            service: Duration::from_millis(20),
+            looking: Duration::from_secs(15),
+            phase: Duration::from_secs(20),
+            alone: Duration::from_secs(4),
+        }
+    }
+
+    /// Four for a few seconds, little enough for any machine.
+    #[must_use]
+    pub const fn short() -> Self {
+        Self {
+            gateways: 4,
+            capacity: 16,
+            service: Duration::from_millis(50),
+            looking: Duration::from_secs(3),
+            phase: Duration::from_secs(2),
+            alone: Duration::ZERO,
+        }
+    }
+
+    fn rate(&self, of_capacity: f64) -> u32 {
+        (of_capacity * self.capacity as f64 / self.service.as_secs_f64()) as u32
+    }
+}
+
+impl Phase {
+    /// Served a second.
+    #[must_use]
+    pub fn goodput(&self) -> f64 {
+        self.told.served.len() as f64 / self.took.as_secs_f64()
+    }
+}
+
+impl Followed {
+    /// Served in all phases, of what the backend alone would have.
+    #[must_use]
+    pub fn of_possible(&self) -> f64 {
+        let served: usize = self.phases.iter().map(|it| it.told.served.len()).sum();
+        let possible = |it: &Phase| it.possible * it.took.as_secs_f64();
+        served as f64 / self.phases.iter().map(possible).sum::<f64>()
+    }
+
+    /// Whether never more was in flight at the backend than the limit.
+    #[must_use]
+    pub fn kept(&self) -> bool {
+        let phases = self.phases.iter().chain([&self.looking, &self.unloaded]);
+        phases.map(|it| it.above).sum::<usize>() == 0
+    }
+
+    /// What became of the requests of all phases.
+    #[must_use]
+    pub fn told(&self) -> Told {
+        let mut all = Told::default();
+        self.phases.iter().for_each(|phase| all.add(&phase.told));
+        all
+    }
+}
+
+/// Runs it all. `say` is told where it is. `None` without Redis.
+///
+/// # Panics
+/// If what is needed for it does not start.
+#[must_use]
+pub fn follow(setup: &Setup, mut say: impl FnMut(&str)) -> Option<Followed> {
+    let redis = RedisServer::start()?;
+    let backend = Backend::builder()
+        .capacity(setup.capacity)
+        .service_time(setup.service)
+        .start();
+    let half = setup.capacity / 2;
+    say("the backend alone");
+    let possible = [setup.capacity, half].map(|capacity| alone(&backend, capacity, setup.alone));
+    backend.set_capacity(setup.capacity);
+
+    let gateways: Vec<Gateway> = (0..setup.gateways)
+        .map(|number| gateway(number, &redis.url(), &backend.url()))
+        .collect();
+    for gateway in &gateways {
+        gateway.process.expect_line("ready: ");
+    }
+    let weights: Vec<_> = (1u32..)
+        .zip(&gateways)
+        .map(|(number, gateway)| (gateway.address(), 1.0 / f64::from(number)))
+        .collect();
+    let mut watch = Watch {
+        arrivals: Arrivals::start(&weights),
+        backend,
+        gateways,
+        limits: VecDeque::new(),
+    };
+    watch.arrivals.set_rate(setup.rate(0.05));
+    let mut phase = |name, capacity, time, possible| {
+        say(name);
+        watch.phase(name, capacity, time, possible)
+    };
+    let full = setup.capacity;
+    let unloaded = phase("unloaded", full, setup.alone, possible[0]);
+    let rate = setup.rate(2.0);
+    let mut loaded = |name, capacity, time, possible| {
+        say(name);
+        watch.arrivals.set_rate(rate);
+        watch.phase(name, capacity, time, possible)
+    };
+    let looking = loaded("looking", full, setup.looking, possible[0]);
+    let phases = vec![
+        loaded("full", full, setup.phase, possible[0]),
+        loaded("half", half, setup.phase, possible[1]),
+        loaded("full again", full, setup.phase, possible[0]),
+    ];
+    Some(Followed {
+        unloaded,
+        looking,
+        phases,
+    })
+}
+
+/// What the backend serves a second when twice as many ask as it can serve at once.
+fn alone(backend: &Backend, capacity: usize, time: Duration) -> f64 {
+    backend.set_capacity(capacity);
+    if time.is_zero() {
+        return 0.0;
+    }
+    let load = Load::start(2 * capacity, vec![backend.address()]);
+    pause(time);
+    load.goodput(time / 4, time)
+}
+
+fn gateway(number: u32, store: &str, upstream: &str) -> Gateway {
+    let node = format!("node-{number}");
+    let framework = if number.is_multiple_of(2) {
+        "axum"
+    } else {
+        "actix"
+    };
+    Gateway::start([
+        "--node",
+        &node,
+        "--framework",
+        framework,
+        "--upstream",
+        upstream,
+        "--store",
+        store,
+        "--empty-store",
+        "trust",
+    ])
+}
+
+/// The backend and what the fleet believes of it, side by side.
+struct Watch {
+    arrivals: Arrivals,
+    backend: Backend,
+    gateways: Vec<Gateway>,
+    /// The highest limit that any gateway told, in the last windows.
+    limits: VecDeque<usize>,
+}
+
+impl Watch {
+    fn phase(
+        &mut self,
+        name: &'static str,
+        capacity: usize,
+        time: Duration,
+        possible: f64,
+    ) -> Phase {
+        self.backend.set_capacity(capacity);
+        self.backend.reset_max();
+        drop(self.arrivals.take());
+        let (started, processor) = (now(), Processor::read());
+        let (mut most, mut above, mut limits) = (0, 0, (usize::MAX, 0));
+        // Of the window before: the gateways tell of a higher limit a moment after they use it.
+        let mut last = 0;
+        while let Some(left) = time
+            .checked_sub(started.elapsed())
+            .filter(|it| !it.is_zero())
+        {
+            pause(left.min(WINDOW));
+            let seen = self.backend.stats().max_in_flight;
+            self.backend.reset_max();
+            let limit = self.limit();
+            limits = (limits.0.min(limit), limits.1.max(limit));
+            self.limits.push_back(limit);
+            if self.limits.len() > MEMORY {
+                self.limits.pop_front();
+            }
+            most = most.max(seen);
+            above += usize::from(self.limits.iter().all(|limit| last > *limit));
+            last = seen;
+        }
+        let used = Processor::read().zip(processor);
+        Phase {
+            name,
+            capacity,
+            took: started.elapsed(),
+            told: self.arrivals.take(),
+            possible,
+            most,
+            limits,
+            above,
+            used: used.map(|(later, earlier)| later.used_since(&earlier)),
+            load: load_average(),
+        }
+    }
+
+    fn limit(&self) -> usize {
+        let limits = self.gateways.iter().filter_map(|it| it.count("limit"));
+        usize::try_from(limits.max().unwrap_or(0)).unwrap_or(usize::MAX)
+    }
+}

@@ -1,0 +1,126 @@
+//! The table of faults: what is in flight at the backend through each, what is served, and how soon it is as before.
+//!
+//! ```text
+//! ./scripts/faults                                          all of them; a quarter of an hour
+//! ./scripts/faults --fault store-away --policy frozen       one of them
+//! ./scripts/faults --short                                  as CI has them, and as few seconds
+//! ./scripts/measure --eight                                 how eight gateways follow a backend they know nothing of
+//! ```
+//!
+//! Ends with status 1 if more was in flight than documented, or if shares were not dealt again.
+
+use clap::Parser;
+use std::io::{IsTerminal, Write, stderr};
+use std::process::ExitCode;
+use std::time::Duration;
+use tidegate_faults::table::{self, head, name, row};
+use tidegate_faults::{Fault, Policy, Scale, Setup, drill, follow};
+
+/// Real faults on real gateways, and what the backend sees of them.
+#[derive(Debug, Parser)]
+#[command(name = "faults", max_term_width = 100)]
+struct Options {
+    /// Only these faults
+    #[arg(long)]
+    fault: Vec<Fault>,
+
+    /// Only under these policies
+    #[arg(long)]
+    policy: Vec<Policy>,
+
+    /// A few seconds each, with shorter leases
+    #[arg(long)]
+    short: bool,
+
+    /// Instead of faults: eight gateways that are told nothing of a backend whose capacity halves and comes back
+    #[arg(long, conflicts_with_all = ["fault", "policy", "short"])]
+    eight: bool,
+
+    /// With --eight: how long the backend takes, in milliseconds
+    #[arg(long, default_value_t = 20)]
+    service_ms: u64,
+
+    /// With --eight: what the backend serves at once
+    #[arg(long, default_value_t = 64)]
+    capacity: usize,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    if options.eight {
+        return eight(&options);
+    }
+    let scale = if options.short {
+        Scale::short()
+    } else {
+        Scale::full()
+    };
+    let drills: Vec<(Fault, Policy)> = Fault::all()
+        .filter(|fault| options.fault.is_empty() || options.fault.contains(fault))
+        .flat_map(|fault| Policy::ALL.map(|policy| (fault, policy)))
+        .filter(|(fault, policy)| match &options.policy[..] {
+            [] => fault.matters_under(*policy),
+            wanted => wanted.contains(policy),
+        })
+        .collect();
+    println!(
+        "{} gateways, limit {}, service {:?}, heartbeat {:?}, ttl {:?}, drain {:?}",
+        scale.gateways, scale.limit, scale.service, scale.heartbeat, scale.ttl, scale.drain
+    );
+    println!("\n{}", head());
+    let mut all_well = true;
+    for (number, (fault, policy)) in drills.iter().enumerate() {
+        let title = format!(
+            "[{}/{}] {} under {}",
+            number + 1,
+            drills.len(),
+            name(fault),
+            name(policy)
+        );
+        let Some(seen) = drill(*fault, *policy, &scale, |what| progress(&title, what)) else {
+            return ExitCode::FAILURE;
+        };
+        progress("", "");
+        println!("{}", row(&seen));
+        all_well &= seen.most <= seen.bound && seen.shared;
+    }
+    if all_well {
+        ExitCode::SUCCESS
+    } else {
+        eprintln!("more was in flight than documented, or shares were not dealt again");
+        ExitCode::FAILURE
+    }
+}
+
+fn eight(options: &Options) -> ExitCode {
+    let setup = Setup {
+        capacity: options.capacity,
+        service: Duration::from_millis(options.service_ms),
+        ..Setup::eight()
+    };
+    println!(
+        "{} gateways, told nothing; backend of {} and {:?}; arrivals for twice that, an n-th as many at the n-th\n",
+        setup.gateways, setup.capacity, setup.service
+    );
+    let Some(seen) = follow(&setup, |what| progress("eight gateways:", what)) else {
+        return ExitCode::FAILURE;
+    };
+    progress("", "");
+    println!("{}", table::followed(&seen));
+    if seen.kept() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// One line that is written over, where there is somebody to read it.
+fn progress(title: &str, what: &str) {
+    if stderr().is_terminal() {
+        eprint!("\r\x1b[K{title} {what}");
+        // Nothing is lost with it.
+        let _ = stderr().flush();
+    } else if what == "starts" {
+        eprintln!("{title}");
+    }
+}

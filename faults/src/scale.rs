@@ -1,0 +1,69 @@
+//! How large and how long: the same drills are seconds in CI and half minutes in the command.
+
+use std::time::Duration;
+
+/// The measures of a drill.
+#[derive(Clone, Debug)]
+pub struct Scale {
+    /// Gateways.
+    pub gateways: usize,
+    /// The fleet's limit, which is fixed: what is in flight at the backend is held against it.
+    pub limit: usize,
+    /// How long the backend works on a request. Well below `drain`: whatever a gateway that was killed or stopped has
+    /// sent, is worked on.
+    pub service: Duration,
+    /// A setting of the fleet.
+    pub heartbeat: Duration,
+    /// A setting of the fleet.
+    pub ttl: Duration,
+    /// A setting of the fleet.
+    pub drain: Duration,
+    /// How long the store is away.
+    pub outage: Duration,
+    /// How long everything else lasts.
+    pub spell: Duration,
+    /// How long is measured before.
+    pub before: Duration,
+    /// How long is measured after.
+    pub after: Duration,
+}
+
+impl Scale {
+    /// A few seconds each, with short leases: for CI.
+    #[must_use]
+    pub const fn short() -> Self {
+        Self {
+            gateways: 3,
+            limit: 12,
+            service: ms(30),
+            heartbeat: ms(200),
+            ttl: ms(1_000),
+            drain: ms(500),
+            outage: ms(3_000),
+            spell: ms(2_000),
+            before: ms(300),
+            after: ms(0),
+        }
+    }
+
+    /// The store is away for half a minute, and all settings are the defaults.
+    #[must_use]
+    pub const fn full() -> Self {
+        Self {
+            gateways: 3,
+            limit: 24,
+            service: ms(30),
+            heartbeat: ms(500),
+            ttl: ms(2_000),
+            drain: ms(1_000),
+            outage: ms(30_000),
+            spell: ms(10_000),
+            before: ms(5_000),
+            after: ms(10_000),
+        }
+    }
+}
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
