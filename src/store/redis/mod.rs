@@ -5,9 +5,12 @@
 //! (I9). `TIME` is never asked: a key's time is advanced by its nodes alone (I11).
 //!
 //! # Guarantees
-//! With asynchronous replication a deposed master that still answers is a second store: nothing is over-admitted if
-//! it stops accepting writes within one lease (`min-replicas-to-write 1`, `min-replicas-max-lag` below the ttl);
-//! without that, up to twice the limit while both live.
+//! With asynchronous replication a deposed master that still answers is a second store: up to twice the limit while
+//! both live. Nothing is over-admitted if it takes no more writes by the time its replica is promoted, or later by no
+//! more than what [`drain`](crate::fleet::DistributedGuardBuilder::drain) has to spare: the promoted replica grants
+//! nothing for one lease and a drain, and a node's last lease from the deposed master must have ended by then. With
+//! `min-replicas-to-write 1` and `min-replicas-max-lag m` a master takes no more writes m + 2 seconds after it has
+//! lost its replica: promote no sooner (`down-after-milliseconds` of Sentinel), or have `drain` that much longer.
 
 #[cfg(test)]
 mod conformance;
