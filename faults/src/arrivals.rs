@@ -150,7 +150,11 @@ async fn ask(shared: Arc<Shared>, target: usize, due: Instant) {
     let (idle, address, _) = &shared.targets[target];
     let kept = lock(idle).pop();
     let mut client = kept.unwrap_or_else(|| Client::new(*address));
-    let answer = tokio::time::timeout(WAIT, client.get("/")).await;
+    let mut answer = tokio::time::timeout(WAIT, client.get("/")).await;
+    if let Ok(Err(_)) = answer {
+        // The server may have closed a connection that nobody used for long.
+        answer = tokio::time::timeout(WAIT, client.get("/")).await;
+    }
     let took = u32::try_from(due.elapsed().as_micros()).unwrap_or(u32::MAX);
     let mut told = lock(&shared.told);
     match answer {

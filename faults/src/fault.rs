@@ -99,6 +99,8 @@ impl Fault {
             Self::StoreLost | Self::StoreAway => scale.outage,
             Self::StoppedOnce => scale.ttl,
             Self::StoppedFive => scale.ttl.saturating_mul(5),
+            // Both must live for longer than the promoted one learns.
+            Self::DeposedForAWhile => scale.spell.saturating_add(REFUSES_AFTER),
             _ => scale.spell,
         }
     }

@@ -57,9 +57,9 @@ impl Scale {
             ttl: ms(2_000),
             drain: ms(1_000),
             outage: ms(30_000),
-            spell: ms(10_000),
-            before: ms(5_000),
-            after: ms(10_000),
+            spell: ms(8_000),
+            before: ms(4_000),
+            after: ms(6_000),
         }
     }
 }

@@ -29,6 +29,7 @@ drills! {
     i9_a_replica_promoted_without_the_last_writes: Promoted under FailClosed;
     i9_a_deposed_master_that_goes_on_is_a_second_store: Deposed under FailClosed;
     i9_a_deposed_master_that_takes_no_writes_is_none: DeposedReadOnly under FailClosed;
+    i9_a_deposed_master_that_goes_on_within_the_drain_is_none: DeposedForAWhile under FailClosed;
     i10_a_gateway_stopped_for_a_lease: StoppedOnce under FailClosed;
     i10_a_gateway_stopped_for_five_leases: StoppedFive under FailClosed;
     i11_answers_300_ms_late: Slow300Ms under FailClosed;
