@@ -16,7 +16,9 @@
 //! mean of the middle third of 16 groups of nodes: one liar steers nothing. What is in flight cannot be lied about
 //! beyond what a node may hold.
 
+mod baseline;
 mod control;
+mod experiment;
 mod memory;
 mod reading;
 mod seen;

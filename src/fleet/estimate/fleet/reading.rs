@@ -1,6 +1,6 @@
 //! From reports to a reading: what the whole fleet measured since the last change of the limit.
 
-use crate::fleet::estimate::fleet::control::FEW;
+use crate::fleet::estimate::fleet::baseline::FEW;
 use crate::fleet::estimate::fleet::memory::{Counters, Memory, NodeMemory};
 use crate::fleet::message::{NodeView, Report};
 use crate::time::StoreTime;

@@ -1,0 +1,71 @@
+//! The latency without a queue, what is above it, and how sure that is.
+
+use crate::fleet::estimate::fleet::memory::Control;
+use crate::fleet::estimate::fleet::seen::{QUEUE, Seen};
+use std::time::Duration;
+
+/// A window is no shorter than this...
+const WINDOW: Duration = Duration::from_millis(200);
+/// ...and no longer than this: what is not sure by then is decided as it looks.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+/// Fewer samples are noise.
+pub(super) const FEW: f64 = 50.0;
+
+impl Control {
+    /// Slots that are filled by a queue; below zero by chance.
+    pub(super) fn queue(&self, seen: &Seen) -> f64 {
+        seen.in_flight * (1.0 - self.baseline() / seen.latency)
+    }
+
+    /// The error of the queue, in slots: from this mean, and from that of the baseline.
+    pub(super) fn noise(&self, seen: &Seen) -> f64 {
+        let baseline = self.spread() / (self.weight.max(1) as f64).sqrt();
+        seen.in_flight * (seen.error().powi(2) + baseline.powi(2)).sqrt()
+    }
+
+    /// How long a window has to be for the error of the queue to be less than the queue that is aimed for.
+    pub(super) fn window(&self, seen: &Seen) -> Duration {
+        let micros = 2.0 * (self.spread() / QUEUE).powi(2) * seen.latency;
+        Duration::from_micros(micros as u64).clamp(WINDOW, PATIENCE)
+    }
+
+    pub(super) fn baseline(&self) -> f64 {
+        self.baseline_us as f64
+    }
+
+    pub(super) fn rebase(&mut self, seen: &Seen) {
+        self.baseline_us = seen.latency_us();
+        self.weight = seen.samples as u64;
+    }
+
+    /// Takes another look into account, as one more part of a mean over at most four like it.
+    pub(super) fn refine(&mut self, seen: &Seen) {
+        let weight = (self.weight as f64).min(3.0 * seen.samples);
+        let mean = (self.baseline() * weight + seen.latency * seen.samples)
+            / (weight + seen.samples).max(1.0);
+        self.baseline_us = (mean as u64).max(1);
+        self.weight = (weight + seen.samples) as u64;
+    }
+
+    /// The coefficient of variation of a latency.
+    pub(super) fn spread(&self) -> f64 {
+        match self.variance_milli {
+            0 => 1.0,
+            milli => (milli as f64 / 1000.0).sqrt(),
+        }
+    }
+
+    /// Means of neighbouring windows under one limit differ by chance alone: by how much tells the variance.
+    pub(super) fn learn_spread(&mut self, seen: &Seen, same: bool) {
+        if self.last_samples > 0 {
+            let (last, count) = (self.last_latency_us as f64, self.last_samples as f64);
+            let off = seen.latency / last - 1.0;
+            let variance = off * off / (1.0 / count + 1.0 / seen.samples.max(1.0));
+            let known = self.spread().powi(2);
+            let mean = (known + 0.1 * (variance.min(4.0 * known) - known)).clamp(0.02, 9.0);
+            self.variance_milli = (mean * 1000.0) as u64;
+        }
+        self.last_latency_us = seen.latency_us();
+        self.last_samples = if same { seen.samples as u64 } else { 0 };
+    }
+}

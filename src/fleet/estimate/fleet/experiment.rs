@@ -1,0 +1,158 @@
+//! Cuts and dips as experiments: what did less in flight do to latency, or to drops?
+
+use crate::fleet::estimate::fleet::baseline::{FEW, PATIENCE};
+use crate::fleet::estimate::fleet::control::{CLEAR, LONG};
+use crate::fleet::estimate::fleet::memory::{Control, Point, Stage};
+use crate::fleet::estimate::fleet::seen::{Seen, floor};
+use crate::time::StoreTime;
+
+/// A second cut goes by this: after an experiment that said a lot, or nothing, as when latency rose by more than this.
+const SECOND_CUT: f64 = 0.9;
+const ROSE: f64 = -0.2;
+/// Drops that follow what is in flight by less than this part do not come from a full backend.
+const ELASTIC: f64 = 0.35;
+/// A dip goes to this part of what Little's law says, a search for the baseline goes on by it.
+const DIP: f64 = 0.9;
+const DESCENT: f64 = 0.75;
+const DEEPEST: u64 = 8;
+
+impl Control {
+    /// After a cut for the sake of drops: were they refusals of a full backend?
+    pub(super) fn judge_drops(
+        &mut self,
+        seen: &Seen,
+        before: Point,
+        uncut: u32,
+        present: u32,
+    ) -> Option<u32> {
+        if seen.samples + seen.drops < 4.0 * FEW && seen.age < PATIENCE {
+            return None;
+        }
+        self.stage = Stage::Track;
+        let less = 1.0 - seen.in_flight / before.in_flight();
+        let fewer = 1.0 - seen.drop_rate() / before.drop_rate().max(1e-6);
+        if less > 0.05 && fewer < ELASTIC * less {
+            // They come whatever is in flight: time-outs of slow requests, not a full backend.
+            self.tolerated_ppm = (seen.drop_rate().max(before.drop_rate()) * 1e6) as u64;
+            return Some(uncut);
+        }
+        // More of them: cut again. Fewer: what is left may be no more than usual.
+        self.refused(seen, present).or(Some(present))
+    }
+
+    /// After a cut: was it a queue?
+    pub(super) fn judge(
+        &mut self,
+        seen: &Seen,
+        before: Point,
+        uncut: u32,
+        present: u32,
+    ) -> Option<u32> {
+        let elastic = before.elasticity(seen);
+        if seen.age < PATIENCE && elastic.is_none_or(|it| it.error > 0.3) {
+            return None;
+        }
+        self.stage = Stage::Track;
+        let (queue, aim) = (self.queue(seen), seen.aim());
+        Some(match elastic {
+            // It rose: the backend has changed meanwhile. Once more, against what is seen now.
+            Some(elastic) if elastic.value < ROSE && queue > LONG * aim => {
+                self.stage = Stage::Cut {
+                    limit: uncut,
+                    before: seen.point(),
+                };
+                floor(f64::from(present) * SECOND_CUT)
+            }
+            Some(elastic) if elastic.value < elastic.usual && queue > aim => {
+                // Latency stayed while work went: the backend is slower, not fuller. That is a lot to believe on one
+                // experiment, so the next one follows before the cut is taken back.
+                self.rebase(seen);
+                self.verified = false;
+                self.stage = Stage::Dip {
+                    before: seen.point(),
+                    depth: 1,
+                    resume: uncut,
+                };
+                floor(f64::from(present) * SECOND_CUT)
+            }
+            _ if queue > LONG * aim => {
+                if elastic.is_none() {
+                    // Too small a step to tell: judged together with the next one.
+                    self.stage = Stage::Cut {
+                        limit: uncut,
+                        before,
+                    };
+                }
+                let limit = seen.limit_for(aim - queue, present);
+                floor(limit.max(f64::from(present) / 2.0).min(f64::from(present)))
+            }
+            _ => present,
+        })
+    }
+
+    /// Goes where there can be no queue, if the baseline is right.
+    pub(super) fn dip(&mut self, seen: &Seen, present: u32, resume: u32, depth: u64) -> u32 {
+        self.stage = Stage::Dip {
+            before: seen.point(),
+            depth: depth + 1,
+            resume,
+        };
+        let limit = if depth == 0 && self.verified {
+            seen.limit_for(-self.queue(seen).max(0.0), present) * DIP
+        } else {
+            f64::from(present).min(seen.reach()) * DESCENT
+        };
+        floor(limit).min(present.saturating_sub(1)).max(1)
+    }
+
+    /// In a dip: has the latency come down to the baseline, or below?
+    pub(super) fn look(
+        &mut self,
+        seen: &Seen,
+        before: Point,
+        depth: u64,
+        resume: u32,
+        present: u32,
+        now: StoreTime,
+    ) -> Option<u32> {
+        if seen.in_flight * seen.error() > 0.5 * seen.aim() && seen.age < PATIENCE / 2 {
+            return None;
+        }
+        let baseline = self.baseline();
+        let elastic = before.elasticity(seen);
+        let error = 3.0 * seen.error().max(0.01);
+        let falls = elastic.is_some_and(|it| it.value > it.usual);
+        let above = seen.latency > baseline * (1.0 + error);
+        let below = seen.latency < baseline * (1.0 - error);
+        let news = !self.verified || above || below;
+        if news && falls && depth < DEEPEST && present > 1 {
+            // Still a queue: the baseline is lower than this.
+            if seen.latency < baseline {
+                self.rebase(seen);
+            }
+            return Some(self.dip(seen, present, resume, depth));
+        }
+        self.stage = Stage::Track;
+        self.dipped = now;
+        (self.hot, self.growing) = (0, 0);
+        if news {
+            let first = !std::mem::replace(&mut self.met, true);
+            self.rebase(seen);
+            self.verified = true;
+            if depth > 1 && before.in_flight() > seen.in_flight {
+                // What was known of the limit came from a wrong baseline. The point before was the last with a
+                // queue: by Little's law this much of it was work.
+                let work = before.in_flight() * seen.latency / before.latency();
+                let limit = floor(work.max(seen.in_flight));
+                self.climbs = limit < resume / 2;
+                return Some(limit.min(resume));
+            }
+            // What ended the climb may have been a queue over a baseline of a few short requests.
+            let queue = 1.0 - seen.latency / before.latency();
+            self.climbs |= first && queue < CLEAR;
+        } else {
+            self.refine(seen);
+        }
+        Some(resume)
+    }
+}
