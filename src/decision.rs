@@ -92,6 +92,81 @@ impl Decision {
     pub const fn policy(&self) -> PolicyName {
         self.policy
     }
+
+    /// Whether a client feels this one first, of two on the same request: see [`binding`](crate::headers::binding).
+    pub(crate) fn binds_before(&self, other: &Self) -> bool {
+        self.urgency() < other.urgency()
+    }
+
+    pub(crate) const fn urgency(&self) -> (u8, u64) {
+        match self.outcome {
+            Verdict::TooLarge => (0, 0),
+            // NO_WAIT, the wait of a quota that denies everything, is the longest.
+            Verdict::Deny => (1, u64::MAX - self.retry_after_nanos),
+            Verdict::Allow => (2, self.remaining as u64),
+        }
+    }
+}
+
+/// The answers of all the policies of a limiter to one request.
+///
+/// With one policy nothing is allocated.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[must_use = "a decision that nobody reads limits nobody"]
+pub struct Decisions {
+    binding: Decision,
+    /// None where the binding one is the only one.
+    each: Box<[Decision]>,
+}
+
+impl Decisions {
+    /// Of several policies.
+    pub(crate) fn of(each: Vec<Decision>) -> Self {
+        let binding = crate::headers::binding(&each).expect("a limiter has a policy");
+        Self {
+            binding: *binding,
+            each: if each.len() == 1 {
+                Box::default()
+            } else {
+                each.into()
+            },
+        }
+    }
+
+    /// The one that a client feels: see [`binding`](crate::headers::binding).
+    #[inline]
+    pub const fn binding(&self) -> &Decision {
+        &self.binding
+    }
+
+    /// All of them, in the order of the policies. When one denies, the others tell how they stand: nothing was booked
+    /// on them.
+    #[inline]
+    pub fn each(&self) -> &[Decision] {
+        if self.each.is_empty() {
+            std::slice::from_ref(&self.binding)
+        } else {
+            &self.each
+        }
+    }
+
+    /// Whether the request may go on.
+    #[inline]
+    #[must_use]
+    pub const fn is_allowed(&self) -> bool {
+        self.binding.is_allowed()
+    }
+}
+
+impl From<Decision> for Decisions {
+    /// Of one policy.
+    #[inline]
+    fn from(decision: Decision) -> Self {
+        Self {
+            binding: decision,
+            each: Box::default(),
+        }
+    }
 }
 
 /// In place of a wait when there is nothing to wait for.

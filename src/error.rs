@@ -20,8 +20,8 @@ pub enum ConfigError {
     },
     /// A text is not a quota.
     #[error(
-        "cannot read {text:?} as a quota; write how many per window, as in \"100/s\", \"1000/h\", \"5/10s\" or \
-         \"100/s burst 20\""
+        "cannot read {text:?} as a quota; write how many per window, as in \"100/s\", \"1000/h\", \"5/10s\", \
+         \"100/s burst 20\" or \"100/min sliding\""
     )]
     QuotaText {
         /// The text, cut to 64 characters.
@@ -45,12 +45,28 @@ pub enum ConfigError {
         /// The largest burst that this rate allows.
         max: u32,
     },
+    /// A burst for a quota that counts in windows.
+    #[error(
+        "a quota that counts in windows has no burst of {burst}; leave the burst out, or the kind of the window"
+    )]
+    WindowBurst {
+        /// The burst that was asked for.
+        burst: u32,
+    },
     /// A policy's name cannot be sent in a header.
     #[error(
         "cannot use {name:?} as the name of a policy; write 1 to 64 letters, digits or any of \"-_.:/\""
     )]
     PolicyName {
         /// The name, cut to 64 characters.
+        name: Box<str>,
+    },
+    /// Two policies of one limiter have the same name.
+    #[error(
+        "two policies are called {name:?}, and clients could not tell them apart; give each a name of its own"
+    )]
+    PolicyTwice {
+        /// The name.
         name: Box<str>,
     },
     /// A keyed table without room for a key.

@@ -16,7 +16,7 @@
 //! # Ok::<(), tidegate::ConfigError>(())
 //! ```
 
-use crate::decision::{Decision, Policy, Verdict};
+use crate::decision::{Decision, Policy};
 use std::fmt;
 use std::time::Duration;
 
@@ -91,24 +91,22 @@ pub fn rate_limit_policy(policies: &[Policy]) -> FieldValue {
 pub fn rate_limit(decisions: &[Decision]) -> FieldValue {
     let mut value = FieldValue::new();
     for decision in decisions {
-        value.item(decision.policy().as_str());
-        value.parameter(";r=", u64::from(decision.remaining()));
-        value.parameter(";t=", effective_window(decision));
+        value.decision(decision);
     }
     value
 }
 
-/// Writes [`rate_limit`] for the decisions of one policy, from a beginning that is made once.
+/// Writes [`rate_limit`] for the decisions of a limiter's policies; for one, from a beginning that is made once.
 // For adapters alone: it may change in any release.
 #[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct RateLimitWriter {
-    /// `"name";r=`
+    /// `"name";r=` of the first policy.
     beginning: FieldValue,
 }
 
 impl RateLimitWriter {
-    /// For decisions of `policy`.
+    /// For decisions whose first policy is `policy`.
     #[must_use]
     pub fn of(policy: &Policy) -> Self {
         let mut beginning = FieldValue::new();
@@ -117,13 +115,19 @@ impl RateLimitWriter {
         Self { beginning }
     }
 
-    /// As [`rate_limit`] of `decision` alone, which has to be one by the policy.
+    /// As [`rate_limit`] of `decisions`, of which the first has to be one by the policy.
     #[inline]
     #[must_use]
-    pub fn write(&self, decision: &Decision) -> FieldValue {
+    pub fn write(&self, decisions: &[Decision]) -> FieldValue {
+        let Some((first, others)) = decisions.split_first() else {
+            return FieldValue::new();
+        };
         let mut value = self.beginning.clone();
-        value.number(u64::from(decision.remaining()));
-        value.parameter(";t=", effective_window(decision));
+        value.number(u64::from(first.remaining()));
+        value.parameter(";t=", effective_window(first));
+        for decision in others {
+            value.decision(decision);
+        }
         value
     }
 }
@@ -150,14 +154,7 @@ pub fn retry_after_overload(base: Duration, random: u64) -> u64 {
 /// least that remains. `None` for no decisions.
 #[must_use]
 pub fn binding(decisions: &[Decision]) -> Option<&Decision> {
-    decisions
-        .iter()
-        .min_by_key(|decision| match decision.outcome() {
-            Verdict::TooLarge => (0, 0),
-            // NO_WAIT, the wait of a quota that denies everything, is the longest.
-            Verdict::Deny => (1, u64::MAX - decision.retry_after_nanos),
-            Verdict::Allow => (2, u64::from(decision.remaining())),
-        })
+    decisions.iter().min_by_key(|decision| decision.urgency())
 }
 
 /// The numbers of the older `X-RateLimit-*` fields. Of several decisions they show the [`binding`] one.
@@ -261,6 +258,12 @@ impl FieldValue {
         self.push("\"");
         self.push(name);
         self.push("\"");
+    }
+
+    fn decision(&mut self, decision: &Decision) {
+        self.item(decision.policy().as_str());
+        self.parameter(";r=", u64::from(decision.remaining()));
+        self.parameter(";t=", effective_window(decision));
     }
 
     fn parameter(&mut self, key: &str, value: u64) {
@@ -385,7 +388,12 @@ mod tests {
         let denied = decision(minute, 55, 10);
         assert_eq!(rate_limit(&[denied]).as_str(), r#""minute";r=5;t=5"#);
         let writer = RateLimitWriter::of(&minute);
-        assert_eq!(writer.write(&denied).as_str(), r#""minute";r=5;t=5"#);
+        assert_eq!(writer.write(&[denied]).as_str(), r#""minute";r=5;t=5"#);
+        let both = [denied, decision(policy("hour", "7/h fixed"), 0, 0)];
+        assert_eq!(
+            writer.write(&both).as_str(),
+            r#""minute";r=5;t=5, "hour";r=7;t=0"#
+        );
         assert_eq!(retry_after(&denied), Some(5));
     }
 

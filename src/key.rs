@@ -68,6 +68,12 @@ impl Key {
     pub(crate) const fn halves(self) -> [u64; 2] {
         self.0
     }
+
+    /// The key that [`Self::halves`] gave.
+    #[inline]
+    pub(crate) const fn from_halves(halves: [u64; 2]) -> Self {
+        Self(halves)
+    }
 }
 
 impl fmt::Debug for Key {

@@ -15,7 +15,7 @@
 //! | `tidegate_fleet_nodes` | gauge | `guard` | the fleet's nodes, likewise |
 //! | `tidegate_fenced` | gauge | `guard` | 1 while this node's lease has run out |
 //! | `tidegate_store_up` | gauge | `guard` | 0 while the fleet's store does not answer |
-//! | `tidegate_decisions_total` | counter | `policy`, `verdict` | rate limits: `allow`, `deny` |
+//! | `tidegate_decisions_total` | counter | `policy`, `verdict` | rate limits: `allow`, `deny`; of several policies the binding one |
 //!
 //! `guard` is the key of a fleet, or the name given to a local guard's builder (`local` by default). Guards are read
 //! when a window of samples closes, when a fleet's node reports, and at the 1st, 2nd, 4th .. 1024th and then each
@@ -41,7 +41,7 @@
     )
 )]
 
-use crate::decision::{Decision, PolicyName};
+use crate::decision::{Decision, Policy};
 use crate::permit::{Shed, Totals};
 use std::fmt::Display;
 use std::sync::Arc;
@@ -180,8 +180,9 @@ pub(crate) fn gate(guard: &Arc<str>, reading: &Reading) {
 /// The counters of one rate limiter.
 #[derive(Debug, Default)]
 pub(crate) struct Decisions {
+    /// For each policy.
     #[cfg(feature = "metrics")]
-    counters: std::sync::OnceLock<[Counter; 2]>,
+    counters: std::sync::OnceLock<Box<[[Counter; 2]]>>,
 }
 
 #[cfg(feature = "metrics")]
@@ -195,18 +196,31 @@ impl std::fmt::Debug for Counter {
 }
 
 impl Decisions {
-    /// Counts `decision`.
+    /// Counts `decision` by one of `policies`.
     #[inline]
-    pub(crate) fn count(&self, policy: PolicyName, decision: &Decision) {
+    pub(crate) fn count(&self, policies: &[Policy], decision: &Decision) {
         #[cfg(feature = "metrics")]
         {
             let counters = self.counters.get_or_init(|| {
-                ["allow", "deny"].map(|verdict| {
-                    let policy = policy.as_str().to_owned();
-                    Counter(metrics::counter!("tidegate_decisions_total", "policy" => policy, "verdict" => verdict))
-                })
+                let of = |policy: &Policy| {
+                    ["allow", "deny"].map(|verdict| {
+                        let policy = policy.name().as_str();
+                        Counter(metrics::counter!("tidegate_decisions_total", "policy" => policy, "verdict" => verdict))
+                    })
+                };
+                policies.iter().map(of).collect()
             });
-            counters[usize::from(!decision.is_allowed())].0.increment(1);
+            let by = |policy: &Policy| policy.name() == decision.policy();
+            let at = match policies {
+                [_] => 0,
+                _ => policies
+                    .iter()
+                    .position(by)
+                    .expect("a policy of this limiter decided"),
+            };
+            counters[at][usize::from(!decision.is_allowed())]
+                .0
+                .increment(1);
         }
     }
 }

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use std::collections::HashMap;
 use std::thread;
 use std::time::Duration;
-use tidegate::rule::{Gcra, Tat};
+use tidegate::decision::Policy;
+use tidegate::rule::{Moment, RuleSet};
 use tidegate::time::{Clock, LocalTime, ManualClock};
 use tidegate::{Key, Quota, RateLimiter, Verdict};
 
@@ -14,6 +15,17 @@ fn limiter(quota: Quota, max_keys: usize) -> (RateLimiter, ManualClock) {
     lever.set(LocalTime::from_nanos(1_000_000_000));
     let limiter = RateLimiter::builder(quota).max_keys(max_keys).clock(clock);
     (limiter.build().unwrap(), lever)
+}
+
+/// A limiter under one or two quotas, in their text form.
+fn limiter_of(first: &str, second: Option<&str>, max_keys: usize) -> (RateLimiter, ManualClock) {
+    let (clock, lever) = Clock::manual();
+    lever.set(LocalTime::from_nanos(1_000_000_000));
+    let mut builder = RateLimiter::builder(first.parse().unwrap()).max_keys(max_keys);
+    if let Some(second) = second {
+        builder = builder.also("second", second.parse().unwrap());
+    }
+    (builder.clock(clock).build().unwrap(), lever)
 }
 
 #[test]
@@ -41,6 +53,61 @@ fn a_flood_of_random_identifiers_frees_no_key_that_is_being_denied() {
     // Each cell let one pass, and so did the overflow cell of each of the 7 shards.
     assert_eq!(passed, 5_000 - 100 + 7);
     assert_eq!(stats.overflowed, 50_000 - 4_900);
+}
+
+#[test]
+fn a_flood_frees_no_denied_key_under_any_rules() {
+    for (first, second) in [
+        ("1/h fixed", None),
+        ("1/h sliding", None),
+        ("1/h sliding", Some("5/d fixed")),
+        ("9/s", Some("1/h")),
+    ] {
+        let (limiter, _lever) = limiter_of(first, second, 2_000);
+        let denied: Vec<Key> = (0..50).map(|n| Key::of(&("known", n as u32))).collect();
+        for key in &denied {
+            assert!(limiter.check(key, 1).is_allowed());
+        }
+        let random = |number: &u32| {
+            let key = Key::of(&("random", *number));
+            limiter.check(&key, 1).is_allowed()
+        };
+        let passed = (0..20_000u32).filter(random).count();
+        for key in &denied {
+            assert_eq!(limiter.check(key, 1).outcome(), Verdict::Deny);
+        }
+        let stats = limiter.stats();
+        assert_eq!((stats.keys, stats.evicted), (2_000, 0), "{first}");
+        // Each cell let one pass, and so did the overflow cell of each of the 3 shards.
+        assert_eq!(passed, 2_000 - 50 + 3, "{first}");
+    }
+}
+
+#[test]
+fn threads_pass_exactly_what_all_policies_allow_together() {
+    let quota = "5000/h fixed".parse().unwrap();
+    let builder = RateLimiter::builder(quota)
+        .also("sliding", Quota::per_hour(6_000).sliding())
+        .also("bucket", Quota::per_day(7_000));
+    let limiter = builder.clock(Clock::manual().0).build().unwrap();
+    for key in [Key::of("hot"), Key::EVERYONE] {
+        let passed: u32 = thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let pass = |_: &u32| limiter.check(&key, 1).is_allowed();
+                        (0..2_500).filter(pass).count() as u32
+                    })
+                })
+                .collect();
+            let joined = threads.into_iter().map(|thread| thread.join().unwrap());
+            joined.sum()
+        });
+        assert_eq!(passed, 5_000);
+        let stand = limiter.check_each(&key, 1);
+        let left: Vec<u32> = stand.each().iter().map(|it| it.remaining()).collect();
+        assert_eq!(left, [0, 1_000, 2_000], "a denial consumes nothing");
+    }
 }
 
 #[test]
@@ -149,29 +216,56 @@ fn threads_on_many_keys_pass_exactly_the_burst_of_each() {
     assert_eq!(limiter.stats().keys, 2_048);
 }
 
+/// A text form that any rule of a few units a second reads.
+fn quota_texts() -> impl Strategy<Value = (String, Option<String>)> {
+    let quota = || {
+        (1u32..6, 0u8..4, 1u32..6).prop_map(|(limit, kind, burst)| match kind {
+            0 => format!("{limit}/s"),
+            1 => format!("{limit}/s burst {burst}"),
+            2 => format!("{limit}/s fixed"),
+            _ => format!("{limit}/s sliding"),
+        })
+    };
+    (quota(), prop::option::of(quota()))
+}
+
+/// The same without a bound on keys.
+struct Unbounded {
+    rules: RuleSet,
+    states: HashMap<u32, Vec<u64>>,
+}
+
+impl Unbounded {
+    fn new(policies: &[Policy]) -> Self {
+        let (rules, states) = (RuleSet::new(policies), HashMap::new());
+        Self { rules, states }
+    }
+
+    fn state(&mut self, number: u32) -> &mut Vec<u64> {
+        let idle = || vec![0; self.rules.words()];
+        self.states.entry(number).or_insert_with(idle)
+    }
+}
+
 proptest! {
     /// An exact table without bound sees only what the bounded one lets pass; it must never object.
     #[test]
     fn a_table_of_any_size_admits_nothing_that_an_unbounded_one_would_deny(
         max_keys in 1usize..12,
-        limit in 1u32..6,
-        burst in 1u32..6,
+        (first, second) in quota_texts(),
         steps in prop::collection::vec((0u32..24, 0u32..4, 0u64..400), 1..400),
     ) {
-        let quota = Quota::per_second(limit).burst(burst);
-        let (limiter, lever) = limiter(quota, max_keys);
-        let rule = Gcra::new(quota.into());
-        let mut exact: HashMap<u32, Tat> = HashMap::new();
+        let (limiter, lever) = limiter_of(&first, second.as_deref(), max_keys);
+        let mut exact = Unbounded::new(limiter.policies());
         let mut now = LocalTime::from_nanos(1_000_000_000);
         for (number, cost, pause_ms) in steps {
             now = now.saturating_add(Duration::from_millis(pause_ms));
             lever.set(now);
-            let state = exact.entry(number).or_default();
-            let (expected, after) = rule.decide(*state, cost, now);
             let decision = limiter.check(&Key::of(&number), cost);
             if decision.is_allowed() {
+                let rules = exact.rules.clone();
+                let expected = rules.decide(exact.state(number), cost, Moment::at(now));
                 prop_assert!(expected.is_allowed());
-                *state = after;
             }
             prop_assert!(limiter.stats().keys <= max_keys);
         }
@@ -179,22 +273,22 @@ proptest! {
 
     #[test]
     fn a_table_with_room_decides_as_an_unbounded_one(
-        limit in 1u32..6,
-        burst in 1u32..6,
+        (first, second) in quota_texts(),
         steps in prop::collection::vec((0u32..24, 0u32..8, 0u64..400), 1..400),
     ) {
-        let quota = Quota::per_second(limit).burst(burst);
-        let (limiter, lever) = limiter(quota, 24);
-        let rule = Gcra::new(quota.into());
-        let mut exact: HashMap<u32, Tat> = HashMap::new();
+        let (limiter, lever) = limiter_of(&first, second.as_deref(), 24);
+        let mut exact = Unbounded::new(limiter.policies());
         let mut now = LocalTime::from_nanos(1_000_000_000);
         for (number, cost, pause_ms) in steps {
             now = now.saturating_add(Duration::from_millis(pause_ms));
             lever.set(now);
-            let state = exact.entry(number).or_default();
-            let (expected, after) = rule.decide(*state, cost, now);
-            *state = after;
-            prop_assert_eq!(limiter.check(&Key::of(&number), cost), expected);
+            let rules = exact.rules.clone();
+            let expected = rules.decide_each(exact.state(number), cost, Moment::at(now));
+            if number % 2 == 0 {
+                prop_assert_eq!(limiter.check_each(&Key::of(&number), cost), expected);
+            } else {
+                prop_assert_eq!(&limiter.check(&Key::of(&number), cost), expected.binding());
+            }
         }
     }
 }

@@ -1,27 +1,28 @@
 //! The limiter of one process, as users hold it.
 
-use crate::decision::{Decision, Policy, PolicyName};
-use crate::error::ConfigError;
+use crate::decision::{Decision, Decisions, Policy};
 use crate::key::Key;
-use crate::limiter::table::{Table, TableStats};
+use crate::limiter::RateLimiterBuilder;
+use crate::limiter::local::Local;
+use crate::limiter::table::TableStats;
 use crate::observe;
 use crate::quota::Quota;
-use crate::rule::{Gcra, Tat};
+use crate::rule::Moment;
 use crate::time::{Clock, LocalTime};
-use crossbeam_utils::CachePadded;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Holds every key to one quota, counting in this process.
+/// Holds every key to a quota, or to several at once, counting in this process.
 ///
 /// Cloning is cheap; clones share the counts. Never waits for I/O, never fails.
 ///
 /// # Guarantees
-/// * No key ever gets more than `burst + limit * t / window` in a stretch `t`, also when the table is full and keys
+/// * No key ever gets more than the quota's rule says (see [`rule`](crate::rule)), also when the table is full and keys
 ///   are forgotten.
-/// * At most `max_keys` keys are held, at 32 to 64 bytes each, and one call looks at no more than 72 cells or moves
-///   no more than 768.
+/// * Of several policies all allow a request, in one atomic step, or it consumes nothing of any.
+/// * At most `max_keys` keys are held, at 32 to 64 bytes each under a token bucket (4/3 to 8/3 of 16 bytes and 8 for
+///   each [word](crate::rule::Rule::words) of other rules), and one call looks at no more than 72 cells or moves no
+///   more than 768.
 /// * A key that is being denied is never forgotten. When every key in reach is being denied, new keys share one
 ///   overflow cell (one for each 768 keys of room), counted in [`TableStats::overflowed`].
 ///
@@ -33,18 +34,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// assert!(limiter.check(&Key::of("alice"), 1).is_allowed());
 /// assert!(!limiter.check(&Key::of("alice"), 1).is_allowed());
 /// assert!(limiter.check(&Key::of("bob"), 1).is_allowed());
+///
+/// let limiter = RateLimiter::builder(Quota::per_second(10))
+///     .also("hourly", Quota::per_hour(1000).sliding())
+///     .build()?;
+/// assert_eq!(limiter.check(&Key::of("alice"), 1).policy().as_str(), "default");
+/// # Ok::<(), tidegate::ConfigError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct RateLimiter(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    rule: Gcra,
-    policy: Policy,
+    policies: Box<[Policy]>,
     clock: Clock,
-    /// The cell of [`Key::EVERYONE`].
-    everyone: CachePadded<AtomicU64>,
-    table: Table,
+    local: Local,
     seen: observe::Decisions,
 }
 
@@ -52,20 +56,17 @@ impl RateLimiter {
     /// A limiter with the defaults of [`RateLimiterBuilder`].
     #[must_use]
     pub fn new(quota: Quota) -> Self {
-        Self::assemble(quota.into(), RateLimiterBuilder::MAX_KEYS, Clock::system())
+        let policies = Box::new([quota.into()]);
+        Self::assemble(policies, RateLimiterBuilder::MAX_KEYS, Clock::system())
     }
 
     /// Starts a limiter with options.
     pub fn builder(quota: Quota) -> RateLimiterBuilder {
-        RateLimiterBuilder {
-            quota,
-            name: PolicyName::DEFAULT.as_str().into(),
-            max_keys: RateLimiterBuilder::MAX_KEYS.get(),
-            clock: Clock::system(),
-        }
+        RateLimiterBuilder::new(quota)
     }
 
-    /// Books `cost` units on `key` if they fit, and says whether they did.
+    /// Books `cost` units on `key` if they fit, and says whether they did. Of several policies the
+    /// [`binding`](crate::headers::binding) one answers.
     #[inline]
     pub fn check(&self, key: &Key, cost: u32) -> Decision {
         self.check_at(key, cost, self.0.clock.now())
@@ -75,115 +76,52 @@ impl RateLimiter {
     #[inline]
     pub fn check_at(&self, key: &Key, cost: u32, now: LocalTime) -> Decision {
         let inner = &*self.0;
-        let decision = if *key == Key::EVERYONE {
-            decide_on(&inner.everyone, &inner.rule, cost, now)
-        } else {
-            inner.table.decide(*key, &inner.rule, cost, now)
-        };
-        inner.seen.count(inner.policy.name(), &decision);
+        let decision = inner.local.check(*key, cost, Moment::at(now));
+        inner.seen.count(&inner.policies, &decision);
         decision
+    }
+
+    /// As [`Self::check`], with the answers of all policies.
+    #[inline]
+    pub fn check_each(&self, key: &Key, cost: u32) -> Decisions {
+        let inner = &*self.0;
+        let at = Moment::at(inner.clock.now());
+        let decisions = inner.local.check_each(*key, cost, at);
+        inner.seen.count(&inner.policies, decisions.binding());
+        decisions
     }
 
     /// How `key` stands, without booking anything: as [`Self::check`] with a cost of 0.
     pub fn peek(&self, key: &Key) -> Decision {
         let inner = &*self.0;
-        let now = inner.clock.now();
-        if *key == Key::EVERYONE {
-            return decide_on(&inner.everyone, &inner.rule, 0, now);
-        }
-        inner.table.peek(*key, &inner.rule, now)
+        inner.local.peek(*key, Moment::at(inner.clock.now()))
     }
 
-    /// The quota, and the name under which clients see it.
+    /// The quota, and the name under which clients see it; of several the first.
     #[must_use]
     pub fn policy(&self) -> &Policy {
-        &self.0.policy
+        &self.0.policies[0]
+    }
+
+    /// All policies, in the order in which they were given.
+    #[must_use]
+    pub fn policies(&self) -> &[Policy] {
+        &self.0.policies
     }
 
     /// How full the table is. Looks at every shard: for dashboards, not for the request path.
     #[must_use]
     pub fn stats(&self) -> TableStats {
-        self.0.table.stats()
+        self.0.local.stats()
     }
 
-    fn assemble(policy: Policy, max_keys: NonZeroUsize, clock: Clock) -> Self {
+    pub(super) fn assemble(policies: Box<[Policy]>, max_keys: NonZeroUsize, clock: Clock) -> Self {
         Self(Arc::new(Inner {
-            rule: Gcra::new(policy),
-            policy,
+            local: Local::new(&policies, max_keys),
+            policies,
             clock,
-            everyone: CachePadded::new(AtomicU64::new(0)),
-            table: Table::new(max_keys),
             seen: observe::Decisions::default(),
         }))
-    }
-}
-
-/// One decision on a state that other threads change as well.
-#[inline]
-fn decide_on(cell: &AtomicU64, rule: &Gcra, cost: u32, now: LocalTime) -> Decision {
-    let mut bits = cell.load(Ordering::Relaxed);
-    loop {
-        let (decision, after) = rule.decide(Tat::from_bits(bits), cost, now);
-        let after = after.to_bits();
-        if after == bits {
-            return decision;
-        }
-        // Relaxed: the word is the whole state and guards nothing else.
-        match cell.compare_exchange_weak(bits, after, Ordering::Relaxed, Ordering::Relaxed) {
-            Ok(_) => return decision,
-            Err(other) => bits = other,
-        }
-    }
-}
-
-/// Options of a [`RateLimiter`].
-///
-/// # Defaults
-/// * `name`: `default`
-/// * `max_keys`: 100 000, which takes 3 to 6 MB when full
-/// * `clock`: the boot-time clock
-#[derive(Clone, Debug)]
-#[must_use = "a builder does nothing until it is built"]
-pub struct RateLimiterBuilder {
-    quota: Quota,
-    name: Box<str>,
-    max_keys: usize,
-    clock: Clock,
-}
-
-impl RateLimiterBuilder {
-    const MAX_KEYS: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
-
-    /// The name under which clients see the policy, in headers and problem documents: 1 to 64 letters, digits or any
-    /// of `-_.:/`.
-    pub fn name(mut self, name: &str) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// The most keys to tell apart at a time. Set it to twice the clients that are active within a window: keys are
-    /// spread by hash, so above 768 the first of them may share a cell when the table is nine tenths full.
-    ///
-    /// 1 000 000 takes 32 to 64 MB when full, and nothing before it is used.
-    pub const fn max_keys(mut self, max_keys: usize) -> Self {
-        self.max_keys = max_keys;
-        self
-    }
-
-    /// Another clock, for tests and simulations.
-    pub fn clock(mut self, clock: Clock) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// The limiter.
-    ///
-    /// # Errors
-    /// [`ConfigError`] if the name cannot be sent in a header or there is no room for a key.
-    pub fn build(self) -> Result<RateLimiter, ConfigError> {
-        let policy = Policy::new(PolicyName::new(&self.name)?, self.quota);
-        let max_keys = NonZeroUsize::new(self.max_keys).ok_or(ConfigError::MaxKeys)?;
-        Ok(RateLimiter::assemble(policy, max_keys, self.clock))
     }
 }
 
@@ -247,22 +185,6 @@ mod tests {
         let (small, _lever) = limiter(Quota::per_second(5));
         assert_eq!(small.check(&Key::of("a"), 6).outcome(), Verdict::TooLarge);
         assert_eq!(closed.stats().keys + small.stats().keys, 0);
-    }
-
-    #[test]
-    fn the_builder_refuses_what_cannot_work() {
-        let builder = RateLimiter::builder(Quota::per_second(1));
-        assert_eq!(
-            builder.clone().max_keys(0).build().unwrap_err(),
-            ConfigError::MaxKeys
-        );
-        assert!(matches!(
-            builder.clone().name("two words").build().unwrap_err(),
-            ConfigError::PolicyName { .. }
-        ));
-        let named = builder.name("writes").max_keys(1).build().unwrap();
-        assert_eq!(named.policy().name().as_str(), "writes");
-        assert_eq!(named.check(&Key::of("a"), 1).policy().as_str(), "writes");
     }
 
     #[test]

@@ -7,18 +7,22 @@
 
 use crate::decision::{Decision, Verdict};
 use crate::key::Key;
-use crate::limiter::cells::{Cells, Placement};
-use crate::rule::{Gcra, Tat};
-use crate::time::LocalTime;
+use crate::limiter::cells::{Cells, Placement, Width};
+use crate::limiter::rules::Rules;
+use crate::rule::Moment;
+use std::borrow::Cow;
 
 /// The keys of one shard, at most `room` of them.
 #[derive(Debug)]
-pub(super) struct Shard {
-    cells: Cells,
+pub(super) struct Shard<W> {
+    cells: Cells<W>,
     room: usize,
     /// The cell at which the next look for idle ones begins.
     hand: usize,
-    overflow: Tat,
+    /// What keys without a cell have spent; empty before the first of them.
+    overflow: Box<[u64]>,
+    /// Where a key is decided on that has no cell.
+    scratch: Box<[u64]>,
     tally: Tally,
 }
 
@@ -31,13 +35,14 @@ pub(super) struct Tally {
     pub(super) overflowed: u64,
 }
 
-impl Shard {
-    pub(super) fn new(placement: Placement, room: usize) -> Self {
+impl<W: Width> Shard<W> {
+    pub(super) fn new(placement: Placement, width: W, room: usize) -> Self {
         Self {
-            cells: Cells::new(placement),
+            cells: Cells::new(placement, width),
             room,
             hand: 0,
-            overflow: Tat::IDLE,
+            overflow: Box::default(),
+            scratch: Box::default(),
             tally: Tally::default(),
         }
     }
@@ -47,105 +52,125 @@ impl Shard {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.cells.bytes()
+        self.cells.bytes() + size_of_val(&*self.overflow) + size_of_val(&*self.scratch)
     }
 
     pub(super) const fn tally(&self) -> Tally {
         self.tally
     }
 
-    /// Decides for a key that has a cell; `None` if it has none.
+    /// The state of a key that has a cell.
     #[inline]
-    pub(super) fn decide(
-        &mut self,
-        place: u64,
-        key: Key,
-        rule: &Gcra,
-        cost: u32,
-        now: LocalTime,
-    ) -> Option<Decision> {
-        let state = self.cells.find(place, key)?;
-        let (decision, after) = rule.decide(*state, cost, now);
-        *state = after;
-        Some(decision)
+    pub(super) fn find(&mut self, place: u64, key: Key) -> Option<&mut [u64]> {
+        self.cells.find(place, key)
     }
 
-    /// Decides for a key that has no cell, and gives it one if something was booked.
-    pub(super) fn admit(&mut self, key: Key, rule: &Gcra, cost: u32, now: LocalTime) -> Decision {
-        let (decision, after) = rule.decide(self.overflow, cost, now);
-        if after == self.overflow {
+    /// Takes a `step` for a key that has no cell, and gives it one if something was booked. The step may be taken
+    /// twice; the last answer counts.
+    pub(super) fn admit<R: Rules<Width = W>>(
+        &mut self,
+        key: Key,
+        rules: &R,
+        at: Moment,
+        mut step: impl FnMut(&mut [u64]) -> Decision,
+    ) -> Decision {
+        if self.overflow.is_empty() {
+            self.overflow = vec![0; self.cells.width()].into();
+            self.scratch = self.overflow.clone();
+        }
+        let decision = self.try_on_overflow(&mut step);
+        if self.scratch == self.overflow {
             // Nothing was booked, so there is nothing to remember.
-            let had_a_say = decision.outcome() == Verdict::Deny && !self.overflow.is_idle(now);
+            let denied = decision.outcome() == Verdict::Deny;
+            let had_a_say = denied && !rules.is_idle(&self.overflow, at);
             self.tally.overflowed += u64::from(had_a_say);
             return decision;
         }
-        let before = self.overflow;
-        if !self.make_room(rule, now) {
-            self.overflow = after;
-            self.tally.overflowed += 1;
-            return decision;
+        match self.make_room(rules, at) {
+            Room::None => {
+                std::mem::swap(&mut self.overflow, &mut self.scratch);
+                self.tally.overflowed += 1;
+                decision
+            }
+            Room::Free => {
+                self.cells.insert(key, &self.scratch);
+                decision
+            }
+            Room::Evicted => {
+                // What the one who went had spent is where this key starts.
+                let decision = self.try_on_overflow(&mut step);
+                if self.scratch != self.overflow {
+                    self.cells.insert(key, &self.scratch);
+                }
+                decision
+            }
         }
-        if self.overflow == before {
-            self.cells.insert(key, after);
-            return decision;
-        }
-        // Somebody went, and what they had spent is where this key starts.
-        let (decision, after) = rule.decide(self.overflow, cost, now);
-        if decision.is_allowed() {
-            self.cells.insert(key, after);
-        }
-        decision
+    }
+
+    fn try_on_overflow(&mut self, step: &mut impl FnMut(&mut [u64]) -> Decision) -> Decision {
+        self.scratch.copy_from_slice(&self.overflow);
+        step(&mut self.scratch)
     }
 
     /// Reclaims a few idle cells, and says whether there is room for one more key.
-    fn make_room(&mut self, rule: &Gcra, now: LocalTime) -> bool {
+    fn make_room<R: Rules<Width = W>>(&mut self, rules: &R, at: Moment) -> Room {
         for looks in [SWEEP, SEARCH] {
-            let least = self.sweep(rule, now, looks);
+            let least = self.sweep(rules, at, looks);
             if self.cells.len() < self.room {
-                return true;
+                return Room::Free;
             }
-            if let Some((at, state)) = least {
-                self.cells.remove(at);
-                self.overflow = self.overflow.max(state);
+            if let Some(least) = least {
+                let state = self.cells.get(least).expect("nothing moved since the look");
+                rules.absorb(&mut self.overflow, state);
+                self.cells.remove(least);
                 self.tally.evicted += 1;
-                return true;
+                return Room::Evicted;
             }
         }
-        false
+        Room::None
     }
 
-    /// Looks at the next few cells and removes the idle ones. If there were none, answers the key among them that has
-    /// spent least and is not being denied.
-    fn sweep(&mut self, rule: &Gcra, now: LocalTime, looks: usize) -> Option<(usize, Tat)> {
-        let mut least: Option<(usize, Tat)> = None;
+    /// Looks at the next few cells and removes the idle ones. If there were none, answers the cell of the key among
+    /// them that has spent least and is not being denied.
+    fn sweep<R: Rules<Width = W>>(&mut self, rules: &R, at: Moment, looks: usize) -> Option<usize> {
+        let mut least: Option<(usize, u64)> = None;
         for _ in 0..looks.min(self.cells.capacity()) {
             if self.hand >= self.cells.capacity() {
                 self.hand = 0;
             }
-            match self.cells.get(self.hand) {
-                Some(state) if state.is_idle(now) => {
+            if let Some(state) = self.cells.get(self.hand) {
+                if rules.is_idle(state, at) {
                     // Another key may move into this cell: look at it again.
                     self.cells.remove(self.hand);
                     continue;
                 }
-                Some(state)
-                    if !rule.is_exhausted(state, now)
-                        && least.is_none_or(|(_, least)| state < least) =>
-                {
-                    least = Some((self.hand, state));
+                let spent = rules.spent(state, at);
+                if least.is_none_or(|(_, least)| spent < least) && !rules.is_exhausted(state, at) {
+                    least = Some((self.hand, spent));
                 }
-                _ => {}
             }
             self.hand += 1;
         }
         // After a removal there is room, and the answer, whose cell may have moved, is not used.
-        least
+        least.map(|(cell, _)| cell)
     }
 
-    /// How a key without a cell stands: as the overflow cell does.
-    pub(super) fn peek_overflow(&self, rule: &Gcra, now: LocalTime) -> Decision {
-        rule.decide(self.overflow, 0, now).0
+    /// What a key without a cell has spent, for all that is known.
+    pub(super) fn overflow(&self) -> Cow<'_, [u64]> {
+        if self.overflow.is_empty() {
+            vec![0; self.cells.width()].into()
+        } else {
+            (&*self.overflow).into()
+        }
     }
+}
+
+/// Whether there is room for one more key.
+enum Room {
+    Free,
+    /// A key went, and the overflow cell has taken what it had spent.
+    Evicted,
+    None,
 }
 
 /// Cells looked at for each new key: more than the one it takes, so that idle cells go faster than new keys come.

@@ -2,19 +2,24 @@
 
 use crate::decision::Decision;
 use crate::key::Key;
-use crate::limiter::cells::Placement;
+use crate::limiter::cells::{Placement, Width};
+use crate::limiter::rules::Rules;
 use crate::limiter::shard::Shard;
-use crate::rule::Gcra;
-use crate::time::LocalTime;
+use crate::rule::Moment;
 use crossbeam_utils::CachePadded;
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
+/// A shard on cache lines of its own.
+type Locked<W> = CachePadded<Mutex<Shard<W>>>;
+
+/// The states of many keys under the same rules.
 #[derive(Debug)]
-pub(super) struct Table {
-    shards: Box<[CachePadded<Mutex<Shard>>]>,
+pub(super) struct Table<R: Rules> {
+    rules: R,
+    shards: Box<[Locked<R::Width>]>,
     placement: Placement,
     max_keys: usize,
     /// Whether the log has been told that the table ran full.
@@ -37,53 +42,71 @@ pub struct TableStats {
     pub overflowed: u64,
 }
 
-impl Table {
-    pub(super) fn new(max_keys: NonZeroUsize) -> Self {
+impl<R: Rules> Table<R> {
+    pub(super) fn new(rules: R, max_keys: NonZeroUsize) -> Self {
         let max_keys = max_keys.get();
         let random = RandomState::new();
         let placement = Placement::new([random.hash_one(0), random.hash_one(1)]);
-        let shards = max_keys.div_ceil(SHARD_KEYS);
+        let width = rules.width();
+        let shards = max_keys.div_ceil(shard_keys(width.words()));
         let room = |at| max_keys / shards + usize::from(at < max_keys % shards);
         Self {
             shards: (0..shards)
-                .map(|at| CachePadded::new(Mutex::new(Shard::new(placement, room(at)))))
+                .map(|at| CachePadded::new(Mutex::new(Shard::new(placement, width, room(at)))))
                 .collect(),
+            rules,
             placement,
             max_keys,
             told: AtomicBool::new(false),
         }
     }
 
+    pub(super) const fn rules(&self) -> &R {
+        &self.rules
+    }
+
     #[inline]
-    pub(super) fn decide(&self, key: Key, rule: &Gcra, cost: u32, now: LocalTime) -> Decision {
+    pub(super) fn decide(&self, key: Key, cost: u32, at: Moment) -> Decision {
+        self.step(key, at, |state| self.rules.decide(state, cost, at))
+    }
+
+    /// Takes a `step` on the state of `key`, under the lock of its shard. For a key without a cell it may be taken
+    /// twice; the last answer counts.
+    #[inline]
+    pub(super) fn step(
+        &self,
+        key: Key,
+        at: Moment,
+        mut step: impl FnMut(&mut [u64]) -> Decision,
+    ) -> Decision {
         let place = self.placement.of(key);
         let mut shard = self.shard(place);
-        match shard.decide(place, key, rule, cost, now) {
-            Some(decision) => decision,
-            None => self.admit(shard, key, rule, cost, now),
+        match shard.find(place, key) {
+            Some(state) => step(state),
+            None => self.admit(shard, key, at, step),
         }
     }
 
-    pub(super) fn peek(&self, key: Key, rule: &Gcra, now: LocalTime) -> Decision {
+    /// Looks at the state of `key`; that of the overflow cell if it has none.
+    pub(super) fn look<T>(&self, key: Key, look: impl FnOnce(&[u64]) -> T) -> T {
         let place = self.placement.of(key);
         let mut shard = self.shard(place);
-        match shard.decide(place, key, rule, 0, now) {
-            Some(decision) => decision,
-            None => shard.peek_overflow(rule, now),
+        if let Some(state) = shard.find(place, key) {
+            return look(state);
         }
+        look(&shard.overflow())
     }
 
     #[cold]
     fn admit(
         &self,
-        mut shard: MutexGuard<'_, Shard>,
+        mut shard: MutexGuard<'_, Shard<R::Width>>,
         key: Key,
-        rule: &Gcra,
-        cost: u32,
-        now: LocalTime,
+        at: Moment,
+        step: impl FnMut(&mut [u64]) -> Decision,
     ) -> Decision {
         let before = shard.tally();
-        let decision = shard.admit(key, rule, cost, now);
+        let decision = shard.admit(key, &self.rules, at, step);
         let full = shard.tally() != before;
         drop(shard);
         if full {
@@ -110,7 +133,7 @@ impl Table {
 
     /// The shard of a place, from the half of it that does not choose the cell.
     #[inline]
-    fn shard(&self, place: u64) -> MutexGuard<'_, Shard> {
+    fn shard(&self, place: u64) -> MutexGuard<'_, Shard<R::Width>> {
         let at = (u64::from(place as u32) * self.shards.len() as u64) >> 32;
         lock(&self.shards[at as usize])
     }
@@ -128,17 +151,26 @@ impl Table {
 }
 
 #[inline]
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+fn lock<W>(shard: &Mutex<Shard<W>>) -> MutexGuard<'_, Shard<W>> {
     shard.lock().expect("nothing panics under this lock")
 }
 
-/// Three quarters of 1024 cells: 32 bytes a key when full, and no more than that to move at once.
-const SHARD_KEYS: usize = 768;
+/// Keys of a shard, for states of so many words.
+///
+/// Three quarters of 1024 cells: 32 bytes a key of one word when full, and no more than that to move at once. Fewer
+/// where that would be more than half a megabyte, but enough that a hash spreads keys over the shards evenly.
+fn shard_keys(words: usize) -> usize {
+    (SHARD_WORDS / words).clamp(64, 768)
+}
+
+const SHARD_WORDS: usize = 48 * 1024;
 
 #[cfg(all(test, feature = "tracing"))]
 mod tests {
     use super::*;
     use crate::quota::Quota;
+    use crate::rule::Gcra;
+    use crate::time::LocalTime;
     use std::sync::Arc;
     use std::sync::atomic::AtomicU32;
     use tracing::span::{Attributes, Id, Record};
@@ -171,15 +203,15 @@ mod tests {
         let warnings = Arc::new(AtomicU32::new(0));
         let log = Warnings(Arc::clone(&warnings));
         tracing::subscriber::with_default(log, || {
-            let table = Table::new(NonZeroUsize::new(4).unwrap());
             let rule = Gcra::new(Quota::per_hour(1).into());
-            let now = LocalTime::from_nanos(1_000_000_000);
+            let table = Table::new(rule, NonZeroUsize::new(4).unwrap());
+            let now = Moment::at(LocalTime::from_nanos(1_000_000_000));
             for number in 0..4u32 {
-                let _ = table.decide(Key::of(&number), &rule, 1, now);
+                let _ = table.decide(Key::of(&number), 1, now);
             }
             assert_eq!(warnings.load(Ordering::Relaxed), 0);
             for number in 4..100u32 {
-                let _ = table.decide(Key::of(&number), &rule, 1, now);
+                let _ = table.decide(Key::of(&number), 1, now);
             }
         });
         assert_eq!(warnings.load(Ordering::Relaxed), 1);

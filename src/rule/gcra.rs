@@ -128,11 +128,13 @@ impl Gcra {
     #[inline]
     #[must_use]
     pub const fn is_exhausted(&self, state: Tat, now: LocalTime) -> bool {
-        state
-            .0
-            .saturating_sub(ticks(now))
-            .saturating_add(self.interval)
-            > self.tolerance
+        let used = state.0.saturating_sub(ticks(now));
+        self.burst == 0 || used.saturating_add(self.interval) > self.tolerance
+    }
+
+    /// What has not come back at `now`, and what a full burst is, in the same unit.
+    pub(super) const fn used(&self, state: Tat, now: LocalTime) -> (u64, u64) {
+        (state.0.saturating_sub(ticks(now)), self.tolerance)
     }
 
     #[inline]

@@ -1,5 +1,6 @@
 //! A denial as an http 1 response.
 
+use crate::decision::Policy;
 use crate::headers;
 use crate::intern::interned;
 use crate::reject::{Denial, Form, ready_decimal};
@@ -17,8 +18,8 @@ type Custom = dyn Fn(&Denial) -> Response<Bytes> + Send + Sync;
 #[derive(Clone, Default)]
 pub(super) struct Responder {
     custom: Option<Arc<Custom>>,
-    /// The problem document of a quota's denials, which never changes.
-    quota: Option<(&'static str, &'static str)>,
+    /// The problem documents of quotas' denials, by policy, which never change.
+    quotas: Box<[(&'static str, &'static str)]>,
 }
 
 impl Responder {
@@ -27,17 +28,29 @@ impl Responder {
     ) -> Self {
         Self {
             custom: Some(Arc::new(respond)),
-            quota: None,
+            quotas: Box::default(),
         }
     }
 
-    /// Ready for denials by `policy`.
-    pub(super) fn of(policy: &'static str) -> Self {
-        let denial = Denial::too_large().violating(policy);
+    /// Ready for denials by `policies`.
+    pub(super) fn of(policies: &[Policy]) -> Self {
+        let document = |policy: &Policy| {
+            let name = policy.name().as_str();
+            let denial = Denial::too_large().violating(name);
+            (name, interned(&denial.problem()))
+        };
         Self {
             custom: None,
-            quota: Some((policy, interned(&denial.problem()))),
+            quotas: policies.iter().map(document).collect(),
         }
+    }
+
+    /// The document that is ready for `denial`.
+    #[inline]
+    fn ready(&self, denial: &Denial) -> Option<&'static str> {
+        let policy = denial.policy()?;
+        let (_, document) = self.quotas.iter().find(|(name, _)| *name == policy)?;
+        Some(document)
     }
 
     /// The response, with its text made into a body of the layer's. Marked, it has the [`Denial`] in its extensions:
@@ -50,12 +63,12 @@ impl Responder {
         marking: Marking,
         body: impl FnOnce(Bytes) -> B,
     ) -> Response<B> {
-        let text = match (&self.custom, &self.quota, form) {
-            (None, Some((policy, problem)), Form::Problem) if denial.policy() == Some(policy) => {
-                Bytes::from_static(problem.as_bytes())
-            }
-            (None, _, Form::Problem) => text(denial.problem()),
-            (Some(_), _, Form::Problem) | (_, _, Form::Grpc) => {
+        let text = match (&self.custom, form) {
+            (None, Form::Problem) => match self.ready(&denial) {
+                Some(problem) => Bytes::from_static(problem.as_bytes()),
+                None => text(denial.problem()),
+            },
+            (Some(_), Form::Problem) | (_, Form::Grpc) => {
                 return self.respond_otherwise(&denial, form, marking).map(body);
             }
         };

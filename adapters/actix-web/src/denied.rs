@@ -9,6 +9,7 @@ use actix_web::{HttpMessage, HttpResponse, ResponseError};
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use tidegate::decision::Policy;
 use tidegate::reject::{Denial, Form};
 use tidegate::{Decision, Shed};
 
@@ -98,8 +99,8 @@ type Custom = dyn Fn(&Denial) -> HttpResponse + Send + Sync;
 #[derive(Clone, Default)]
 pub(crate) struct Responder {
     custom: Option<Arc<Custom>>,
-    /// The problem document of a quota's denials, which never changes.
-    quota: Option<(&'static str, Bytes)>,
+    /// The problem documents of quotas' denials, by policy, which never change.
+    quotas: Box<[(&'static str, Bytes)]>,
 }
 
 impl Responder {
@@ -108,28 +109,40 @@ impl Responder {
     ) -> Self {
         Self {
             custom: Some(Arc::new(respond)),
-            quota: None,
+            quotas: Box::default(),
         }
     }
 
-    /// Ready for denials by `policy`.
-    pub(crate) fn of(policy: &'static str) -> Self {
-        let denial = Denial::too_large().violating(policy);
+    /// Ready for denials by `policies`.
+    pub(crate) fn of(policies: &[Policy]) -> Self {
+        let document = |policy: &Policy| {
+            let name = policy.name().as_str();
+            let denial = Denial::too_large().violating(name);
+            (name, text(denial.render(Form::Problem).body))
+        };
         Self {
             custom: None,
-            quota: Some((policy, text(denial.render(Form::Problem).body))),
+            quotas: policies.iter().map(document).collect(),
         }
+    }
+
+    /// The document that is ready for `denial`.
+    fn ready(&self, denial: &Denial) -> Option<&Bytes> {
+        let policy = denial.policy()?;
+        let (_, document) = self.quotas.iter().find(|(name, _)| *name == policy)?;
+        Some(document)
     }
 
     /// The response. Marked, it has the [`Denial`] in its extensions: middlewares around must not take it for the
     /// backend's answer.
     pub(crate) fn respond(&self, denial: Denial, form: Form, marking: Marking) -> HttpResponse {
-        let mut response = match (&self.custom, &self.quota, form) {
-            (Some(respond), _, Form::Problem) => respond(&denial),
-            (None, Some((policy, body)), Form::Problem) if denial.policy() == Some(policy) => {
-                problem(&denial, body.clone())
-            }
-            (None, _, Form::Problem) | (_, _, Form::Grpc) => render(&denial, form),
+        let mut response = match (&self.custom, form) {
+            (Some(respond), Form::Problem) => respond(&denial),
+            (None, Form::Problem) => match self.ready(&denial) {
+                Some(document) => problem(&denial, document.clone()),
+                None => render(&denial, form),
+            },
+            (_, Form::Grpc) => render(&denial, form),
         };
         if marking == Marking::Marked {
             response.extensions_mut().insert(denial);

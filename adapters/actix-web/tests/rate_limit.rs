@@ -52,6 +52,29 @@ fn told<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
 }
 
 #[actix_web::test]
+async fn several_policies_are_one_decision_and_each_is_told() {
+    let builder = RateLimiter::builder(Quota::per_hour(1)).name("burst");
+    let limiter = builder.also("daily", Quota::per_day(9).burst(4));
+    let app = app!(RateLimit::new(limiter.build().unwrap()));
+    let (status, headers, text) = ask!(app, get("/"));
+    assert_eq!((status, text.as_str()), (200, "allow 0 left"));
+    assert_eq!(
+        told(&headers, "ratelimit-policy"),
+        [r#""burst";q=1;w=3600, "daily";q=9;w=86400"#]
+    );
+    assert_eq!(
+        told(&headers, "ratelimit"),
+        [r#""burst";r=0;t=3600, "daily";r=3;t=9600"#]
+    );
+    for _ in 0..2 {
+        let (status, headers, text) = ask!(app, get("/"));
+        assert_eq!((status, told(&headers, "retry-after")), (429, vec!["3600"]));
+        assert!(told(&headers, "ratelimit")[0].contains(r#""daily";r=3;"#));
+        assert!(text.contains(r#""violated-policies":["burst"]"#), "{text}");
+    }
+}
+
+#[actix_web::test]
 async fn allowed_and_denied_are_told_as_the_draft_says() {
     let middleware = limit("api", Quota::per_hour(2));
     let app = app!(middleware.clone());

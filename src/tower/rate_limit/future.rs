@@ -1,6 +1,6 @@
 //! The response future: the service's answer with headers, or a denial.
 
-use crate::decision::Decision;
+use crate::decision::Decisions;
 use crate::reject::{Denial, Form};
 use crate::tower::denial::Marking;
 use crate::tower::rate_limit::ResponseBody;
@@ -25,14 +25,14 @@ enum State<F> {
     Running {
         #[pin]
         inner: F,
-        told: Option<(Decision, Arc<Settings>)>,
+        told: Option<(Decisions, Arc<Settings>)>,
     },
     Denied(Option<Refusal>),
 }
 
 /// What a denial is made of.
 pub(super) struct Refusal {
-    pub(super) decision: Decision,
+    pub(super) decisions: Decisions,
     pub(super) form: Form,
     pub(super) marking: Marking,
     pub(super) settings: Arc<Settings>,
@@ -41,13 +41,14 @@ pub(super) struct Refusal {
 impl Refusal {
     #[inline]
     fn respond<B>(self) -> Response<ResponseBody<B>> {
-        let denial = Denial::of(&self.decision).expect("the service refuses only what is denied");
+        let denial =
+            Denial::of(self.decisions.binding()).expect("the service refuses only what is denied");
         let mut response =
             self.settings
                 .responder
                 .respond(denial, self.form, self.marking, ResponseBody::denied);
         if self.settings.tells() {
-            self.settings.tell(&self.decision, response.headers_mut());
+            self.settings.tell(&self.decisions, response.headers_mut());
         }
         response
     }
@@ -56,7 +57,7 @@ impl Refusal {
 impl<F> ResponseFuture<F> {
     /// With nothing `told`, says nothing about the limit.
     #[inline(always)]
-    pub(super) const fn running(inner: F, told: Option<(Decision, Arc<Settings>)>) -> Self {
+    pub(super) fn running(inner: F, told: Option<(Decisions, Arc<Settings>)>) -> Self {
         let state = State::Running { inner, told };
         Self { state }
     }
@@ -79,8 +80,8 @@ where
         Poll::Ready(match self.project().state.project() {
             StateProject::Running { inner, told } => {
                 let mut response = ready!(inner.poll(cx))?;
-                if let Some((decision, settings)) = told {
-                    settings.tell(decision, response.headers_mut());
+                if let Some((decisions, settings)) = told {
+                    settings.tell(decisions, response.headers_mut());
                 }
                 Ok(response.map(ResponseBody::inner))
             }

@@ -1,6 +1,6 @@
 //! The layer: which limiter, whose requests count together, and what clients are told.
 
-use crate::decision::Decision;
+use crate::decision::Decisions;
 use crate::headers::{self, Headers, Legacy, RateLimitWriter};
 use crate::intern::interned;
 use crate::key::{Key, KeySecret};
@@ -64,12 +64,12 @@ impl RateLimitLayer {
     /// A layer that asks `limiter`. Keep a clone of the limiter to read its statistics.
     #[must_use]
     pub fn new(limiter: RateLimiter) -> Self {
-        let policy = headers::rate_limit_policy(&[*limiter.policy()]);
+        let policy = headers::rate_limit_policy(limiter.policies());
         Self {
             settings: Arc::new(Settings {
                 policy: HeaderValue::from_static(interned(policy.as_str())),
                 limit: RateLimitWriter::of(limiter.policy()),
-                responder: Responder::of(limiter.policy().name().as_str()),
+                responder: Responder::of(limiter.policies()),
                 limiter,
                 key: None,
                 secret: None,
@@ -161,9 +161,9 @@ impl<S> Layer<S> for RateLimitLayer {
 }
 
 impl Settings {
-    /// The decision on a request; `None` if it is exempt.
+    /// The decisions on a request; `None` if it is exempt.
     #[inline]
-    pub(super) fn decide(&self, head: &RequestHead<'_>) -> Option<Decision> {
+    pub(super) fn decide(&self, head: &RequestHead<'_>) -> Option<Decisions> {
         if self.exempt.as_ref().is_some_and(|rule| rule(head)) {
             return None;
         }
@@ -172,11 +172,16 @@ impl Settings {
             .as_ref()
             .map_or(Key::EVERYONE, |rule| rule.of(head, self.secret.as_ref()));
         let cost = self.cost.as_ref().map_or(1, |rule| rule(head));
-        let decision = self.limiter.check(&key, cost);
-        if !decision.is_allowed() {
+        // Who is told nothing needs no more than the one that binds.
+        let decisions = if self.tells() {
+            self.limiter.check_each(&key, cost)
+        } else {
+            self.limiter.check(&key, cost).into()
+        };
+        if !decisions.is_allowed() {
             self.denied.fetch_add(1, Ordering::Relaxed);
         }
-        Some(decision)
+        Some(decisions)
     }
 
     #[inline]
@@ -184,14 +189,17 @@ impl Settings {
         self.headers != Headers::Off && !self.shadow
     }
 
-    /// Adds the headers that tell about `decision` to those that layers inside have added.
-    pub(super) fn tell(&self, decision: &Decision, to: &mut HeaderMap) {
+    /// Adds the headers that tell about `decisions` to those that layers inside have added.
+    pub(super) fn tell(&self, decisions: &Decisions, to: &mut HeaderMap) {
         if self.headers.standard() {
             to.append(RATE_LIMIT_POLICY, self.policy.clone());
-            to.append(RATE_LIMIT, value(self.limit.write(decision).as_bytes()));
+            to.append(
+                RATE_LIMIT,
+                value(self.limit.write(decisions.each()).as_bytes()),
+            );
         }
         if self.headers.legacy() {
-            let ours = Legacy::of(decision);
+            let ours = Legacy::of(decisions.binding());
             let told = to.get(X_RATE_LIMIT_REMAINING);
             if ours.binds(told.map(HeaderValue::as_bytes)) {
                 to.insert(X_RATE_LIMIT_LIMIT, ours.limit.into());

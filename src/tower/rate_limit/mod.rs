@@ -3,8 +3,11 @@
 //! A decision takes no time worth measuring and nothing is held: the layer asks in `call`, answers 429 itself or
 //! hands the request on, and adds the `RateLimit` headers to whatever comes back.
 //!
-//! Several limits are several layers. Each adds its own item to the `RateLimit` and `RateLimit-Policy` lists; the
-//! older `X-RateLimit-*` headers show the limit that binds first.
+//! Several quotas on the same key are one limiter: see [`RateLimiterBuilder::also`]. Limits on different keys are
+//! several layers; what one lets pass and another denies stays booked on the first. Either way each has its own item
+//! in the `RateLimit` and `RateLimit-Policy` lists, and the older `X-RateLimit-*` headers show the one that binds first.
+//!
+//! [`RateLimiterBuilder::also`]: crate::limiter::RateLimiterBuilder::also
 
 mod body;
 mod future;

@@ -56,23 +56,23 @@ where
     fn call(&mut self, mut request: Request<Req>) -> Self::Future {
         let settings = &self.settings;
         let head = RequestHead::of(&request);
-        let Some(decision) = settings.decide(&head) else {
+        let Some(decisions) = settings.decide(&head) else {
             return ResponseFuture::running(self.inner.call(request), None);
         };
-        if !decision.is_allowed() && !settings.shadow {
+        if !decisions.is_allowed() && !settings.shadow {
             return ResponseFuture::denied(Refusal {
-                decision,
+                decisions,
                 form: head.form(),
                 marking: Marking::of(settings.extensions, &head),
                 settings: Arc::clone(settings),
             });
         }
         if settings.extensions {
-            let slot = Slot::rated(decision, request.extensions().get::<Slot>());
+            let slot = Slot::rated(*decisions.binding(), request.extensions().get::<Slot>());
             request.extensions_mut().insert(slot);
         }
         // Before there is a future to move: nothing then stands between its making and its place.
-        let told = settings.tells().then(|| (decision, Arc::clone(settings)));
+        let told = settings.tells().then(|| (decisions, Arc::clone(settings)));
         ResponseFuture::running(self.inner.call(request), told)
     }
 }

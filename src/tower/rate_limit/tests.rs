@@ -110,6 +110,56 @@ async fn several_layers_list_every_policy_and_show_the_binding_one_to_older_clie
 }
 
 #[tokio::test]
+async fn several_policies_are_one_decision_and_each_is_told() {
+    let (clock, lever) = Clock::manual();
+    let builder = RateLimiter::builder("2/s fixed".parse().unwrap());
+    let builder = builder
+        .name("second")
+        .also("minute", Quota::per_minute(3).sliding())
+        .clock(clock);
+    let layer = RateLimitLayer::new(builder.build().unwrap()).headers(Headers::All);
+    let tell = |response: &HeaderMap| {
+        let one = |name| match header(response, name)[..] {
+            [one] => one.to_owned(),
+            ref other => panic!("{name}: {other:?}"),
+        };
+        (one("ratelimit"), one("x-ratelimit-remaining"))
+    };
+    let first = ask(&layer, get()).await;
+    assert_eq!(
+        header(first.headers(), "ratelimit-policy"),
+        [r#""second";q=2;w=1, "minute";q=3;w=60"#]
+    );
+    let told = r#""second";r=1;t=1, "minute";r=2;t=61"#;
+    assert_eq!(tell(first.headers()), (told.into(), "1".into()));
+    ask(&layer, get()).await;
+
+    // Three times denied by the second, and nothing is taken from the minute.
+    for _ in 0..3 {
+        let denied = ask(&layer, get()).await;
+        assert_eq!(denied.status(), 429);
+        assert_eq!(header(denied.headers(), "retry-after"), ["1"]);
+        let told = r#""second";r=0;t=1, "minute";r=1;t=91"#;
+        assert_eq!(tell(denied.headers()), (told.into(), "0".into()));
+    }
+    lever.advance(Duration::from_secs(1));
+    assert_eq!(ask(&layer, get()).await.status(), 200);
+
+    // Now by the minute, which is the longer wait.
+    let denied = ask(&layer, get()).await;
+    let denial = *denied.extensions().get::<Denial>().unwrap();
+    assert_eq!(denial.policy(), Some("minute"));
+    let body = denied.into_body().collect().await.unwrap().to_bytes();
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(body["violated-policies"][0], "minute");
+    let wait = denial.retry_after().unwrap();
+    lever.advance(wait - Duration::from_nanos(1));
+    assert_eq!(ask(&layer, get()).await.status(), 429);
+    lever.advance(Duration::from_nanos(1));
+    assert_eq!(ask(&layer, get()).await.status(), 200);
+}
+
+#[tokio::test]
 async fn headers_and_extensions_can_be_switched_off() {
     let (limiter, _) = limiter(Quota::per_second(1));
     let layer = RateLimitLayer::new(limiter)

@@ -10,7 +10,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use tidegate::Decision;
+use tidegate::decision::Decisions;
 
 /// The response of a service behind a rate limit.
 #[must_use = "futures do nothing unless polled"]
@@ -31,7 +31,7 @@ where
     Running {
         #[pin]
         inner: S::Future,
-        told: Option<(Decision, Rc<Shared<S>>)>,
+        told: Option<(Decisions, Rc<Shared<S>>)>,
     },
     Denied(Option<ServiceResponse>),
 }
@@ -48,12 +48,8 @@ where
     }
 
     #[inline]
-    pub(super) const fn telling(
-        inner: S::Future,
-        decision: Decision,
-        shared: Rc<Shared<S>>,
-    ) -> Self {
-        let told = Some((decision, shared));
+    pub(super) fn telling(inner: S::Future, decisions: Decisions, shared: Rc<Shared<S>>) -> Self {
+        let told = Some((decisions, shared));
         let state = State::Running { inner, told };
         Self { state }
     }
@@ -76,8 +72,8 @@ where
         Poll::Ready(Ok(match self.project().state.project() {
             StateProject::Running { inner, told } => {
                 let mut response = ready!(inner.poll(cx))?;
-                if let Some((decision, shared)) = told {
-                    shared.settings.tell(decision, response.headers_mut());
+                if let Some((decisions, shared)) = told {
+                    shared.settings.tell(decisions, response.headers_mut());
                 }
                 response.map_body(|_, body| ResponseBody::inner(body))
             }

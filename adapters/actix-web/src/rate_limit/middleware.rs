@@ -11,10 +11,11 @@ use std::fmt;
 use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tidegate::decision::Decisions;
 use tidegate::headers::{self, Headers, Legacy, RateLimitWriter};
 use tidegate::key::KeySecret;
 use tidegate::reject::Denial;
-use tidegate::{Decision, Key, RateLimiter};
+use tidegate::{Key, RateLimiter};
 
 /// Puts a [`RateLimiter`] in front of an app, a scope or a resource.
 ///
@@ -64,12 +65,12 @@ impl RateLimit {
     /// A middleware that asks `limiter`. Keep a clone of the limiter to read its statistics.
     #[must_use]
     pub fn new(limiter: RateLimiter) -> Self {
-        let name = limiter.policy().name().as_str();
-        let policy = headers::rate_limit_policy(&[*limiter.policy()]);
+        let policy = headers::rate_limit_policy(limiter.policies());
         Self {
             settings: Arc::new(Settings {
                 policy: value(policy.as_bytes()),
                 limit: RateLimitWriter::of(limiter.policy()),
+                responder: Responder::of(limiter.policies()),
                 limiter,
                 key: None,
                 secret: None,
@@ -78,7 +79,6 @@ impl RateLimit {
                 shadow: false,
                 extensions: true,
                 headers: Headers::default(),
-                responder: Responder::of(name),
                 denied: Arc::default(),
             }),
         }
@@ -167,9 +167,9 @@ where
 }
 
 impl Settings {
-    /// The decision on a request; `None` if it is exempt.
+    /// The decisions on a request; `None` if it is exempt.
     #[inline]
-    pub(super) fn decide(&self, request: &ServiceRequest) -> Option<Decision> {
+    pub(super) fn decide(&self, request: &ServiceRequest) -> Option<Decisions> {
         if self.exempt.as_ref().is_some_and(|rule| rule(request)) {
             return None;
         }
@@ -178,11 +178,16 @@ impl Settings {
             .as_ref()
             .map_or(Key::EVERYONE, |rule| rule.of(request, self.secret.as_ref()));
         let cost = self.cost.as_ref().map_or(1, |rule| rule(request));
-        let decision = self.limiter.check(&key, cost);
-        if !decision.is_allowed() {
+        // Who is told nothing needs no more than the one that binds.
+        let decisions = if self.tells() {
+            self.limiter.check_each(&key, cost)
+        } else {
+            self.limiter.check(&key, cost).into()
+        };
+        if !decisions.is_allowed() {
             self.denied.fetch_add(1, Ordering::Relaxed);
         }
-        Some(decision)
+        Some(decisions)
     }
 
     #[inline]
@@ -190,14 +195,17 @@ impl Settings {
         self.headers != Headers::Off && !self.shadow
     }
 
-    /// Adds the headers that tell about `decision` to those that middlewares inside have added.
-    pub(super) fn tell(&self, decision: &Decision, to: &mut HeaderMap) {
+    /// Adds the headers that tell about `decisions` to those that middlewares inside have added.
+    pub(super) fn tell(&self, decisions: &Decisions, to: &mut HeaderMap) {
         if self.headers.standard() {
             to.append(RATE_LIMIT_POLICY, self.policy.clone());
-            to.append(RATE_LIMIT, value(self.limit.write(decision).as_bytes()));
+            to.append(
+                RATE_LIMIT,
+                value(self.limit.write(decisions.each()).as_bytes()),
+            );
         }
         if self.headers.legacy() {
-            let ours = Legacy::of(decision);
+            let ours = Legacy::of(decisions.binding());
             let told = to.get(X_RATE_LIMIT_REMAINING);
             if ours.binds(told.map(HeaderValue::as_bytes)) {
                 to.insert(X_RATE_LIMIT_LIMIT, ours.limit.into());

@@ -4,8 +4,12 @@
 //! hands the request on, and adds the `RateLimit` headers to whatever response comes back. An error of a middleware
 //! inside is handed on as it is.
 //!
-//! Several limits are several middlewares. Each adds its own item to the `RateLimit` and `RateLimit-Policy` lists; the
-//! older `X-RateLimit-*` headers show the limit that binds first.
+//! Several quotas on the same key are one limiter: see [`RateLimiterBuilder::also`]. Limits on different keys are
+//! several middlewares; what one lets pass and another denies stays booked on the first. Either way each has its own
+//! item in the `RateLimit` and `RateLimit-Policy` lists, and the older `X-RateLimit-*` headers show the one that binds
+//! first.
+//!
+//! [`RateLimiterBuilder::also`]: tidegate::limiter::RateLimiterBuilder::also
 
 mod body;
 mod future;

@@ -55,27 +55,27 @@ where
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let Shared { inner, settings } = &*self.shared;
-        let Some(decision) = settings.decide(&request) else {
+        let Some(decisions) = settings.decide(&request) else {
             return ResponseFuture::silent(inner.call(request));
         };
         if !settings.shadow
-            && let Some(denial) = Denial::of(&decision)
+            && let Some(denial) = Denial::of(decisions.binding())
         {
             let marking = Marking::of(settings.extensions, &request);
             let mut response = settings.responder.respond(denial, form(&request), marking);
             if settings.tells() {
-                settings.tell(&decision, response.headers_mut());
+                settings.tell(&decisions, response.headers_mut());
             }
             return ResponseFuture::denied(request.into_response(response));
         }
         if settings.extensions {
             let mut extensions = request.extensions_mut();
-            let slot = Slot::rated(decision, extensions.get());
+            let slot = Slot::rated(*decisions.binding(), extensions.get());
             extensions.insert(slot);
         }
         let inner = inner.call(request);
         if settings.tells() {
-            ResponseFuture::telling(inner, decision, Rc::clone(&self.shared))
+            ResponseFuture::telling(inner, decisions, Rc::clone(&self.shared))
         } else {
             ResponseFuture::silent(inner)
         }

@@ -1,0 +1,153 @@
+//! The counts of this process: one word a key under one token bucket, else as many as the rules need.
+
+use crate::decision::{Decision, Decisions, Policy};
+use crate::key::Key;
+use crate::limiter::rules::Rules;
+use crate::limiter::table::{Table, TableStats};
+use crate::quota::Kind;
+use crate::rule::{Gcra, Moment, RuleSet, Tat};
+use crossbeam_utils::CachePadded;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+#[derive(Debug)]
+pub(super) enum Local {
+    Bucket(Bucket),
+    Several(Several),
+}
+
+/// One token bucket.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    /// The cell of [`Key::EVERYONE`].
+    everyone: CachePadded<AtomicU64>,
+    table: Table<Gcra>,
+}
+
+/// Any other rule, or several.
+#[derive(Debug)]
+pub(super) struct Several {
+    /// The cell of [`Key::EVERYONE`].
+    everyone: CachePadded<Mutex<Box<[u64]>>>,
+    table: Table<RuleSet>,
+}
+
+impl Local {
+    pub(super) fn new(policies: &[Policy], max_keys: NonZeroUsize) -> Self {
+        if let [policy] = policies
+            && policy.quota().kind() == Kind::TokenBucket
+        {
+            return Self::Bucket(Bucket {
+                everyone: CachePadded::new(AtomicU64::new(0)),
+                table: Table::new(Gcra::new(*policy), max_keys),
+            });
+        }
+        let rules = RuleSet::new(policies);
+        Self::Several(Several {
+            everyone: CachePadded::new(Mutex::new(vec![0; rules.words()].into())),
+            table: Table::new(rules, max_keys),
+        })
+    }
+
+    #[inline]
+    pub(super) fn check(&self, key: Key, cost: u32, at: Moment) -> Decision {
+        match self {
+            Self::Bucket(bucket) if key == Key::EVERYONE => bucket.decide_for_all(cost, at),
+            Self::Bucket(bucket) => bucket.table.decide(key, cost, at),
+            Self::Several(several) => {
+                several.step(key, at, |rules, state| rules.decide(state, cost, at))
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn check_each(&self, key: Key, cost: u32, at: Moment) -> Decisions {
+        match self {
+            Self::Bucket(_) => self.check(key, cost, at).into(),
+            Self::Several(several) => several.decide_each(key, cost, at),
+        }
+    }
+
+    pub(super) fn peek(&self, key: Key, at: Moment) -> Decision {
+        match self {
+            Self::Bucket(bucket) if key == Key::EVERYONE => bucket.decide_for_all(0, at),
+            Self::Bucket(Bucket { table, .. }) => {
+                table.look(key, |state| table.rules().ask(state, 0, at))
+            }
+            Self::Several(several) => several.look(key, |rules, state| rules.ask(state, 0, at)),
+        }
+    }
+
+    pub(super) fn stats(&self) -> TableStats {
+        match self {
+            Self::Bucket(bucket) => bucket.table.stats(),
+            Self::Several(several) => several.table.stats(),
+        }
+    }
+}
+
+impl Bucket {
+    /// One decision on a state that other threads change as well.
+    #[inline]
+    fn decide_for_all(&self, cost: u32, at: Moment) -> Decision {
+        let mut bits = self.everyone.load(Ordering::Relaxed);
+        loop {
+            let rule = self.table.rules();
+            let (decision, after) = rule.decide(Tat::from_bits(bits), cost, at.now);
+            let after = after.to_bits();
+            if after == bits {
+                return decision;
+            }
+            // Relaxed: the word is the whole state and guards nothing else.
+            match self.everyone.compare_exchange_weak(
+                bits,
+                after,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return decision,
+                Err(other) => bits = other,
+            }
+        }
+    }
+}
+
+impl Several {
+    fn decide_each(&self, key: Key, cost: u32, at: Moment) -> Decisions {
+        let mut told = None;
+        let binding = self.step(key, at, |rules, state| {
+            let decisions = rules.decide_each(state, cost, at);
+            *told.insert(decisions).binding()
+        });
+        told.unwrap_or_else(|| binding.into())
+    }
+
+    /// Takes a step on the state of `key`: see [`Table::step`].
+    fn step(
+        &self,
+        key: Key,
+        at: Moment,
+        mut step: impl FnMut(&RuleSet, &mut [u64]) -> Decision,
+    ) -> Decision {
+        let rules = self.table.rules();
+        if key == Key::EVERYONE {
+            return step(rules, &mut self.everyone());
+        }
+        self.table.step(key, at, |state| step(rules, state))
+    }
+
+    fn look<T>(&self, key: Key, look: impl FnOnce(&RuleSet, &[u64]) -> T) -> T {
+        let rules = self.table.rules();
+        if key == Key::EVERYONE {
+            return look(rules, &self.everyone());
+        }
+        self.table.look(key, |state| look(rules, state))
+    }
+
+    fn everyone(&self) -> MutexGuard<'_, Box<[u64]>> {
+        self.everyone
+            .lock()
+            .expect("nothing panics under this lock")
+    }
+}
