@@ -38,6 +38,8 @@ pub struct Decision {
     pub(crate) outcome: Verdict,
     pub(crate) limit: u32,
     pub(crate) remaining: u32,
+    /// The probability of passing in parts of 2^32, or [`NOT_DRAWN`].
+    pub(crate) chance: u32,
     /// [`NO_WAIT`] when there is nothing to wait for.
     pub(crate) retry_after_nanos: u64,
     pub(crate) reset_after_nanos: u64,
@@ -85,6 +87,17 @@ impl Decision {
     #[must_use]
     pub const fn reset_after(&self) -> Duration {
         Duration::from_nanos(self.reset_after_nanos)
+    }
+
+    /// With which probability such a request passed at that moment: 0 or 1 unless the quota has a
+    /// [soft limit](crate::Quota::soft) and was above it. A cost of 0 tells it of a cost of 1.
+    #[must_use]
+    pub fn probability(&self) -> f64 {
+        match (self.chance, self.outcome) {
+            (NOT_DRAWN, Verdict::Allow) => 1.0,
+            (NOT_DRAWN, _) => 0.0,
+            (parts, _) => f64::from(parts) / 4_294_967_296.0,
+        }
     }
 
     /// The policy that decided.
@@ -168,6 +181,9 @@ impl From<Decision> for Decisions {
         }
     }
 }
+
+/// In place of a probability where nothing was left to chance.
+pub(crate) const NOT_DRAWN: u32 = u32::MAX;
 
 /// In place of a wait when there is nothing to wait for.
 pub(crate) const NO_WAIT: u64 = u64::MAX;

@@ -53,6 +53,33 @@ pub enum ConfigError {
         /// The burst that was asked for.
         burst: u32,
     },
+    /// A limit that is too large to keep a log of.
+    #[error(
+        "a log of the last {limit} units would take too much memory for each key; write \"sliding\" in place of \"log\", \
+         or a limit of at most 1024"
+    )]
+    LogLimit {
+        /// The limit that was asked for.
+        limit: u32,
+    },
+    /// A soft limit that is not below the limit.
+    #[error(
+        "a limit of {limit} cannot have a soft limit of {soft}; write a number from 1 to the limit"
+    )]
+    SoftLimit {
+        /// The soft limit that was asked for.
+        soft: u32,
+        /// The limit.
+        limit: u32,
+    },
+    /// A calendar further from UTC than any clock.
+    #[error(
+        "a calendar cannot be {minutes} minutes from UTC; write minutes from -1080 to 1080, which is 18 hours"
+    )]
+    UtcOffset {
+        /// The offset that was asked for.
+        minutes: i16,
+    },
     /// A policy's name cannot be sent in a header.
     #[error(
         "cannot use {name:?} as the name of a policy; write 1 to 64 letters, digits or any of \"-_.:/\""

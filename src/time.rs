@@ -94,6 +94,31 @@ impl StoreTime {
     }
 }
 
+/// A moment on a wall clock, in nanoseconds since 1 January 1970 UTC: until the year 2554. For calendars alone: a wall
+/// clock steps, so no wait and no lease is counted on it.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct WallTime(u64);
+
+impl WallTime {
+    /// The moment so many nanoseconds after 1970 began.
+    #[must_use]
+    pub const fn from_unix_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// The moment so many seconds after 1970 began.
+    #[must_use]
+    pub const fn from_unix_seconds(seconds: u64) -> Self {
+        Self(seconds.saturating_mul(1_000_000_000))
+    }
+
+    /// Nanoseconds since 1970 began.
+    #[must_use]
+    pub const fn as_unix_nanos(self) -> u64 {
+        self.0
+    }
+}
+
 /// Where the time comes from: the boot-time clock, or a hand-driven one.
 ///
 /// Cloning is cheap; clones of a manual clock share its time.
@@ -104,7 +129,14 @@ pub struct Clock(Source);
 enum Source {
     #[default]
     Boot,
-    Manual(Arc<AtomicU64>),
+    Manual(Arc<Hands>),
+}
+
+/// What a manual clock shows.
+#[derive(Default)]
+struct Hands {
+    nanos: AtomicU64,
+    wall: AtomicU64,
 }
 
 impl Clock {
@@ -114,11 +146,12 @@ impl Clock {
         Self(Source::Boot)
     }
 
-    /// A clock that stands at [`LocalTime::ZERO`] until told otherwise, and the lever that moves it.
+    /// A clock that stands at [`LocalTime::ZERO`], and on its wall at the beginning of 1970, until told otherwise, and
+    /// the lever that moves it.
     #[must_use]
     pub fn manual() -> (Self, ManualClock) {
-        let nanos = Arc::new(AtomicU64::new(0));
-        (Self(Source::Manual(Arc::clone(&nanos))), ManualClock(nanos))
+        let hands = Arc::new(Hands::default());
+        (Self(Source::Manual(Arc::clone(&hands))), ManualClock(hands))
     }
 
     /// The present moment.
@@ -127,24 +160,45 @@ impl Clock {
     pub fn now(&self) -> LocalTime {
         match &self.0 {
             Source::Boot => boot_time(),
-            Source::Manual(nanos) => LocalTime(nanos.load(Ordering::Acquire)),
+            Source::Manual(hands) => LocalTime(hands.nanos.load(Ordering::Acquire)),
+        }
+    }
+
+    /// The present moment on the wall clock.
+    #[must_use]
+    pub fn wall(&self) -> WallTime {
+        match &self.0 {
+            Source::Boot => wall_time(),
+            Source::Manual(hands) => WallTime(hands.wall.load(Ordering::Acquire)),
         }
     }
 }
 
 /// The lever of a [`Clock::manual`].
 #[derive(Clone, Debug)]
-pub struct ManualClock(Arc<AtomicU64>);
+pub struct ManualClock(Arc<Hands>);
 
 impl ManualClock {
-    /// Moves the clock forward.
+    /// Moves the clock forward, and the one on the wall with it.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(nanos(by), Ordering::AcqRel);
+        self.0.nanos.fetch_add(nanos(by), Ordering::AcqRel);
+        self.0.wall.fetch_add(nanos(by), Ordering::AcqRel);
     }
 
-    /// Puts the clock at `to`, also backwards.
+    /// Puts the clock at `to`, also backwards. The one on the wall stays.
     pub fn set(&self, to: LocalTime) {
-        self.0.store(to.0, Ordering::Release);
+        self.0.nanos.store(to.0, Ordering::Release);
+    }
+
+    /// Puts the clock on the wall at `to`, also backwards. The other stays.
+    pub fn set_wall(&self, to: WallTime) {
+        self.0.wall.store(to.0, Ordering::Release);
+    }
+}
+
+impl fmt::Debug for Hands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ns", self.nanos.load(Ordering::Relaxed))
     }
 }
 
@@ -152,7 +206,7 @@ impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Boot => f.write_str("Boot"),
-            Self::Manual(nanos) => write!(f, "Manual({} ns)", nanos.load(Ordering::Relaxed)),
+            Self::Manual(hands) => write!(f, "Manual({hands:?})"),
         }
     }
 }
@@ -160,6 +214,15 @@ impl fmt::Debug for Source {
 #[inline]
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the wall clock"
+)]
+fn wall_time() -> WallTime {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    WallTime(since_1970.map_or(0, nanos))
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -211,6 +274,8 @@ mod tests {
         let first = clock.now();
         assert!(clock.now() >= first);
         assert!(first > LocalTime::ZERO);
+        // This was written in 2026.
+        assert!(clock.wall() > WallTime::from_unix_seconds(1_767_225_600));
     }
 
     #[test]
@@ -219,6 +284,11 @@ mod tests {
         assert_eq!(clock.now(), LocalTime::ZERO);
         lever.advance(Duration::from_micros(3));
         assert_eq!(clock.clone().now(), LocalTime::from_nanos(3_000));
+        assert_eq!(clock.wall(), WallTime::from_unix_nanos(3_000));
+        lever.set_wall(WallTime::from_unix_seconds(60));
+        lever.advance(Duration::from_secs(1));
+        assert_eq!(clock.now(), LocalTime::from_nanos(1_000_003_000));
+        assert_eq!(clock.wall(), WallTime::from_unix_seconds(61));
     }
 
     #[test]

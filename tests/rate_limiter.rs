@@ -60,6 +60,9 @@ fn a_flood_frees_no_denied_key_under_any_rules() {
     for (first, second) in [
         ("1/h fixed", None),
         ("1/h sliding", None),
+        ("1/h log", None),
+        ("1/h soft 1", None),
+        ("1/month", None),
         ("1/h sliding", Some("5/d fixed")),
         ("9/s", Some("1/h")),
     ] {
@@ -219,10 +222,13 @@ fn threads_on_many_keys_pass_exactly_the_burst_of_each() {
 /// A text form that any rule of a few units a second reads.
 fn quota_texts() -> impl Strategy<Value = (String, Option<String>)> {
     let quota = || {
-        (1u32..6, 0u8..4, 1u32..6).prop_map(|(limit, kind, burst)| match kind {
+        (1u32..6, 0u8..6, 1u32..6).prop_map(|(limit, kind, burst)| match kind {
             0 => format!("{limit}/s"),
             1 => format!("{limit}/s burst {burst}"),
             2 => format!("{limit}/s fixed"),
+            3 => format!("{limit}/s log"),
+            // Two periods are never near: all that passes, passes in one.
+            4 => format!("{limit}/h calendar"),
             _ => format!("{limit}/s sliding"),
         })
     };

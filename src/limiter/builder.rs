@@ -13,7 +13,8 @@ use std::num::NonZeroUsize;
 /// * `name`: `default`
 /// * no other policies
 /// * `max_keys`: 100 000, which takes 3 to 6 MB when full
-/// * `clock`: the boot-time clock
+/// * `clock`: the boot-time clock, and for calendars the system's wall clock
+/// * `seed`: none, chance is chance
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct RateLimiterBuilder {
@@ -22,6 +23,7 @@ pub struct RateLimiterBuilder {
     others: Vec<Other>,
     max_keys: usize,
     clock: Clock,
+    seed: Option<u64>,
 }
 
 /// A policy whose name has or has not been looked at.
@@ -41,6 +43,7 @@ impl RateLimiterBuilder {
             others: Vec::new(),
             max_keys: Self::MAX_KEYS.get(),
             clock: Clock::system(),
+            seed: None,
         }
     }
 
@@ -78,6 +81,13 @@ impl RateLimiterBuilder {
         self
     }
 
+    /// Draws the chances of quotas with a [soft limit](Quota::soft) in an order that `seed` determines, for tests and
+    /// simulations.
+    pub const fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
     /// The limiter.
     ///
     /// # Errors
@@ -99,7 +109,12 @@ impl RateLimiterBuilder {
             policies.push(policy);
         }
         let max_keys = NonZeroUsize::new(self.max_keys).ok_or(ConfigError::MaxKeys)?;
-        Ok(RateLimiter::assemble(policies.into(), max_keys, self.clock))
+        Ok(RateLimiter::assemble(
+            policies.into(),
+            max_keys,
+            self.clock,
+            self.seed,
+        ))
     }
 }
 

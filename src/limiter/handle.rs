@@ -3,6 +3,7 @@
 use crate::decision::{Decision, Decisions, Policy};
 use crate::key::Key;
 use crate::limiter::RateLimiterBuilder;
+use crate::limiter::draws::Draws;
 use crate::limiter::local::Local;
 use crate::limiter::table::TableStats;
 use crate::observe;
@@ -48,6 +49,7 @@ pub struct RateLimiter(Arc<Inner>);
 struct Inner {
     policies: Box<[Policy]>,
     clock: Clock,
+    draws: Draws,
     local: Local,
     seen: observe::Decisions,
 }
@@ -57,7 +59,12 @@ impl RateLimiter {
     #[must_use]
     pub fn new(quota: Quota) -> Self {
         let policies = Box::new([quota.into()]);
-        Self::assemble(policies, RateLimiterBuilder::MAX_KEYS, Clock::system())
+        Self::assemble(
+            policies,
+            RateLimiterBuilder::MAX_KEYS,
+            Clock::system(),
+            None,
+        )
     }
 
     /// Starts a limiter with options.
@@ -72,11 +79,12 @@ impl RateLimiter {
         self.check_at(key, cost, self.0.clock.now())
     }
 
-    /// As [`Self::check`], at a moment that the caller has already read from the same clock.
+    /// As [`Self::check`], at a moment that the caller has already read from the same clock. Calendars read the wall
+    /// clock all the same.
     #[inline]
     pub fn check_at(&self, key: &Key, cost: u32, now: LocalTime) -> Decision {
         let inner = &*self.0;
-        let decision = inner.local.check(*key, cost, Moment::at(now));
+        let decision = inner.local.check(*key, cost, inner.moment(now));
         inner.seen.count(&inner.policies, &decision);
         decision
     }
@@ -85,7 +93,7 @@ impl RateLimiter {
     #[inline]
     pub fn check_each(&self, key: &Key, cost: u32) -> Decisions {
         let inner = &*self.0;
-        let at = Moment::at(inner.clock.now());
+        let at = inner.moment(inner.clock.now());
         let decisions = inner.local.check_each(*key, cost, at);
         inner.seen.count(&inner.policies, decisions.binding());
         decisions
@@ -94,7 +102,7 @@ impl RateLimiter {
     /// How `key` stands, without booking anything: as [`Self::check`] with a cost of 0.
     pub fn peek(&self, key: &Key) -> Decision {
         let inner = &*self.0;
-        inner.local.peek(*key, Moment::at(inner.clock.now()))
+        inner.local.peek(*key, inner.moment(inner.clock.now()))
     }
 
     /// The quota, and the name under which clients see it; of several the first.
@@ -115,13 +123,36 @@ impl RateLimiter {
         self.0.local.stats()
     }
 
-    pub(super) fn assemble(policies: Box<[Policy]>, max_keys: NonZeroUsize, clock: Clock) -> Self {
+    pub(super) fn assemble(
+        policies: Box<[Policy]>,
+        max_keys: NonZeroUsize,
+        clock: Clock,
+        seed: Option<u64>,
+    ) -> Self {
         Self(Arc::new(Inner {
+            draws: Draws::new(seed),
             local: Local::new(&policies, max_keys),
             policies,
             clock,
             seen: observe::Decisions::default(),
         }))
+    }
+}
+
+impl Inner {
+    /// The moment `now`, with what the rules need beside it.
+    #[inline]
+    fn moment(&self, now: LocalTime) -> Moment {
+        let mut at = Moment::at(now);
+        if let Local::Several(several) = &self.local {
+            if several.needs_wall {
+                at.wall = self.clock.wall();
+            }
+            if several.needs_random {
+                at.random = self.draws.next();
+            }
+        }
+        at
     }
 }
 

@@ -31,6 +31,10 @@ pub(super) struct Several {
     /// The cell of [`Key::EVERYONE`].
     everyone: CachePadded<Mutex<Box<[u64]>>>,
     table: Table<RuleSet>,
+    /// Whether a rule asks for the wall clock.
+    pub(super) needs_wall: bool,
+    /// Whether a rule asks for a random number.
+    pub(super) needs_random: bool,
 }
 
 impl Local {
@@ -46,6 +50,8 @@ impl Local {
         let rules = RuleSet::new(policies);
         Self::Several(Several {
             everyone: CachePadded::new(Mutex::new(vec![0; rules.words()].into())),
+            needs_wall: rules.needs_wall(),
+            needs_random: rules.needs_random(),
             table: Table::new(rules, max_keys),
         })
     }

@@ -5,6 +5,7 @@
 
 mod builder;
 mod cells;
+mod draws;
 mod handle;
 mod local;
 mod rules;

@@ -1,9 +1,13 @@
 //! How much is allowed: so many per window, with a burst, in a form that cannot be read the wrong way round.
 
+mod calendar;
 mod text;
 
 use crate::error::ConfigError;
+use crate::rule::SlidingLog;
 use std::time::Duration;
+
+pub use self::calendar::{Calendar, Period};
 
 /// So many units per window, and how many of them at once.
 ///
@@ -16,6 +20,9 @@ use std::time::Duration;
 /// | `Quota::per_second(100)` | `100/s` | one by one | `burst + limit * t / window` in any stretch `t` |
 /// | `.fixed()` | `100/s fixed` | all at the lines of a grid | the limit between two lines, twice that around one |
 /// | `.sliding()` | `100/s sliding` | as they were spent, about | the limit between two lines, see [`SlidingWindow`] |
+/// | `.sliding_log()` | `100/s log` | as they were spent | the limit in every window, wherever it begins |
+/// | `.soft(80)` | `100/s soft 80` | as they were spent, about | the same; above 80 a falling part passes |
+/// | `Quota::calendar(100, Calendar::MONTH)` | `100/month` | all when a month begins | the limit in each month |
 ///
 /// # Defaults
 /// A token bucket ([`Gcra`]), with the limit as its burst: a key that was idle for a window may spend all of it at
@@ -60,6 +67,12 @@ pub enum Kind {
     FixedWindow,
     /// Units come back about as they were spent: [`SlidingWindow`](crate::rule::SlidingWindow).
     SlidingWindow,
+    /// Units come back exactly as they were spent: [`SlidingLog`].
+    SlidingLog,
+    /// As in a sliding window, with a soft limit below the hard one: [`Suppress`](crate::rule::Suppress).
+    Suppress,
+    /// All units come back when a period of a calendar begins: [`CalendarWindow`](crate::rule::CalendarWindow).
+    Calendar(Calendar),
 }
 
 impl Quota {
@@ -165,6 +178,81 @@ impl Quota {
         self.windowed(Kind::SlidingWindow)
     }
 
+    /// Counted in a log of the last units: exact in every stretch of time, for a word a key and unit.
+    ///
+    /// # Panics
+    /// If the limit is above [`SlidingLog::MAX_LIMIT`] or a [`burst`](Self::burst) was set; in a `const` that is a
+    /// compile error. [`Self::try_sliding_log`] returns the first as an error.
+    #[must_use]
+    pub const fn sliding_log(self) -> Self {
+        assert!(
+            self.limit <= SlidingLog::MAX_LIMIT,
+            "a sliding log is for limits up to 1024: write sliding() for more"
+        );
+        self.windowed(Kind::SlidingLog)
+    }
+
+    /// As [`Self::sliding_log`], for a limit that comes from a user.
+    ///
+    /// # Errors
+    /// [`ConfigError::LogLimit`] if the limit is above [`SlidingLog::MAX_LIMIT`].
+    pub const fn try_sliding_log(self) -> Result<Self, ConfigError> {
+        if self.limit > SlidingLog::MAX_LIMIT {
+            return Err(ConfigError::LogLimit { limit: self.limit });
+        }
+        Ok(self.sliding_log())
+    }
+
+    /// Counted in a sliding window; of what comes above `soft` units a part passes that falls to none at the limit.
+    /// Worth it where many clients share a key, or where clients that come too often should slow down and not stop.
+    ///
+    /// # Panics
+    /// Unless `soft` is from 1 to the limit, or if a [`burst`](Self::burst) was set; in a `const` that is a compile
+    /// error. [`Self::try_soft`] returns the first as an error.
+    #[must_use]
+    pub const fn soft(self, soft: u32) -> Self {
+        assert!(
+            soft <= self.limit && (soft > 0 || self.limit == 0),
+            "a soft limit is from 1 to the limit"
+        );
+        let quota = self.windowed(Kind::Suppress);
+        Self {
+            burst: soft,
+            ..quota
+        }
+    }
+
+    /// As [`Self::soft`], for a number that comes from a user.
+    ///
+    /// # Errors
+    /// [`ConfigError::SoftLimit`] unless `soft` is from 1 to the limit.
+    pub const fn try_soft(self, soft: u32) -> Result<Self, ConfigError> {
+        if soft > self.limit || (soft == 0 && self.limit > 0) {
+            return Err(ConfigError::SoftLimit {
+                soft,
+                limit: self.limit,
+            });
+        }
+        Ok(self.soft(soft))
+    }
+
+    /// `limit` units in each period of a calendar, which all come back when the next begins.
+    ///
+    /// # Examples
+    /// ```
+    /// use tidegate::Quota;
+    /// use tidegate::quota::Calendar;
+    ///
+    /// let quota = Quota::calendar(1000, Calendar::MONTH.utc_offset(60));
+    /// assert_eq!(quota, "1000/month calendar +01:00".parse()?);
+    /// # Ok::<(), tidegate::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub const fn calendar(limit: u32, calendar: Calendar) -> Self {
+        let quota = Self::per(limit, calendar.longest_nanos());
+        quota.windowed(Kind::Calendar(calendar))
+    }
+
     /// Units that come back in a [`window`](Self::window).
     #[must_use]
     pub const fn limit(&self) -> u32 {
@@ -177,13 +265,14 @@ impl Quota {
         self.kind
     }
 
-    /// The most units that can be spent at once; a larger cost can never pass. In windows that is the limit.
+    /// The most units that can be spent at once; a larger cost can never pass. In windows that is the limit, or the
+    /// soft limit.
     #[must_use]
     pub const fn burst_size(&self) -> u32 {
         self.burst
     }
 
-    /// The time in which [`limit`](Self::limit) units come back.
+    /// The time in which [`limit`](Self::limit) units come back; for months 31 days.
     #[must_use]
     pub const fn window(&self) -> Duration {
         Duration::from_nanos(self.window_nanos)

@@ -31,6 +31,18 @@ fn every_spelling_reads_as_the_quota_it_says() {
             Quota::new(5, Duration::from_secs(10)).unwrap(),
         ),
         ("0/s", Quota::DENY_ALL),
+        ("100/min log", Quota::per_minute(100).sliding_log()),
+        ("100/min soft 80", Quota::per_minute(100).soft(80)),
+        ("100/month", Quota::calendar(100, Calendar::MONTH)),
+        (
+            "100/month calendar -03:30",
+            Quota::calendar(100, Calendar::MONTH.utc_offset(-210)),
+        ),
+        ("100/24h calendar", Quota::calendar(100, Calendar::DAY)),
+        (
+            "9/hour calendar +00:45",
+            Quota::calendar(9, Calendar::HOUR.utc_offset(45)),
+        ),
         ("100/min sliding", Quota::per_minute(100).sliding()),
         (
             " 5 / 10 s  fixed ",
@@ -64,6 +76,19 @@ fn what_is_not_a_quota_is_answered_with_what_to_write() {
         "100/s sliding burst 5",
         "100/s sliding fixed",
         "100/s gliding",
+        "100/s calendar",
+        "100/2h calendar",
+        "100/2month",
+        "100/31d calendar",
+        "100/month sliding",
+        "100/d calendar 01:00",
+        "100/d calendar +1:00",
+        "100/d calendar +01:60",
+        "100/d calendar +19:00",
+        "100/d calendar +01:00 fixed",
+        "100/d calendar \u{e9}1:00",
+        "100/s soft",
+        "100/s log 5",
         "100/s SLIDING",
         "4294967296/s",
         "١/s",
@@ -104,6 +129,17 @@ fn windows_and_bursts_that_cannot_be_counted_are_errors() {
         Quota::per_second(9).fixed().try_burst(3),
         Err(ConfigError::WindowBurst { burst: 3 })
     );
+    for (text, error) in [
+        ("1025/s log", ConfigError::LogLimit { limit: 1025 }),
+        ("5/s soft 6", ConfigError::SoftLimit { soft: 6, limit: 5 }),
+        ("5/s soft 0", ConfigError::SoftLimit { soft: 0, limit: 5 }),
+    ] {
+        assert_eq!(text.parse::<Quota>(), Err(error), "{text}");
+    }
+    assert_eq!(
+        Calendar::DAY.try_utc_offset(-1_081),
+        Err(ConfigError::UtcOffset { minutes: -1_081 })
+    );
     let daily = Quota::per_day(1);
     assert_eq!(
         daily.try_burst(u32::MAX),
@@ -125,7 +161,8 @@ proptest! {
         limit: u32,
         burst: Option<u32>,
         window in 1_000_000u64..=Quota::MAX_WINDOW.as_nanos() as u64,
-        kind in 0u8..3,
+        kind in 0u8..6,
+        offset in -1_080i16..=1_080,
         coarse in prop::sample::select(vec![1u64, 1_000, 1_000_000, SECOND, 60 * SECOND, 86_400 * SECOND]),
     ) {
         let window = (window / coarse * coarse).max(1_000_000);
@@ -133,7 +170,14 @@ proptest! {
         let quota = match kind {
             0 => burst.and_then(|burst| quota.try_burst(burst).ok()).unwrap_or(quota),
             1 => quota.fixed(),
-            _ => quota.sliding(),
+            2 => quota.sliding(),
+            3 => quota.try_sliding_log().unwrap_or(quota),
+            4 => burst.and_then(|soft| quota.try_soft(soft).ok()).unwrap_or(quota),
+            _ => {
+                let calendars = [Calendar::HOUR, Calendar::DAY, Calendar::MONTH];
+                let calendar = calendars[usize::from(offset.unsigned_abs()) % 3];
+                Quota::calendar(limit, calendar.utc_offset(offset))
+            }
         };
         prop_assert_eq!(quota.to_string().parse(), Ok(quota));
     }

@@ -1,6 +1,6 @@
 //! The text form of a quota, which reads back to the same one.
 
-use super::{Kind, Quota, SECOND};
+use super::{Calendar, Kind, Period, Quota, SECOND};
 use crate::error::{ConfigError, excerpt};
 use std::fmt;
 use std::str::FromStr;
@@ -14,6 +14,14 @@ impl fmt::Display for Quota {
             .find(|(_, nanos)| self.window_nanos.is_multiple_of(*nanos))
             .expect("the last unit is one nanosecond");
         write!(f, "{}/", self.limit)?;
+        if let Kind::Calendar(calendar) = self.kind {
+            let period = match calendar.period() {
+                Period::Hour => "h",
+                Period::Day => "d",
+                Period::Month => "month",
+            };
+            return write!(f, "{period} {calendar}");
+        }
         match self.window_nanos / nanos {
             1 => f.write_str(unit)?,
             count => write!(f, "{count}{unit}")?,
@@ -23,6 +31,9 @@ impl fmt::Display for Quota {
             Kind::TokenBucket => write!(f, " burst {}", self.burst),
             Kind::FixedWindow => f.write_str(" fixed"),
             Kind::SlidingWindow => f.write_str(" sliding"),
+            Kind::SlidingLog => f.write_str(" log"),
+            Kind::Suppress => write!(f, " soft {}", self.burst),
+            Kind::Calendar(_) => Ok(()),
         }
     }
 }
@@ -30,9 +41,10 @@ impl fmt::Display for Quota {
 impl FromStr for Quota {
     type Err = ConfigError;
 
-    /// Reads `LIMIT/WINDOW` and what may follow it: `burst BURST`, `fixed` or `sliding`. The window is a unit (`ms`,
-    /// `s`, `min`, `h`, `d` and their usual spellings) or a number of them: `100/s`, `1000/h sliding`, `5/10s`,
-    /// `20/minute burst 5`.
+    /// Reads `LIMIT/WINDOW` and what may follow it: `burst BURST`, `fixed`, `sliding`, `log`, `soft SOFT`, or after one
+    /// hour, day or month `calendar` and an offset from UTC. The window is a unit (`ms`, `s`, `min`, `h`, `d` and their
+    /// usual spellings) or a number of them: `100/s`, `1000/h sliding`, `5/10s`, `20/minute burst 5`,
+    /// `9/month calendar +01:00`. A month is always of the calendar.
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         let unreadable = || ConfigError::QuotaText {
             text: excerpt(text),
@@ -45,15 +57,43 @@ impl FromStr for Quota {
         if window.bytes().all(|byte| byte.is_ascii_digit()) {
             window.push_str(words.next().ok_or_else(unreadable)?);
         }
-        let quota = Self::new(limit, parse_window(&window).ok_or_else(unreadable)?)?;
+        let month = matches!(&*window, "month" | "1month");
+        if month && !matches!(words.clone().next(), None | Some("calendar")) {
+            return Err(unreadable());
+        }
+        let length = if month {
+            Duration::from_nanos(Calendar::MONTH.longest_nanos())
+        } else {
+            parse_window(&window).ok_or_else(unreadable)?
+        };
+        let quota = Self::new(limit, length)?;
         let quota = match words.next() {
+            None if month => Self::calendar(limit, Calendar::MONTH),
             None => quota,
+            Some("calendar") => {
+                let calendar = [Calendar::HOUR, Calendar::DAY, Calendar::MONTH];
+                let calendar = calendar
+                    .into_iter()
+                    .find(|it| it.longest_nanos() == quota.window_nanos)
+                    .filter(|it| (*it == Calendar::MONTH) == month)
+                    .ok_or_else(unreadable)?;
+                let calendar = match words.next() {
+                    None => calendar,
+                    Some(offset) => calendar.parse_offset(offset).ok_or_else(unreadable)?,
+                };
+                Self::calendar(limit, calendar)
+            }
             Some("burst") => {
                 let burst = words.next().and_then(whole).ok_or_else(unreadable)?;
                 quota.try_burst(burst)?
             }
             Some("fixed") => quota.fixed(),
             Some("sliding") => quota.sliding(),
+            Some("log") => quota.try_sliding_log()?,
+            Some("soft") => {
+                let soft = words.next().and_then(whole).ok_or_else(unreadable)?;
+                quota.try_soft(soft)?
+            }
             Some(_) => return Err(unreadable()),
         };
         match words.next() {

@@ -2,7 +2,10 @@
 
 use crate::decision::{Decision, Policy};
 use crate::quota::Kind;
-use crate::rule::{FixedWindow, Gcra, Moment, SlidingWindow, Tat, TwoCells, WindowCount};
+use crate::rule::{
+    CalendarWindow, FixedWindow, Gcra, Moment, SlidingLog, SlidingWindow, Suppress, Tat, TwoCells,
+    WindowCount,
+};
 
 /// One of the rules. Its state is [`Self::words`] numbers, all zero for a key that was never seen.
 ///
@@ -27,6 +30,12 @@ pub enum Rule {
     FixedWindow(FixedWindow),
     /// A count per window and a part of the one before.
     SlidingWindow(SlidingWindow),
+    /// The moment at which each unit comes back.
+    SlidingLog(SlidingLog),
+    /// As a sliding window, with a soft limit.
+    Suppress(Suppress),
+    /// A count per period of a calendar.
+    Calendar(CalendarWindow),
 }
 
 impl Rule {
@@ -37,6 +46,9 @@ impl Rule {
             Kind::TokenBucket => Self::Gcra(Gcra::new(policy)),
             Kind::FixedWindow => Self::FixedWindow(FixedWindow::new(policy)),
             Kind::SlidingWindow => Self::SlidingWindow(SlidingWindow::new(policy)),
+            Kind::SlidingLog => Self::SlidingLog(SlidingLog::new(policy)),
+            Kind::Suppress => Self::Suppress(Suppress::new(policy)),
+            Kind::Calendar(_) => Self::Calendar(CalendarWindow::new(policy)),
         }
     }
 
@@ -45,8 +57,9 @@ impl Rule {
     pub const fn words(&self) -> usize {
         match self {
             Self::Gcra(_) => 1,
-            Self::FixedWindow(_) => WindowCount::WORDS,
-            Self::SlidingWindow(_) => TwoCells::WORDS,
+            Self::FixedWindow(_) | Self::Calendar(_) => WindowCount::WORDS,
+            Self::SlidingWindow(_) | Self::Suppress(_) => TwoCells::WORDS,
+            Self::SlidingLog(rule) => rule.words(),
         }
     }
 
@@ -71,6 +84,17 @@ impl Rule {
                 state.copy_from_slice(&after.to_words());
                 decision
             }
+            Self::SlidingLog(rule) => rule.decide(state, cost, at.now),
+            Self::Suppress(rule) => {
+                let (decision, after) = rule.decide(cells(state), cost, at.now, at.random);
+                state.copy_from_slice(&after.to_words());
+                decision
+            }
+            Self::Calendar(rule) => {
+                let (decision, after) = rule.decide(count(state), cost, at.wall);
+                state.copy_from_slice(&after.to_words());
+                decision
+            }
         }
     }
 
@@ -80,27 +104,27 @@ impl Rule {
             Self::Gcra(rule) => rule.decide(tat(state), cost, at.now).0,
             Self::FixedWindow(rule) => rule.decide(count(state), cost, at.now).0,
             Self::SlidingWindow(rule) => rule.decide(cells(state), cost, at.now).0,
+            Self::SlidingLog(rule) => rule.ask(state, cost, at.now),
+            Self::Suppress(rule) => rule.decide(cells(state), cost, at.now, at.random).0,
+            Self::Calendar(rule) => rule.decide(count(state), cost, at.wall).0,
         }
     }
 
     /// Whether everything has come back: forgetting the key changes no decision.
     #[must_use]
     pub fn is_idle(&self, state: &[u64], at: Moment) -> bool {
-        match self {
-            Self::Gcra(_) => tat(state).is_idle(at.now),
-            Self::FixedWindow(rule) => rule.is_idle(count(state), at.now),
-            Self::SlidingWindow(rule) => rule.view(cells(state), at.now).used() == 0,
-        }
+        self.used(state, at).0 == 0
     }
 
-    /// Whether not even a cost of 1 could be allowed.
+    /// Whether not even a cost of 1 could be sure to be allowed.
     #[must_use]
     pub fn is_exhausted(&self, state: &[u64], at: Moment) -> bool {
         match self {
+            // The time of a unit may be almost back.
             Self::Gcra(rule) => rule.is_exhausted(tat(state), at.now),
-            Self::FixedWindow(rule) => rule.used(count(state), at.now) >= u64::from(rule.limit()),
-            Self::SlidingWindow(rule) => {
-                rule.view(cells(state), at.now).used() >= u64::from(rule.limit())
+            _ => {
+                let (used, all) = self.used(state, at);
+                used >= all
             }
         }
     }
@@ -108,14 +132,7 @@ impl Rule {
     /// How much is spent, in parts of 65 536 of all there is: what is lost by forgetting the key.
     #[must_use]
     pub fn part_spent(&self, state: &[u64], at: Moment) -> u64 {
-        let (used, all) = match self {
-            Self::Gcra(rule) => rule.used(tat(state), at.now),
-            Self::FixedWindow(rule) => (rule.used(count(state), at.now), rule.limit().into()),
-            Self::SlidingWindow(rule) => {
-                let view = rule.view(cells(state), at.now);
-                (view.used(), rule.limit().into())
-            }
-        };
+        let (used, all) = self.used(state, at);
         let part = u128::from(used) * 65_536 / u128::from(all.max(1));
         u64::try_from(part).unwrap_or(u64::MAX)
     }
@@ -124,14 +141,33 @@ impl Rule {
     pub fn absorb(&self, state: &mut [u64], other: &[u64]) {
         match self {
             Self::Gcra(_) => state[0] = state[0].max(other[0]),
-            Self::FixedWindow(_) => {
+            Self::FixedWindow(_) | Self::Calendar(_) => {
                 let both = count(state).absorb(count(other));
                 state.copy_from_slice(&both.to_words());
             }
-            Self::SlidingWindow(_) => {
+            Self::SlidingWindow(_) | Self::Suppress(_) => {
                 let both = cells(state).absorb(cells(other));
                 state.copy_from_slice(&both.to_words());
             }
+            Self::SlidingLog(rule) => rule.absorb(state, other),
+        }
+    }
+
+    /// What is spent, and what can be, in the same unit.
+    fn used(&self, state: &[u64], at: Moment) -> (u64, u64) {
+        match self {
+            Self::Gcra(rule) => rule.used(tat(state), at.now),
+            Self::FixedWindow(rule) => (rule.used(count(state), at.now), rule.limit().into()),
+            Self::SlidingWindow(rule) => {
+                let view = rule.view(cells(state), at.now);
+                (view.used(), rule.limit().into())
+            }
+            Self::SlidingLog(rule) => (rule.used(state, at.now), rule.limit().into()),
+            Self::Suppress(rule) => {
+                let view = rule.window().view(cells(state), at.now);
+                (view.used(), rule.soft().into())
+            }
+            Self::Calendar(rule) => (rule.used(count(state), at.wall), rule.limit().into()),
         }
     }
 }

@@ -6,7 +6,7 @@
 //!    0 ... limit   0 ... limit   0 ...
 //! ```
 
-use crate::decision::{Decision, NO_WAIT, Policy, PolicyName, Verdict};
+use crate::decision::{Decision, NO_WAIT, NOT_DRAWN, Policy, PolicyName, Verdict};
 use crate::time::LocalTime;
 
 /// The state of one key: which window it counts in, and what was spent there.
@@ -130,10 +130,6 @@ impl FixedWindow {
         answer.decide(state, here, cost)
     }
 
-    pub(super) const fn is_idle(&self, state: WindowCount, now: LocalTime) -> bool {
-        state.in_window(now.as_nanos() / self.window_nanos).count == 0
-    }
-
     /// Units spent in the window of `now`.
     pub(super) const fn used(&self, state: WindowCount, now: LocalTime) -> u64 {
         state.in_window(now.as_nanos() / self.window_nanos).count
@@ -187,6 +183,7 @@ impl Answer {
             limit: self.limit,
             // At most `limit`, so it fits.
             remaining: (self.limit as u64).saturating_sub(used) as u32,
+            chance: NOT_DRAWN,
             retry_after_nanos,
             reset_after_nanos: if used == 0 { 0 } else { self.until_end },
             policy: self.policy,

@@ -9,7 +9,7 @@
 //!     now                         TAT          now + tolerance
 //! ```
 
-use crate::decision::{Decision, NO_WAIT, Policy, PolicyName, Verdict};
+use crate::decision::{Decision, NO_WAIT, NOT_DRAWN, Policy, PolicyName, Verdict};
 use crate::quota::TICKS_PER_NANO;
 use crate::time::LocalTime;
 
@@ -148,6 +148,7 @@ impl Gcra {
                 Some(units) => units as u32,
                 None => 0,
             },
+            chance: NOT_DRAWN,
             retry_after_nanos,
             reset_after_nanos: used.div_ceil(TICKS_PER_NANO),
             policy: self.policy,

@@ -50,6 +50,20 @@ impl RuleSet {
         Self { rules, words }
     }
 
+    /// Whether some rule asks for the wall clock.
+    #[must_use]
+    pub fn needs_wall(&self) -> bool {
+        let calendar = |rule: &Rule| matches!(rule, Rule::Calendar(_));
+        self.rules.iter().any(calendar)
+    }
+
+    /// Whether some rule asks for a random number.
+    #[must_use]
+    pub fn needs_random(&self) -> bool {
+        let suppress = |rule: &Rule| matches!(rule, Rule::Suppress(_));
+        self.rules.iter().any(suppress)
+    }
+
     /// Words of a key's state.
     #[must_use]
     pub const fn words(&self) -> usize {

@@ -11,7 +11,7 @@
 //!
 //! The part is rounded down: rounded up, a limit of 10 would admit 9 in every window under steady load.
 
-use crate::decision::{Decision, NO_WAIT, Policy, PolicyName, Verdict};
+use crate::decision::{Decision, NO_WAIT, NOT_DRAWN, Policy, PolicyName, Verdict};
 use crate::time::LocalTime;
 
 /// The state of one key: what was spent in a window, and in the one before.
@@ -172,6 +172,7 @@ impl SlidingWindow {
             limit: self.limit,
             // At most `limit`, so it fits.
             remaining: (self.limit as u64).saturating_sub(view.used()) as u32,
+            chance: NOT_DRAWN,
             retry_after_nanos,
             reset_after_nanos: view.wait(0),
             policy: self.policy,

@@ -2,14 +2,15 @@
 
 use super::*;
 use crate::decision::{Decision, Policy, PolicyName};
-use crate::quota::Quota;
+use crate::quota::{Calendar, Quota};
 use proptest::prelude::*;
 use std::time::Duration;
 
 const START: u64 = 1_000_000_000_000;
 
 fn at(nanos: u64) -> Moment {
-    Moment::at(LocalTime::from_nanos(nanos))
+    // Without luck, so that what may be denied by chance is.
+    Moment::at(LocalTime::from_nanos(nanos)).on(WallTime::from_unix_nanos(nanos))
 }
 
 /// A quota of any kind, small enough to be reached.
@@ -20,7 +21,7 @@ fn quotas() -> impl Strategy<Value = Quota> {
         // Thirty of them, and all that 20 units take to come back, fit the 36 years that can be counted.
         1_000_000u64..=Quota::MAX_WINDOW.as_nanos() as u64 / 40
     ];
-    (0u8..3, 1u32..20, window, prop::option::of(1u32..20)).prop_map(
+    (0u8..6, 1u32..20, window, prop::option::of(1u32..20)).prop_map(
         |(kind, limit, window, burst)| {
             let quota = Quota::new(limit, Duration::from_nanos(window)).unwrap();
             match kind {
@@ -28,7 +29,13 @@ fn quotas() -> impl Strategy<Value = Quota> {
                     .and_then(|burst| quota.try_burst(burst).ok())
                     .unwrap_or(quota),
                 1 => quota.fixed(),
-                _ => quota.sliding(),
+                2 => quota.sliding(),
+                3 => quota.sliding_log(),
+                4 => quota.soft(burst.unwrap_or(1).min(limit)),
+                _ => {
+                    let calendars = [Calendar::HOUR, Calendar::DAY, Calendar::MONTH];
+                    Quota::calendar(limit, calendars[limit as usize % 3].utc_offset(90))
+                }
             }
         },
     )
@@ -166,7 +173,14 @@ proptest! {
 
 #[test]
 fn zero_denies_everything_and_too_much_is_never_told_to_wait() {
-    for text in ["0/s", "0/s fixed", "0/s sliding"] {
+    for text in [
+        "0/s",
+        "0/s fixed",
+        "0/s sliding",
+        "0/s log",
+        "0/s soft 0",
+        "0/month",
+    ] {
         let rule = Rule::new(text.parse::<Quota>().unwrap().into());
         let mut state = vec![0; rule.words()];
         for cost in [0, 1, u32::MAX] {
@@ -176,7 +190,14 @@ fn zero_denies_everything_and_too_much_is_never_told_to_wait() {
         }
         assert!(rule.is_exhausted(&state, at(START)) && rule.is_idle(&state, at(START)));
     }
-    for text in ["5/s", "5/s fixed", "5/s sliding"] {
+    for text in [
+        "5/s",
+        "5/s fixed",
+        "5/s sliding",
+        "5/s log",
+        "9/s soft 5",
+        "5/month",
+    ] {
         let rule = Rule::new(text.parse::<Quota>().unwrap().into());
         let mut state = vec![0; rule.words()];
         let decision = rule.decide(&mut state, 6, at(START));
