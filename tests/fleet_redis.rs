@@ -422,6 +422,25 @@ async fn one_failed_beat_does_not_close_the_gate() {
 }
 
 #[tokio::test]
+async fn a_store_that_takes_more_than_half_a_heartbeat_is_heard() {
+    let Some(redis) = RedisServer::start() else {
+        return;
+    };
+    let proxy = TcpProxy::start(redis.address());
+    let a = builder(&redis.url_through(proxy.address()), "a")
+        .heartbeat(Duration::from_millis(500))
+        .ttl(Duration::from_secs(20))
+        .empty_store(EmptyStore::Trust)
+        .build()
+        .expect("settings that work");
+    within(a.ready()).await.expect("welcome");
+    proxy.delay(Duration::from_millis(150));
+    until("answers are too late", || a.stats().failures > 0).await;
+    let before = a.stats().beats;
+    until("answers are waited for", || a.stats().beats >= before + 4).await;
+}
+
+#[tokio::test]
 async fn i10_a_second_live_process_of_one_name_is_refused_with_its_name() {
     let Some(redis) = RedisServer::start() else {
         return;

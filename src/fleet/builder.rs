@@ -93,7 +93,8 @@ impl DistributedGuardBuilder {
 
     /// How often the node reports. Default: 500 ms; at least 10 ms. Shorter reacts faster and costs the store more:
     /// N nodes make N / heartbeat beats a second; with [`Estimate::Fleet`] and work to measure up to four times as
-    /// many, but no more than 4 000 a second for that. The same on every node.
+    /// many, but no more than 4 000 a second for that. A store whose answers take longer than a heartbeat is as good as
+    /// away. The same on every node.
     pub const fn heartbeat(mut self, heartbeat: Duration) -> Self {
         self.settings.heartbeat = heartbeat;
         self

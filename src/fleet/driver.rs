@@ -177,10 +177,10 @@ impl Task {
         if self.beat.is_some() && self.node.member().awaited().is_none() {
             // The time-out has passed; the request may still arrive.
             self.beat = None;
-            let after = self.node.member().settings().heartbeat / 2;
+            let after = now.since(self.sent).as_millis();
             self.trouble(StoreError::new(
                 StoreErrorKind::Timeout,
-                format!("no answer within {after:?}"),
+                format!("no answer within {after} ms"),
             ));
         }
         #[expect(

@@ -320,7 +320,7 @@ impl Member {
     ) -> (Vec<Event>, Option<Box<Ticket>>) {
         let mut events: Vec<Event> = self.handle_timeout(now).into_iter().collect();
         let pace = self.pace();
-        let Some(sent) = self.schedule.handle_answer(answer.sequence, pace) else {
+        let Some(sent) = self.schedule.handle_answer(now, answer.sequence, pace) else {
             return (events, None);
         };
         match &answer.welcome {

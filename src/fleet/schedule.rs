@@ -10,6 +10,8 @@ const DEBOUNCE: Duration = Duration::from_millis(20);
 pub(crate) struct Schedule {
     heartbeat: Duration,
     outstanding: Option<(u64, LocalTime)>,
+    /// How long an answer is waited for: half a heartbeat, and up to a whole one while the store is slow.
+    patience: Duration,
     last_sent: LocalTime,
     next_beat: LocalTime,
     failures: u32,
@@ -22,6 +24,7 @@ impl Schedule {
         Self {
             heartbeat,
             outstanding: None,
+            patience: heartbeat / 2,
             last_sent: LocalTime::ZERO,
             next_beat: now,
             failures: 0,
@@ -67,7 +70,7 @@ impl Schedule {
     #[must_use]
     pub(crate) fn poll_timeout(&self) -> LocalTime {
         self.outstanding.map_or(self.next_beat, |(_, sent)| {
-            sent.saturating_add(self.heartbeat / 2)
+            sent.saturating_add(self.patience)
         })
     }
 
@@ -79,7 +82,12 @@ impl Schedule {
 
     /// The beat that is out did not come back; answers whether there was one.
     pub(crate) fn handle_failure(&mut self, now: LocalTime) -> bool {
-        let was_out = self.outstanding.take().is_some();
+        let sent = self.outstanding.take().map(|(_, sent)| sent);
+        if sent.is_some_and(|sent| now.since(sent) >= self.patience) {
+            // Perhaps it was about to come.
+            self.patience = self.heartbeat;
+        }
+        let was_out = sent.is_some();
         if was_out {
             self.failures = self.failures.saturating_add(1);
             let wait = (self.heartbeat / 8 * (1 << self.failures.min(4))).min(self.heartbeat * 2);
@@ -88,11 +96,17 @@ impl Schedule {
         was_out
     }
 
-    /// Beat `sequence` was answered, the next one follows at `pace`; answers when it was sent, if it is the one that
-    /// was out.
-    pub(crate) fn handle_answer(&mut self, sequence: u64, pace: Duration) -> Option<LocalTime> {
+    /// Beat `sequence` was answered `now`, the next one follows at `pace`; answers when it was sent, if it is the one
+    /// that was out.
+    pub(crate) fn handle_answer(
+        &mut self,
+        now: LocalTime,
+        sequence: u64,
+        pace: Duration,
+    ) -> Option<LocalTime> {
         let (_, sent) = self.outstanding.filter(|(out, _)| *out == sequence)?;
         self.outstanding = None;
+        self.patience = (2 * now.since(sent)).clamp(self.heartbeat / 2, self.heartbeat);
         self.failures = 0;
         self.next_beat = sent.saturating_add(self.jittered(pace));
         Some(sent)
@@ -147,10 +161,34 @@ mod tests {
         assert!(!schedule.is_due(at(100)));
         assert_eq!(schedule.poll_timeout(), at(205));
         assert!(!schedule.is_late(at(204)) && schedule.is_late(at(205)));
-        assert_eq!(schedule.handle_answer(2, HEARTBEAT), None);
-        assert_eq!(schedule.handle_answer(1, HEARTBEAT), Some(at(5)));
-        assert_eq!(schedule.handle_answer(1, HEARTBEAT), None);
+        assert_eq!(schedule.handle_answer(at(6), 2, HEARTBEAT), None);
+        assert_eq!(schedule.handle_answer(at(6), 1, HEARTBEAT), Some(at(5)));
+        assert_eq!(schedule.handle_answer(at(6), 1, HEARTBEAT), None);
         assert!(!schedule.handle_failure(at(6)));
+    }
+
+    #[test]
+    fn a_slow_store_is_waited_for_and_a_quick_one_no_longer() {
+        let mut schedule = Schedule::new(HEARTBEAT, 1, at(0));
+        let mut waits = |sequence, answered: Option<u64>| {
+            schedule.handle_sent(at(0), sequence);
+            let waits = schedule.poll_timeout();
+            match answered {
+                Some(after) => drop(schedule.handle_answer(at(after), sequence, HEARTBEAT)),
+                None => drop(schedule.handle_failure(waits)),
+            }
+            waits
+        };
+        assert_eq!(waits(1, None), at(200));
+        assert_eq!(waits(2, None), at(400));
+        assert_eq!(waits(3, Some(150)), at(400));
+        assert_eq!(waits(4, Some(50)), at(300));
+        assert_eq!(waits(5, Some(50)), at(200));
+        // Refused at once: nobody was about to answer.
+        schedule.handle_sent(at(0), 6);
+        schedule.handle_failure(at(1));
+        schedule.handle_sent(at(0), 7);
+        assert_eq!(schedule.poll_timeout(), at(200));
     }
 
     #[test]
@@ -158,7 +196,7 @@ mod tests {
         let mut schedule = Schedule::new(HEARTBEAT, 99, at(0));
         for sequence in 1..100 {
             schedule.handle_sent(at(1000), sequence);
-            schedule.handle_answer(sequence, HEARTBEAT);
+            schedule.handle_answer(at(1000), sequence, HEARTBEAT);
             let next = schedule.poll_timeout();
             assert!(next >= at(1360) && next <= at(1440), "{next:?}");
         }
@@ -177,7 +215,7 @@ mod tests {
             );
         }
         schedule.handle_sent(at(0), 9);
-        schedule.handle_answer(9, HEARTBEAT);
+        schedule.handle_answer(at(0), 9, HEARTBEAT);
         schedule.handle_sent(at(0), 10);
         schedule.handle_failure(at(0));
         assert!(schedule.poll_timeout() <= at(110));
@@ -187,7 +225,7 @@ mod tests {
     fn early_beats_are_apart() {
         let mut schedule = Schedule::new(HEARTBEAT, 7, at(0));
         schedule.handle_sent(at(0), 1);
-        schedule.handle_answer(1, HEARTBEAT);
+        schedule.handle_answer(at(0), 1, HEARTBEAT);
         schedule.beat_soon();
         assert_eq!(schedule.poll_timeout(), at(20));
         schedule.beat_within(at(10), 5 * MS);

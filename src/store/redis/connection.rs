@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// So many requests in a row given up by their callers, and the connection is made anew: the peer may be gone
 /// without a word.
-const SILENT_AFTER: u32 = 3;
+const SILENT_AFTER: u32 = 2;
 
 type Attempt = Shared<BoxFuture<'static, Result<ConnectionManager, StoreError>>>;
 
