@@ -8,6 +8,7 @@
 //! | `tidegate_admitted_total` | counter | `guard` | slots handed out |
 //! | `tidegate_outcomes_total` | counter | `guard`, `outcome` | slots given back: `success`, `failure`, `overload`, `ignored` |
 //! | `tidegate_sheds_total` | counter | `guard`, `reason` | requests refused: [`Shed::as_str`] |
+//! | `tidegate_waits_total` | counter | `guard` | slots handed to requests that found none and waited |
 //! | `tidegate_in_flight` | gauge | `guard` | slots in use |
 //! | `tidegate_ceiling` | gauge | `guard` | what this process may have in flight: the limit of a local guard, the share of a fleet's node |
 //! | `tidegate_latency_seconds` | gauge | `guard` | mean latency of the successes since the last reading |
@@ -65,6 +66,11 @@ pub fn describe() {
         "tidegate_sheds_total",
         Unit::Count,
         "requests refused, by reason"
+    );
+    describe_counter!(
+        "tidegate_waits_total",
+        Unit::Count,
+        "slots handed to requests that waited"
     );
     describe_gauge!("tidegate_in_flight", Unit::Count, "slots in use");
     describe_gauge!(
@@ -148,6 +154,10 @@ pub(crate) fn gate(guard: &Arc<str>, reading: &Reading) {
         );
         for (reason, shed) in Shed::ALL.iter().zip(counted.sheds) {
             count("tidegate_sheds_total", "reason", reason.as_str(), shed);
+        }
+        if counted.waits > 0 {
+            metrics::counter!("tidegate_waits_total", "guard" => Arc::clone(guard))
+                .increment(counted.waits);
         }
         if reading.admitted > 0 {
             metrics::counter!("tidegate_admitted_total", "guard" => Arc::clone(guard))

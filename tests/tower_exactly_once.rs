@@ -388,6 +388,34 @@ async fn whoever_waits_is_served_or_refused_in_time_and_leaves_no_trace() {
     assert_eq!(guard.in_flight(), 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_micro_queue_runs_who_finds_a_slot_at_once_and_holds_others_back_for_a_moment() {
+    let guard = LocalGuard::fixed(1);
+    let mut service = ConcurrencyLayer::new(guard.clone())
+        .on_full(OnFull::micro_queue())
+        .layer(service_fn(|_: Request<()>| {
+            ready(Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(
+                "text",
+            ))))
+        }));
+    let running = service.call(get());
+    assert_eq!(guard.in_flight(), 1, "the slot is taken in the call");
+    let mut waiting = Box::pin(service.call(get()));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    drop(running.await.unwrap());
+    let response = waiting.await.unwrap();
+    assert_eq!((response.status().as_u16(), guard.in_flight()), (200, 1));
+
+    let mut left = Box::pin(service.call(get()));
+    assert!(left.as_mut().now_or_never().is_none());
+    drop(left);
+    let began = tokio::time::Instant::now();
+    assert_eq!(service.call(get()).await.unwrap().status(), 503);
+    assert_eq!(began.elapsed().as_millis(), 20);
+    drop(response);
+    assert_eq!((guard.in_flight(), guard.stats().waits()), (0, 1));
+}
+
 #[tokio::test]
 async fn exempt_and_shadowed_requests_pass_without_a_slot() {
     use tidegate::slot::Admission;

@@ -102,7 +102,13 @@ impl ConcurrencyGuard for LocalGuard {
 
     #[cfg(feature = "fleet")]
     fn acquire(&self, class: Criticality, max_wait: Duration) -> crate::permit::Acquire {
-        crate::permit::Acquire::new(Arc::clone(&self.gate), class, max_wait)
+        self.gate.acquire(class, max_wait)
+    }
+
+    #[cfg(feature = "fleet")]
+    #[inline]
+    fn acquire_or_queue(&self, class: Criticality, max_wait: Duration) -> crate::permit::Queueing {
+        self.gate.acquire_or_queue(class, max_wait)
     }
 }
 
@@ -213,6 +219,12 @@ impl LocalStats {
     #[must_use]
     pub const fn sheds(&self, reason: Shed) -> u64 {
         self.totals.sheds[reason.index()]
+    }
+
+    /// How many requests found no slot at once, waited for one and got it.
+    #[must_use]
+    pub const fn waits(&self) -> u64 {
+        self.totals.waits
     }
 
     /// The mean latency of all successes; zero if there were none.

@@ -4,7 +4,7 @@ use crate::criticality::Criticality;
 use crate::fleet::builder::DistributedGuardBuilder;
 use crate::fleet::error::{FleetError, StillDraining};
 use crate::fleet::stats::{FleetStats, News};
-use crate::permit::{Acquire, ConcurrencyGuard, Gate, Lease, Shed};
+use crate::permit::{Acquire, ConcurrencyGuard, Gate, Lease, Queueing, Shed};
 use crate::store::FleetStore;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -182,7 +182,12 @@ impl ConcurrencyGuard for DistributedGuard {
     }
 
     fn acquire(&self, class: Criticality, max_wait: Duration) -> Acquire {
-        Acquire::new(Arc::clone(&self.handle.gate), class, max_wait)
+        self.handle.gate.acquire(class, max_wait)
+    }
+
+    #[inline]
+    fn acquire_or_queue(&self, class: Criticality, max_wait: Duration) -> Queueing {
+        self.handle.gate.acquire_or_queue(class, max_wait)
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) struct Report {
     pub(crate) held_us: u64,
     /// Requests that asked for a slot.
     pub(crate) arrivals: u64,
-    /// Refused because the share was in use.
+    /// Found the share in use: refused, or made to wait and served.
     pub(crate) sheds: u64,
     /// Refused for other reasons.
     pub(crate) other_sheds: u64,

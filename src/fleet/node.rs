@@ -277,7 +277,8 @@ fn sample(
             latency_us: totals.success_us,
             held_us: totals.held_us(),
             arrivals: totals.completions() + u64::from(in_flight) + totals.shed_total(),
-            sheds,
+            // A wait is as much a sign of a share that is too small as a refusal is; it is an arrival once.
+            sheds: sheds + totals.waits,
             other_sheds: totals.shed_total() - sheds,
             drops: totals.overloads,
             clock_us: now.as_nanos() / 1000,
@@ -441,6 +442,25 @@ mod tests {
         room.node.handle_failure(now);
         assert_eq!(room.beat().0.report.peak, 2);
         assert_eq!(room.beat().0.report.peak, 0);
+    }
+
+    #[test]
+    fn a_wait_counts_as_a_refusal_and_as_one_arrival() {
+        let mut room = Room::new(Outage::FailClosed);
+        room.beat();
+        let gate = Arc::clone(&room.node.gate);
+        let lease = || gate.try_acquire(Criticality::Critical).unwrap();
+        let (first, others) = (lease(), [lease(), lease()]);
+        let wait = crate::permit::Wait::Briefly(20 * MS);
+        let waker = std::task::Waker::noop().clone();
+        gate.enqueue(Criticality::Critical, wait, waker);
+        first.success();
+        drop(others);
+        let report = room.beat().0.report;
+        assert_eq!(
+            (report.arrivals, report.sheds, report.other_sheds),
+            (4, 1, 0)
+        );
     }
 
     #[test]

@@ -11,11 +11,12 @@ use crate::fleet::member::{Event, Member, Phase};
 use crate::fleet::message::{Answer, Beat, Commit, CommitAnswer, Committed, Push};
 use crate::fleet::node;
 use crate::fleet::settings::{Handoff, Settings};
-use crate::permit::{self, Gate, GateSetup, Lease, Shed, Status, Ticket};
+use crate::permit::{self, Gate, GateSetup, Lease, Place, Queued, Shed, Status, Ticket, Wait};
 use crate::time::{Clock, LocalTime, ManualClock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Wake, Waker};
+use std::time::Duration;
 
 /// How all nodes of a fleet are configured.
 #[derive(Clone, Debug)]
@@ -293,18 +294,27 @@ impl Node {
         self.gate.try_acquire(class)
     }
 
-    /// A request asks for a slot, and waits for one if there is none; `waker` is called when it is to be polled.
-    pub fn acquire(&self, class: Criticality, waker: Waker) -> Result<Lease, Waiting> {
-        match self.gate.enqueue(class, waker) {
-            Ok(slot) => Ok(self.gate.lease(slot)),
-            Err(ticket) => Err(Waiting(ticket)),
+    /// A request asks for a slot, and waits in the micro-queue if there is none, at most so many nanoseconds; `waker`
+    /// is called when it is to be polled.
+    pub fn acquire_or_queue(&self, class: Criticality, at_most: u64, waker: Waker) -> Asked {
+        let wait = Wait::Briefly(Duration::from_nanos(at_most));
+        match self.gate.enqueue(class, wait, waker) {
+            Queued::Slot(slot) => Asked::Admitted(self.gate.lease(slot)),
+            Queued::TurnedAway(shed) => {
+                self.gate.refused(shed);
+                Asked::Refused(shed)
+            }
+            Queued::Waits(Place { ticket, at_most }) => {
+                let at_most = u64::try_from(at_most.as_nanos()).unwrap_or(u64::MAX);
+                Asked::Waits(Waiting(ticket), at_most)
+            }
         }
     }
 
     /// What became of a request that waits.
     pub fn poll(&self, waiting: &Waiting, waker: &Waker) -> Poll<Result<Lease, Shed>> {
-        if let Some(slot) = self.gate.poll_ticket(waiting.0, waker) {
-            return Poll::Ready(permit::collect(&self.gate, slot));
+        if let Some(turn) = self.gate.poll_ticket(waiting.0, waker) {
+            return Poll::Ready(permit::take_turn(&self.gate, turn));
         }
         if self.gate.status() == Status::Closed {
             return Poll::Ready(self.leave(waiting, Shed::Closed));
@@ -318,7 +328,7 @@ impl Node {
     }
 
     fn leave(&self, waiting: &Waiting, because: Shed) -> Result<Lease, Shed> {
-        match self.gate.leave(waiting.0) {
+        match self.gate.give_up(waiting.0) {
             Some(slot) => permit::collect(&self.gate, slot),
             None => permit::refuse(&self.gate, because),
         }
@@ -409,6 +419,17 @@ impl Node {
     pub const fn is_active(&self) -> bool {
         matches!(self.node.phase(), Phase::Active)
     }
+}
+
+/// What a request that may wait is told.
+#[derive(Debug)]
+pub enum Asked {
+    /// It has a slot.
+    Admitted(Lease),
+    /// It waits, at most so many nanoseconds.
+    Waits(Waiting, u64),
+    /// It may not wait either.
+    Refused(Shed),
 }
 
 /// A request's place in a node's queue.

@@ -53,6 +53,8 @@ pub struct FleetStats {
     pub overloads: u64,
     /// Refusals by reason, in the order of [`Shed::ALL`].
     pub sheds: [u64; Shed::ALL.len()],
+    /// Requests that found no slot at once, waited for one and got it.
+    pub waits: u64,
 }
 
 impl FleetStats {
@@ -81,6 +83,7 @@ impl FleetStats {
             failures_of_requests: totals.failures,
             overloads: totals.overloads,
             sheds: totals.sheds,
+            waits: totals.waits,
         }
     }
 }

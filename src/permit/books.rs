@@ -194,6 +194,9 @@ impl Core {
         let (ceiling, _) = self.sample();
         let limit = books.estimator.close(&seen, peak, ceiling);
         self.local_limit.store(limit, Ordering::Relaxed);
+        if let Some(mean) = seen.success_us.checked_div(seen.successes) {
+            self.mean_us.store(mean.max(1), Ordering::Relaxed);
+        }
         self.window_ends_at(now.saturating_add(length));
         // Under the lock, so that whoever closes the gate or takes over the ceiling has the last word.
         let rules = self.estimator_rules.load(Ordering::Relaxed) && self.status() == Status::Open;

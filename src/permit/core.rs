@@ -51,6 +51,8 @@ pub(crate) struct Core {
     pub(super) status: AtomicU8,
     pub(super) estimator_rules: AtomicBool,
     pub(super) local_limit: AtomicU32,
+    /// Mean latency of the last window, in microseconds; 0 before there is one.
+    pub(super) mean_us: AtomicU64,
     pub(super) hungry: AtomicBool,
     pub(super) signals: AtomicU8,
     pub(super) window: WindowSetup,
@@ -104,6 +106,7 @@ impl Core {
             status: AtomicU8::new(setup.status as u8),
             estimator_rules: AtomicBool::new(setup.estimator_rules),
             local_limit: AtomicU32::new(setup.estimator.limit()),
+            mean_us: AtomicU64::new(0),
             hungry: AtomicBool::new(false),
             signals: AtomicU8::new(0),
             window: setup.window,
@@ -155,7 +158,7 @@ impl Core {
 
     #[cold]
     #[inline(never)]
-    fn take_back_late(&self, asking: Asking) {
+    pub(super) fn take_back_late(&self, asking: Asking) {
         match asking {
             Asking::Newcomer => self.give_back(),
             // The queue is locked, and whoever moves the fence serves it after us.
@@ -167,7 +170,7 @@ impl Core {
 
     #[cold]
     #[inline(never)]
-    fn reason(&self, word: Word) -> Shed {
+    pub(super) fn reason(&self, word: Word) -> Shed {
         match self.status() {
             Status::Closed => Shed::Closed,
             Status::Cold => Shed::Cold,

@@ -9,6 +9,8 @@
 
 use crate::adaptive::{Estimator, Fixed, WindowSetup};
 use crate::criticality::Criticality;
+use crate::permit::queue::{Place, Queued, Wait};
+use crate::permit::waiters::Turn;
 use crate::permit::{Gate, GateSetup, Lease, Outcome, Shed, Status};
 use crate::time::{Clock, LocalTime, ManualClock};
 use loom::sync::Notify;
@@ -59,20 +61,23 @@ impl Wake for Bell {
     }
 }
 
-/// As the waiting future, without its deadline: a slot, or the news that the gate is closed.
-fn wait(gate: &Arc<Gate>, class: Criticality) -> Result<Lease, Shed> {
+/// As the waiting future, without its timer: a slot, or why there is none.
+fn wait_as(gate: &Arc<Gate>, class: Criticality, wait: Wait) -> Result<Lease, Shed> {
     let bell = Arc::new(Bell(Notify::new()));
     let waker = Waker::from(Arc::clone(&bell));
-    let ticket = match gate.enqueue(class, waker.clone()) {
-        Ok(slot) => return Ok(gate.lease(slot)),
-        Err(ticket) => ticket,
+    let ticket = match gate.enqueue(class, wait, waker.clone()) {
+        Queued::Slot(slot) => return Ok(gate.lease(slot)),
+        Queued::TurnedAway(shed) => return Err(shed),
+        Queued::Waits(place) => place.ticket,
     };
     loop {
-        if let Some(slot) = gate.poll_ticket(ticket, &waker) {
-            return Ok(gate.lease(slot));
+        match gate.poll_ticket(ticket, &waker) {
+            Some(Turn::Slot(slot)) => return Ok(gate.lease(slot)),
+            Some(Turn::TurnedAway(shed)) => return Err(shed),
+            None => {}
         }
         if gate.status() == Status::Closed {
-            return match gate.leave(ticket) {
+            return match gate.give_up(ticket) {
                 Some(slot) => Ok(gate.lease(slot)),
                 None => Err(Shed::Closed),
             };
@@ -81,11 +86,25 @@ fn wait(gate: &Arc<Gate>, class: Criticality) -> Result<Lease, Shed> {
     }
 }
 
-/// Joins the queue, is polled once and dropped.
-fn wait_briefly(gate: &Arc<Gate>, class: Criticality) {
-    let slot = match gate.enqueue(class, Waker::noop().clone()) {
-        Ok(slot) => Some(slot),
-        Err(ticket) => gate.leave(ticket),
+/// In line.
+fn wait(gate: &Arc<Gate>, class: Criticality) -> Result<Lease, Shed> {
+    wait_as(gate, class, Wait::InLine(Duration::MAX))
+}
+
+/// In the micro-queue.
+fn wait_briefly(gate: &Arc<Gate>, class: Criticality) -> Result<Lease, Shed> {
+    wait_as(gate, class, BRIEFLY)
+}
+
+const BRIEFLY: Wait = Wait::Briefly(Duration::from_secs(1));
+
+/// Joins the queue, is polled once and leaves: dropped, or at the end of its time.
+fn wait_for_nothing(gate: &Arc<Gate>, class: Criticality, wait: Wait) {
+    let slot = match (gate.enqueue(class, wait, Waker::noop().clone()), wait) {
+        (Queued::Slot(slot), _) => Some(slot),
+        (Queued::Waits(place), Wait::InLine(_)) => gate.leave(place.ticket),
+        (Queued::Waits(place), Wait::Briefly(_)) => gate.give_up(place.ticket),
+        (Queued::TurnedAway(_), _) => None,
     };
     drop(slot.map(|slot| gate.lease(slot)));
 }
@@ -145,10 +164,98 @@ fn a_waiter_that_is_dropped_passes_its_slot_on() {
     explore(|| {
         let gate = open(1);
         let held = gate.try_acquire(CLASS).unwrap();
-        let dropped = with(&gate, |gate| wait_briefly(&gate, Criticality::Critical));
+        let dropped = with(&gate, |gate| {
+            wait_for_nothing(&gate, Criticality::Critical, Wait::InLine(Duration::MAX));
+        });
         let worker = thread::spawn(move || drop(held));
         drop(wait(&gate, CLASS).unwrap());
         dropped.join().unwrap();
+        worker.join().unwrap();
+        assert_idle(&gate);
+    });
+}
+
+#[test]
+fn a_slot_given_back_finds_the_one_who_joins_the_micro_queue_meanwhile() {
+    explore(|| {
+        let gate = open(1);
+        let held = gate.try_acquire(CLASS).unwrap();
+        let worker = thread::spawn(move || held.success());
+        drop(wait_briefly(&gate, CLASS).unwrap());
+        worker.join().unwrap();
+        assert_idle(&gate);
+    });
+}
+
+#[test]
+fn who_loses_its_place_to_a_more_critical_one_is_told_and_the_other_is_served() {
+    explore(|| {
+        let gate = open(1);
+        let held = gate.try_acquire(CLASS).unwrap();
+        let other = with(&gate, |gate| {
+            assert!(matches!(
+                wait_briefly(&gate, CLASS).map(Lease::success),
+                Ok(()) | Err(Shed::Full)
+            ));
+        });
+        let worker = thread::spawn(move || drop(held));
+        drop(wait_briefly(&gate, Criticality::Critical).unwrap());
+        other.join().unwrap();
+        worker.join().unwrap();
+        assert_idle(&gate);
+    });
+}
+
+#[test]
+fn one_of_two_in_a_micro_queue_for_one_is_served_and_nobody_is_forgotten() {
+    explore(|| {
+        let gate = open(1);
+        let held = gate.try_acquire(CLASS).unwrap();
+        let other = with(&gate, |gate| drop(wait_briefly(&gate, CLASS)));
+        let worker = thread::spawn(move || drop(held));
+        // The newer has the place, and there is nobody after it.
+        let mine = wait_briefly(&gate, CLASS);
+        assert!(matches!(mine, Ok(_) | Err(Shed::Full)));
+        drop(mine);
+        other.join().unwrap();
+        worker.join().unwrap();
+        assert_idle(&gate);
+    });
+}
+
+#[test]
+fn a_slot_that_comes_too_late_for_one_goes_to_the_next_in_line() {
+    explore(|| {
+        let (gate, clock) = gate(1, LocalTime::NEVER);
+        let held = gate.try_acquire(CLASS).unwrap();
+        let brief = with(&gate, |gate| {
+            assert!(matches!(
+                wait_briefly(&gate, CLASS).map(Lease::success),
+                Ok(()) | Err(Shed::Deadline)
+            ));
+        });
+        let worker = thread::spawn(move || {
+            clock.advance(Duration::from_secs(1));
+            drop(held);
+        });
+        drop(wait(&gate, CLASS).unwrap());
+        brief.join().unwrap();
+        worker.join().unwrap();
+        assert_idle(&gate);
+    });
+}
+
+#[test]
+fn who_gives_up_passes_a_slot_on() {
+    explore(|| {
+        let gate = open(1);
+        let held = gate.try_acquire(CLASS).unwrap();
+        let other = with(&gate, |gate| {
+            wait_for_nothing(&gate, Criticality::Critical, BRIEFLY);
+        });
+        let worker = thread::spawn(move || drop(held));
+        drop(wait(&gate, CLASS).unwrap());
+        other.join().unwrap();
         worker.join().unwrap();
         assert_idle(&gate);
     });
@@ -171,12 +278,17 @@ fn a_newcomer_never_overtakes_one_who_waits() {
         let gate = open(1);
         let held = gate.try_acquire(CLASS).unwrap();
         let bell = Waker::noop();
-        let ticket = gate.enqueue(CLASS, bell.clone()).unwrap_err();
+        let in_line = Wait::InLine(Duration::MAX);
+        let Queued::Waits(Place { ticket, .. }) = gate.enqueue(CLASS, in_line, bell.clone()) else {
+            panic!("there is no slot");
+        };
         let worker = thread::spawn(move || drop(held));
         assert_eq!(gate.try_acquire(CLASS).unwrap_err(), Shed::Full);
         assert_eq!(gate.try_acquire(Criticality::Bulk).unwrap_err(), Shed::Full);
         worker.join().unwrap();
-        let slot = gate.poll_ticket(ticket, bell).expect("it is its turn");
+        let Some(Turn::Slot(slot)) = gate.poll_ticket(ticket, bell) else {
+            panic!("it is its turn");
+        };
         drop(gate.lease(slot));
         assert!(gate.try_acquire(CLASS).is_ok());
     });

@@ -35,6 +35,8 @@ pub(crate) struct Totals {
     pub(crate) other_us: u64,
     /// Refusals by reason, in the order of [`Shed::ALL`].
     pub(crate) sheds: [u64; Shed::ALL.len()],
+    /// Slots handed to those who had found none and waited.
+    pub(crate) waits: u64,
 }
 
 impl Totals {
@@ -62,6 +64,7 @@ impl Totals {
             ignored: self.ignored - earlier.ignored,
             other_us: self.other_us - earlier.other_us,
             sheds: std::array::from_fn(|reason| self.sheds[reason] - earlier.sheds[reason]),
+            waits: self.waits - earlier.waits,
         }
     }
 
@@ -76,6 +79,7 @@ impl Totals {
         for (sum, more) in self.sheds.iter_mut().zip(other.sheds) {
             *sum += more;
         }
+        self.waits += other.waits;
     }
 }
 
@@ -90,6 +94,7 @@ struct Stripe {
     ignored: AtomicU64,
     other_us: AtomicU64,
     sheds: [AtomicU64; Shed::ALL.len()],
+    waits: AtomicU64,
     /// All refusals so far; never emptied.
     refusals: AtomicU64,
 }
@@ -159,6 +164,11 @@ impl Tally {
         self.mine().other_us.fetch_add(us, Ordering::Relaxed);
     }
 
+    /// Counts a slot handed to somebody who waited for it.
+    pub(crate) fn waited(&self) {
+        self.mine().waits.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts a refusal; answers whether it is one to tell operators of.
     #[inline]
     pub(crate) fn shed(&self, reason: Shed) -> bool {
@@ -188,6 +198,7 @@ impl Tally {
                 ignored: take(&stripe.ignored),
                 other_us: take(&stripe.other_us),
                 sheds: std::array::from_fn(|reason| take(&stripe.sheds[reason])),
+                waits: take(&stripe.waits),
             });
         }
         sum
@@ -214,6 +225,7 @@ mod tests {
         tally.settle(0, Outcome::Ignore, 2);
         tally.linger(5);
         tally.shed(Shed::Fenced);
+        tally.waited();
         let sum = tally.drain();
         assert_eq!((sum.successes, sum.success_us), (2, 50));
         assert_eq!((sum.overloads, sum.overload_us), (1, 7));
@@ -222,7 +234,7 @@ mod tests {
             (sum.completions(), sum.held_us(), sum.shed_total()),
             (5, 65, 1)
         );
-        assert_eq!(sum.sheds[Shed::Fenced.index()], 1);
+        assert_eq!((sum.sheds[Shed::Fenced.index()], sum.waits), (1, 1));
         assert_eq!(tally.drain(), Totals::default());
     }
 

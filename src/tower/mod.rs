@@ -7,11 +7,12 @@
 //!
 //! ```
 //! use tidegate::adaptive::LocalGuard;
-//! use tidegate::tower::{ConcurrencyLayer, RateLimitLayer, key};
+//! use tidegate::tower::{ConcurrencyLayer, OnFull, RateLimitLayer, key};
 //! use tidegate::{Quota, RateLimiter};
 //!
 //! let guard = LocalGuard::fixed(100);
 //! let in_flight = ConcurrencyLayer::new(guard.clone())
+//!     .on_full(OnFull::micro_queue())
 //!     .exempt(|request| request.uri().path() == "/health");
 //!
 //! let limiter = RateLimiter::new(Quota::per_second(100).burst(20));

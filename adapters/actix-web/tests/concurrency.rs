@@ -186,6 +186,29 @@ async fn whoever_waits_is_served_or_refused_in_time_and_leaves_no_trace() {
 }
 
 #[actix_web::test]
+async fn a_micro_queue_runs_who_finds_a_slot_at_once_and_holds_others_back_for_a_moment() {
+    let guard = LocalGuard::fixed(1);
+    let app = app!(Concurrency::new(guard.clone()).on_full(OnFull::micro_queue()));
+    let running = app.call(get("/").to_request());
+    assert_eq!(guard.in_flight(), 1, "the slot is taken in the call");
+    let mut left = Box::pin(app.call(get("/").to_request()));
+    assert!(left.as_mut().now_or_never().is_none());
+    drop(left);
+    let refused = call_service(&app, get("/").to_request()).await;
+    assert_eq!(refused.status(), 503);
+    let denial = *refused.response().extensions().get::<Denial>().unwrap();
+    assert_eq!(denial.reason(), Reason::Overload(Shed::Deadline));
+
+    // Long enough for this test: nothing it waits for is slow.
+    let long = Concurrency::new(guard.clone()).on_full(OnFull::MicroQueue(Duration::from_secs(60)));
+    let patient = app!(long);
+    let waiting = patient.call(get("/").to_request());
+    let (served, ()) = join(waiting, async { drop(running) }).await;
+    assert_eq!(text(served.unwrap()).await, "Admitted");
+    assert_eq!((guard.in_flight(), guard.stats().waits()), (0, 1));
+}
+
+#[actix_web::test]
 async fn a_call_dropped_before_it_was_polled_or_while_it_hangs() {
     let guard = LocalGuard::fixed(1);
     let app = app!(Concurrency::new(guard.clone()));

@@ -166,7 +166,7 @@ pub(crate) const NAMES: [(&str, &str); 16] = [
     ),
     (
         "tidegate-queue",
-        "the fleet guard by default, with a queue of 20 ms",
+        "the fleet guard by default, with the micro-queue of 20 ms",
     ),
 ];
 

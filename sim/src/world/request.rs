@@ -108,6 +108,8 @@ impl World<'_> {
             Verdict::Queued { at_most } => {
                 self.requests[index as usize].state = State::Queued;
                 self.agenda.at(now + at_most, Event::WaitOver(index, life));
+                // Whose place it took.
+                self.call();
             }
             Verdict::Wait { .. } | Verdict::Reject => self.refused(index),
         }

@@ -74,7 +74,7 @@ impl ConcurrencyLayer {
         }
     }
 
-    /// What becomes of requests that find no slot.
+    /// What becomes of requests that find no slot. Servers that run on tokio do well with [`OnFull::micro_queue`].
     #[must_use]
     pub fn on_full(self, on_full: OnFull) -> Self {
         self.with(|settings| settings.on_full = on_full)

@@ -1,6 +1,6 @@
 //! The service: one decision a request, made in `call`.
 
-use crate::permit::Lease;
+use crate::permit::{Lease, Queueing};
 use crate::slot::{Admission, Carrier, OnFull, Slot};
 use crate::tower::RequestHead;
 use crate::tower::concurrency::future::{Asked, Waiting};
@@ -65,18 +65,28 @@ where
             return ResponseFuture::running(inner, Carrier::empty(), settings, asked);
         }
         let class = settings.class(&head);
-        if let (OnFull::Wait(max), Enforcement::Enforce) = (settings.on_full, settings.enforcement)
-        {
-            let acquire = settings.guard.acquire(class, max);
-            // The service that is ready waits; the clone left behind asks again.
-            let clone = self.inner.clone();
-            let ready = std::mem::replace(&mut self.inner, clone);
-            return ResponseFuture::waiting(Waiting::new(acquire, ready, request), settings, asked);
-        }
-        match settings.guard.try_acquire(class) {
-            Ok(lease) => {
+        let asked_for = match (settings.enforcement, settings.on_full) {
+            (Enforcement::Enforce, OnFull::Wait(max)) => {
+                Ok(Queueing::Waits(settings.guard.acquire(class, max)))
+            }
+            (Enforcement::Enforce, OnFull::MicroQueue(max)) => {
+                Ok(settings.guard.acquire_or_queue(class, max))
+            }
+            (Enforcement::Shadow, _) | (Enforcement::Enforce, OnFull::Reject) => {
+                settings.guard.try_acquire(class).map(Queueing::Admitted)
+            }
+        };
+        match asked_for {
+            Ok(Queueing::Admitted(lease)) => {
                 let carrier = admit(lease, &settings, &mut request);
                 ResponseFuture::running(self.inner.call(request), carrier, settings, asked)
+            }
+            Ok(Queueing::Waits(acquire)) => {
+                // The service that is ready waits; the clone left behind asks again.
+                let clone = self.inner.clone();
+                let ready = std::mem::replace(&mut self.inner, clone);
+                let waiting = Waiting::new(acquire, ready, request);
+                ResponseFuture::waiting(waiting, settings, asked)
             }
             Err(shed) => match settings.enforcement {
                 Enforcement::Enforce => {

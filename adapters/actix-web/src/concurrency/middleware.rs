@@ -27,10 +27,13 @@ use tidegate::{ConcurrencyGuard, Criticality};
 /// ```
 /// use actix_web::{App, web};
 /// use tidegate_actix_web::Concurrency;
+/// use tidegate_actix_web::concurrency::OnFull;
 /// use tidegate_actix_web::tidegate::adaptive::LocalGuard;
 ///
 /// let guard = LocalGuard::fixed(100);
-/// let in_flight = Concurrency::new(guard.clone()).exempt(|request| request.path() == "/health");
+/// let in_flight = Concurrency::new(guard.clone())
+///     .on_full(OnFull::micro_queue())
+///     .exempt(|request| request.path() == "/health");
 /// let app = move || App::new().wrap(in_flight.clone()).route("/", web::get().to(|| async { "hello" }));
 /// # let _ = app();
 /// ```
@@ -75,7 +78,7 @@ impl Concurrency {
         }
     }
 
-    /// What becomes of requests that find no slot.
+    /// What becomes of requests that find no slot. [`OnFull::micro_queue`] is recommended.
     #[must_use]
     pub fn on_full(self, on_full: OnFull) -> Self {
         self.with(|settings| settings.on_full = on_full)

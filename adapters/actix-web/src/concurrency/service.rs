@@ -11,6 +11,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tidegate::permit::Queueing;
 use tidegate::reject::Denial;
 use tidegate::slot::{Admission, Carrier, OnFull};
 use tidegate::{Lease, Shed, Slot};
@@ -61,17 +62,21 @@ where
             return self.pass(request, Admission::Exempt);
         }
         let class = settings.class(&request);
-        if let OnFull::Wait(most) = settings.on_full
-            && !settings.shadow
-        {
-            let acquire = settings.guard.acquire(class, most);
-            return ResponseFuture::waiting(acquire, request, &self.shared);
-        }
-        match settings.guard.try_acquire(class) {
-            Ok(lease) => {
+        let asked_for = match settings.on_full {
+            OnFull::Wait(most) if !settings.shadow => {
+                Ok(Queueing::Waits(settings.guard.acquire(class, most)))
+            }
+            OnFull::MicroQueue(most) if !settings.shadow => {
+                Ok(settings.guard.acquire_or_queue(class, most))
+            }
+            _ => settings.guard.try_acquire(class).map(Queueing::Admitted),
+        };
+        match asked_for {
+            Ok(Queueing::Admitted(lease)) => {
                 let carrier = admit(lease, settings, &request);
                 self.run(request, carrier)
             }
+            Ok(Queueing::Waits(acquire)) => ResponseFuture::waiting(acquire, request, &self.shared),
             Err(shed) if settings.shadow => self.pass(request, Admission::Shadowed(shed)),
             Err(shed) => ResponseFuture::denied(refuse(shed, settings, request), &self.shared),
         }

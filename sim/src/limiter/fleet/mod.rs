@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use tidegate::Lease;
-use tidegate::fleet::sim::{Config, Message, Node, Store};
+use tidegate::fleet::sim::{Asked, Config, Message, Node, Store};
 
 /// What the agenda says to a node: its time has come, or the message in this place has arrived.
 const TIME: u32 = u32::MAX;
@@ -275,15 +275,19 @@ impl Limiter for Fleet {
             Some(at_most) => {
                 let called = Arc::clone(&self.called);
                 let waker = Waker::from(Arc::new(Call { request, called }));
-                node.acquire(class, waker.clone()).map_err(|waiting| {
-                    let place = Place {
-                        node: index,
-                        waiting,
-                        waker,
-                    };
-                    self.waiting.insert(request, place);
-                    Verdict::Queued { at_most }
-                })
+                match node.acquire_or_queue(class, at_most, waker.clone()) {
+                    Asked::Admitted(lease) => Ok(lease),
+                    Asked::Refused(_) => Err(Verdict::Reject),
+                    Asked::Waits(waiting, at_most) => {
+                        let place = Place {
+                            node: index,
+                            waiting,
+                            waker,
+                        };
+                        self.waiting.insert(request, place);
+                        Err(Verdict::Queued { at_most })
+                    }
+                }
             }
         };
         match asked {
