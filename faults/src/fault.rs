@@ -22,8 +22,10 @@ pub enum Fault {
     /// Nothing gets to the store or back for the outage; then all of it arrives late.
     StoreAway,
     /// An answer takes 300 ms longer.
+    #[value(name = "slow-300ms")]
     Slow300Ms,
     /// An answer takes two seconds longer.
+    #[value(name = "slow-2s")]
     Slow2S,
     /// All connections to the store are reset ten times a second.
     Resets,

@@ -47,6 +47,8 @@ pub struct Phase {
     pub above: usize,
     /// Processor time used by the whole machine, in percent.
     pub used: Option<f64>,
+    /// Processor time used by gateways, backend and load, in percent of the whole machine.
+    pub used_by_us: Option<f64>,
     /// The machine's load average at the end.
     pub load: Option<f64>,
 }
@@ -241,7 +243,9 @@ impl Watch {
         self.backend.set_capacity(capacity);
         self.backend.reset_max();
         drop(self.arrivals.take());
-        let (started, processor) = (now(), Processor::read());
+        let mut ours: Vec<u32> = self.gateways.iter().map(|it| it.process.id()).collect();
+        ours.push(std::process::id());
+        let (started, processor, own) = (now(), Processor::read(), Processor::of(&ours));
         let (mut most, mut above, mut limits) = (0, 0, (usize::MAX, 0));
         // Of the window before: the gateways tell of a higher limit a moment after they use it.
         let mut last = 0;
@@ -262,7 +266,9 @@ impl Watch {
             above += usize::from(self.limits.iter().all(|limit| last > *limit));
             last = seen;
         }
-        let used = Processor::read().zip(processor);
+        let used = |later: Option<Processor>, earlier: Option<Processor>| {
+            Some(later?.used_since(&earlier?))
+        };
         Phase {
             name,
             capacity,
@@ -272,7 +278,8 @@ impl Watch {
             most,
             limits,
             above,
-            used: used.map(|(later, earlier)| later.used_since(&earlier)),
+            used: used(Processor::read(), processor),
+            used_by_us: used(Processor::of(&ours), own),
             load: load_average(),
         }
     }

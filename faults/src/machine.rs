@@ -37,6 +37,21 @@ impl Processor {
         })
     }
 
+    /// As [`Self::read`], of `processes` alone.
+    #[must_use]
+    pub fn of(processes: &[u32]) -> Option<Self> {
+        let mut busy = 0;
+        for process in processes {
+            let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+            // Behind the name, which may have spaces in it: user and system are the twelfth and thirteenth word.
+            let (_, words) = text.rsplit_once(") ")?;
+            let times = words.split(' ').skip(11).take(2);
+            busy += times.filter_map(|it| it.parse::<u64>().ok()).sum::<u64>();
+        }
+        let all = Self::read()?.all;
+        Some(Self { busy, all })
+    }
+
     /// The part of it that was used since `earlier`, in percent.
     #[must_use]
     pub fn used_since(&self, earlier: &Self) -> f64 {

@@ -1,7 +1,7 @@
 //! The table of faults: what is in flight at the backend through each, what is served, and how soon it is as before.
 //!
 //! ```text
-//! ./scripts/faults                                          all of them; a quarter of an hour
+//! ./scripts/faults                                          all of them; under twenty minutes
 //! ./scripts/faults --fault store-away --policy frozen       one of them
 //! ./scripts/faults --short                                  as CI has them, and as few seconds
 //! ./scripts/measure --eight                                 how eight gateways follow a backend they know nothing of

@@ -50,9 +50,9 @@ pub fn row(seen: &Seen) -> String {
 pub fn followed(seen: &Followed) -> String {
     let mut lines = vec![
         "| phase | capacity | offered /s | served /s | of the backend alone | most in flight | limit | p50 | p99 | \
-         processors | machine's load |"
+         processors | by us | machine's load |"
             .to_owned(),
-        "|---|---|---|---|---|---|---|---|---|---|---|".to_owned(),
+        "|---|---|---|---|---|---|---|---|---|---|---|---|".to_owned(),
     ];
     let phases = [&seen.unloaded, &seen.looking]
         .into_iter()
@@ -79,7 +79,7 @@ fn phase(phase: &Phase) -> String {
     let told = &phase.told;
     let percent = |part: Option<f64>| part.map_or_else(String::new, |it| format!("{it:.0} %"));
     format!(
-        "| {} | {} | {:.0} | {:.0} | {:.3} | {}{} | {} to {} | {:.1} ms | {:.1} ms | {} | {} |",
+        "| {} | {} | {:.0} | {:.0} | {:.3} | {}{} | {} to {} | {:.1} ms | {:.1} ms | {} | {} | {} |",
         phase.name,
         phase.capacity,
         f64::from(told.offered()) / phase.took.as_secs_f64(),
@@ -95,6 +95,7 @@ fn phase(phase: &Phase) -> String {
         told.percentile(50),
         told.percentile(99),
         percent(phase.used),
+        percent(phase.used_by_us),
         phase
             .load
             .map_or_else(String::new, |load| format!("{load:.1}")),

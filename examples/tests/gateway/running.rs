@@ -178,6 +178,8 @@ fn wrong_values_are_told_what_to_write_instead() {
             "use a fixed limit of 1 to 1 000 000",
         ),
         ("--allocation", "fair", "write max-min, equal-split or"),
+        ("--empty-store", "yes", "write learn or trust"),
+        ("--local-limit", "0", "write a whole number above zero"),
         ("--handoff", "never", "write acknowledged or committed"),
         ("--outage", "frozen:30", "frozen:30s"),
         ("--outage", "safe-share:0:30s", "use at least 1"),
