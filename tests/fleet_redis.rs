@@ -427,17 +427,23 @@ async fn a_store_that_takes_more_than_half_a_heartbeat_is_heard() {
         return;
     };
     let proxy = TcpProxy::start(redis.address());
-    let a = builder(&redis.url_through(proxy.address()), "a")
-        .heartbeat(Duration::from_millis(500))
-        .ttl(Duration::from_secs(20))
-        .empty_store(EmptyStore::Trust)
-        .build()
-        .expect("settings that work");
+    let slow = |node| {
+        builder(&redis.url_through(proxy.address()), node)
+            .heartbeat(Duration::from_millis(500))
+            .ttl(Duration::from_secs(20))
+            .empty_store(EmptyStore::Trust)
+            .build()
+            .expect("settings that work")
+    };
+    let a = slow("a");
     within(a.ready()).await.expect("welcome");
     proxy.delay(Duration::from_millis(150));
     until("answers are too late", || a.stats().failures > 0).await;
     let before = a.stats().beats;
     until("answers are waited for", || a.stats().beats >= before + 4).await;
+    // Plans, too, are heard of in time.
+    let b = slow("b");
+    within(b.ready()).await.expect("welcome");
 }
 
 #[tokio::test]

@@ -186,7 +186,8 @@ impl Epoch {
         self.generation = generation;
     }
 
-    /// A planner that hears its answer at all hears it within half a heartbeat, and is heard as soon.
+    /// A planner hears its answer within half a heartbeat, and is heard as soon; while the store is slower than that,
+    /// a plan may come too late, and the next one is due.
     fn token_life(&self) -> Duration {
         TOKEN_LIFE.max(self.slack / 4)
     }
