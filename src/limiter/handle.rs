@@ -3,9 +3,12 @@
 use crate::decision::{Decision, Decisions, Policy};
 use crate::key::Key;
 use crate::limiter::RateLimiterBuilder;
+use crate::limiter::booking::Refunded;
 use crate::limiter::draws::Draws;
 use crate::limiter::local::Local;
 use crate::limiter::table::TableStats;
+#[cfg(feature = "fleet")]
+use crate::limiter::wait::Lines;
 use crate::observe;
 use crate::quota::Quota;
 use crate::rule::Moment;
@@ -43,15 +46,18 @@ use std::sync::Arc;
 /// # Ok::<(), tidegate::ConfigError>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct RateLimiter(Arc<Inner>);
+pub struct RateLimiter(pub(super) Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
-    policies: Box<[Policy]>,
+pub(super) struct Inner {
+    pub(super) policies: Box<[Policy]>,
     clock: Clock,
     draws: Draws,
-    local: Local,
-    seen: observe::Decisions,
+    pub(super) local: Local,
+    pub(super) refunded: Refunded,
+    pub(super) seen: observe::Decisions,
+    #[cfg(feature = "fleet")]
+    pub(super) lines: Lines,
 }
 
 impl RateLimiter {
@@ -93,7 +99,7 @@ impl RateLimiter {
     #[inline]
     pub fn check_each(&self, key: &Key, cost: u32) -> Decisions {
         let inner = &*self.0;
-        let at = inner.moment(inner.clock.now());
+        let at = inner.now();
         let decisions = inner.local.check_each(*key, cost, at);
         inner.seen.count(&inner.policies, decisions.binding());
         decisions
@@ -102,7 +108,7 @@ impl RateLimiter {
     /// How `key` stands, without booking anything: as [`Self::check`] with a cost of 0.
     pub fn peek(&self, key: &Key) -> Decision {
         let inner = &*self.0;
-        inner.local.peek(*key, inner.moment(inner.clock.now()))
+        inner.local.ask(*key, 0, inner.now())
     }
 
     /// The quota, and the name under which clients see it; of several the first.
@@ -134,12 +140,20 @@ impl RateLimiter {
             local: Local::new(&policies, max_keys),
             policies,
             clock,
+            refunded: Refunded::default(),
             seen: observe::Decisions::default(),
+            #[cfg(feature = "fleet")]
+            lines: Lines::default(),
         }))
     }
 }
 
 impl Inner {
+    /// The present moment, for the rules.
+    pub(super) fn now(&self) -> Moment {
+        self.moment(self.clock.now())
+    }
+
     /// The moment `now`, with what the rules need beside it.
     #[inline]
     fn moment(&self, now: LocalTime) -> Moment {

@@ -75,13 +75,17 @@ impl Local {
         }
     }
 
-    pub(super) fn peek(&self, key: Key, at: Moment) -> Decision {
+    /// What [`Self::check`] would say, without booking anything.
+    pub(super) fn ask(&self, key: Key, cost: u32, at: Moment) -> Decision {
         match self {
-            Self::Bucket(bucket) if key == Key::EVERYONE => bucket.decide_for_all(0, at),
-            Self::Bucket(Bucket { table, .. }) => {
-                table.look(key, |state| table.rules().ask(state, 0, at))
+            Self::Bucket(Bucket { everyone, table }) if key == Key::EVERYONE => {
+                let state = Tat::from_bits(everyone.load(Ordering::Relaxed));
+                table.rules().decide(state, cost, at.now).0
             }
-            Self::Several(several) => several.look(key, |rules, state| rules.ask(state, 0, at)),
+            Self::Bucket(Bucket { table, .. }) => {
+                table.look(key, |state| table.rules().ask(state, cost, at))
+            }
+            Self::Several(several) => several.look(key, |rules, state| rules.ask(state, cost, at)),
         }
     }
 
@@ -94,28 +98,60 @@ impl Local {
 }
 
 impl Bucket {
-    /// One decision on a state that other threads change as well.
     #[inline]
     fn decide_for_all(&self, cost: u32, at: Moment) -> Decision {
-        let mut bits = self.everyone.load(Ordering::Relaxed);
+        self.step_for_all(|rule, state| rule.decide(state, cost, at.now))
+    }
+
+    /// One step on a state that other threads change as well.
+    #[inline]
+    fn step_for_all<T>(&self, mut step: impl FnMut(&Gcra, Tat) -> (T, Tat)) -> T {
+        let mut bits = self.everyone.load(Ordering::Acquire);
         loop {
-            let rule = self.table.rules();
-            let (decision, after) = rule.decide(Tat::from_bits(bits), cost, at.now);
+            let (answer, after) = step(self.table.rules(), Tat::from_bits(bits));
             let after = after.to_bits();
             if after == bits {
-                return decision;
+                return answer;
             }
-            // Relaxed: the word is the whole state and guards nothing else.
+            // Acquire and release: who sees a refund sees it counted, too.
             match self.everyone.compare_exchange_weak(
                 bits,
                 after,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
+                Ordering::AcqRel,
+                Ordering::Acquire,
             ) {
-                Ok(_) => return decision,
+                Ok(_) => return answer,
                 Err(other) => bits = other,
             }
         }
+    }
+
+    /// Takes a step on the state of `key`: see [`Table::step`].
+    pub(super) fn step(
+        &self,
+        key: Key,
+        at: Moment,
+        mut step: impl FnMut(&Gcra, Tat) -> (Decision, Tat),
+    ) -> Decision {
+        if key == Key::EVERYONE {
+            return self.step_for_all(step);
+        }
+        self.table.step(key, at, |state| {
+            let (decision, after) = step(self.table.rules(), Tat::from_bits(state[0]));
+            state[0] = after.to_bits();
+            decision
+        })
+    }
+
+    /// Changes the state of `key`, unless it has no cell.
+    pub(super) fn change(&self, key: Key, mut change: impl FnMut(&Gcra, Tat) -> Tat) {
+        if key == Key::EVERYONE {
+            return self.step_for_all(|rule, state| ((), change(rule, state)));
+        }
+        self.table.change(key, |state| {
+            let after = change(self.table.rules(), Tat::from_bits(state[0]));
+            state[0] = after.to_bits();
+        });
     }
 }
 
@@ -130,7 +166,7 @@ impl Several {
     }
 
     /// Takes a step on the state of `key`: see [`Table::step`].
-    fn step(
+    pub(super) fn step(
         &self,
         key: Key,
         at: Moment,
@@ -149,6 +185,15 @@ impl Several {
             return look(rules, &self.everyone());
         }
         self.table.look(key, |state| look(rules, state))
+    }
+
+    /// Changes the state of `key`, unless it has no cell.
+    pub(super) fn change(&self, key: Key, change: impl FnOnce(&RuleSet, &mut [u64])) {
+        let rules = self.table.rules();
+        if key == Key::EVERYONE {
+            return change(rules, &mut self.everyone());
+        }
+        self.table.change(key, |state| change(rules, state));
     }
 
     fn everyone(&self) -> MutexGuard<'_, Box<[u64]>> {

@@ -3,15 +3,22 @@
 //! [`RateLimiter`] keeps its counts in this process: it never blocks on anything but a shard's lock, never fails, and
 //! holds at most `max_keys` keys however many identifiers an attacker makes up.
 
+mod batch;
+mod booking;
 mod builder;
 mod cells;
 mod draws;
 mod handle;
 mod local;
+mod reservation;
 mod rules;
 mod shard;
 mod table;
+#[cfg(feature = "fleet")]
+mod wait;
 
+pub use self::batch::BatchError;
 pub use self::builder::RateLimiterBuilder;
 pub use self::handle::RateLimiter;
+pub use self::reservation::Reservation;
 pub use self::table::TableStats;

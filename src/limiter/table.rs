@@ -87,6 +87,14 @@ impl<R: Rules> Table<R> {
         }
     }
 
+    /// Changes the state of `key`, unless it has no cell.
+    pub(super) fn change(&self, key: Key, change: impl FnOnce(&mut [u64])) {
+        let place = self.placement.of(key);
+        if let Some(state) = self.shard(place).find(place, key) {
+            change(state);
+        }
+    }
+
     /// Looks at the state of `key`; that of the overflow cell if it has none.
     pub(super) fn look<T>(&self, key: Key, look: impl FnOnce(&[u64]) -> T) -> T {
         let place = self.placement.of(key);

@@ -71,17 +71,12 @@ impl CalendarWindow {
         answer.decide(state, here, cost)
     }
 
-    /// Units spent in the period of `wall`.
-    pub(super) const fn used(&self, state: WindowCount, wall: WallTime) -> u64 {
-        self.here(state, wall).count
-    }
-
     pub(super) const fn limit(&self) -> u32 {
         self.limit
     }
 
     /// The state as it counts at `wall`.
-    const fn here(&self, state: WindowCount, wall: WallTime) -> WindowCount {
+    pub(super) const fn here(&self, state: WindowCount, wall: WallTime) -> WindowCount {
         let period = self.calendar.period_of(wall);
         if state.sequence > period.saturating_add(1) {
             // The clock was far ahead: its period may be years away.

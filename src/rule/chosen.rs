@@ -157,7 +157,7 @@ impl Rule {
     fn used(&self, state: &[u64], at: Moment) -> (u64, u64) {
         match self {
             Self::Gcra(rule) => rule.used(tat(state), at.now),
-            Self::FixedWindow(rule) => (rule.used(count(state), at.now), rule.limit().into()),
+            Self::FixedWindow(rule) => (rule.here(count(state), at.now).count, rule.limit().into()),
             Self::SlidingWindow(rule) => {
                 let view = rule.view(cells(state), at.now);
                 (view.used(), rule.limit().into())
@@ -167,22 +167,22 @@ impl Rule {
                 let view = rule.window().view(cells(state), at.now);
                 (view.used(), rule.soft().into())
             }
-            Self::Calendar(rule) => (rule.used(count(state), at.wall), rule.limit().into()),
+            Self::Calendar(rule) => (rule.here(count(state), at.wall).count, rule.limit().into()),
         }
     }
 }
 
 const LENGTH: &str = "a state has as many words as its rule says";
 
-fn tat(state: &[u64]) -> Tat {
+pub(super) fn tat(state: &[u64]) -> Tat {
     let [bits] = state.try_into().expect(LENGTH);
     Tat::from_bits(bits)
 }
 
-fn count(state: &[u64]) -> WindowCount {
+pub(super) fn count(state: &[u64]) -> WindowCount {
     WindowCount::from_words(state.try_into().expect(LENGTH))
 }
 
-fn cells(state: &[u64]) -> TwoCells {
+pub(super) fn cells(state: &[u64]) -> TwoCells {
     TwoCells::from_words(state.try_into().expect(LENGTH))
 }

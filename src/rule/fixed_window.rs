@@ -117,7 +117,7 @@ impl FixedWindow {
         cost: u32,
         now: LocalTime,
     ) -> (Decision, WindowCount) {
-        let here = state.in_window(now.as_nanos() / self.window_nanos);
+        let here = self.here(state, now);
         let end = here
             .sequence
             .saturating_add(1)
@@ -130,9 +130,9 @@ impl FixedWindow {
         answer.decide(state, here, cost)
     }
 
-    /// Units spent in the window of `now`.
-    pub(super) const fn used(&self, state: WindowCount, now: LocalTime) -> u64 {
-        state.in_window(now.as_nanos() / self.window_nanos).count
+    /// The state as it counts at `now`.
+    pub(super) const fn here(&self, state: WindowCount, now: LocalTime) -> WindowCount {
+        state.in_window(now.as_nanos() / self.window_nanos)
     }
 
     pub(super) const fn limit(&self) -> u32 {

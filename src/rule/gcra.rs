@@ -11,6 +11,7 @@
 
 use crate::decision::{Decision, NO_WAIT, NOT_DRAWN, Policy, PolicyName, Verdict};
 use crate::quota::TICKS_PER_NANO;
+use crate::rule::Refund;
 use crate::time::LocalTime;
 
 /// The state of one key: its theoretical arrival time, in sixteenths of a nanosecond of [`LocalTime`].
@@ -130,6 +131,28 @@ impl Gcra {
     pub const fn is_exhausted(&self, state: Tat, now: LocalTime) -> bool {
         let used = state.0.saturating_sub(ticks(now));
         self.burst == 0 || used.saturating_add(self.interval) > self.tolerance
+    }
+
+    /// Books `units` whether they fit or not.
+    pub(crate) const fn book(&self, state: Tat, units: u32, now: LocalTime) -> Tat {
+        let now = ticks(now);
+        let from = if state.0 > now { state.0 } else { now };
+        Tat(from.saturating_add(self.interval.saturating_mul(units as u64)))
+    }
+
+    /// Gives back what is still to come of a booking that left the TAT at `mark`.
+    ///
+    /// Units come back in the order in which they were booked. So the booking's are the last ones before its mark, which
+    /// refunds since have moved forward by at most what they gave back; and they cannot have begun to come back before
+    /// they were booked. Either bound is safe, and so is the better one.
+    pub(crate) fn give_back(&self, state: Tat, refund: Refund, mark: Tat, now: LocalTime) -> Tat {
+        let now = ticks(now);
+        let booked = self.interval.saturating_mul(refund.units.into());
+        let moved = self.interval.saturating_mul(refund.others);
+        let before_mark = mark.0.saturating_sub(moved).saturating_sub(now);
+        let since = now.saturating_sub(ticks(refund.booked));
+        let left = before_mark.max(booked.saturating_sub(since)).min(booked);
+        Tat(state.0.saturating_sub(left))
     }
 
     /// What has not come back at `now`, and what a full burst is, in the same unit.

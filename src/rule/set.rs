@@ -154,35 +154,42 @@ impl RuleSet {
     /// As [`Rule::absorb`], under every rule.
     pub fn absorb(&self, state: &mut [u64], other: &[u64]) {
         let others = self.each(other).map(|(_, other)| other);
-        for ((rule, state), other) in each_mut(&self.rules, state).zip(others) {
+        for ((rule, state), other) in self.each_mut(state).zip(others) {
             rule.absorb(state, other);
         }
     }
 
     fn book_all(&self, state: &mut [u64], cost: u32, at: Moment) {
-        for (rule, state) in each_mut(&self.rules, state) {
+        for (rule, state) in self.each_mut(state) {
             let booked = rule.decide(state, cost, at);
             debug_assert!(booked.is_allowed(), "a rule answers the same twice");
         }
     }
 
+    pub(super) const fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
     /// The rules, each with its part of a state.
-    fn each<'a>(&'a self, mut state: &'a [u64]) -> impl Iterator<Item = (&'a Rule, &'a [u64])> {
+    pub(super) fn each<'a>(
+        &'a self,
+        mut state: &'a [u64],
+    ) -> impl Iterator<Item = (&'a Rule, &'a [u64])> {
         self.rules.iter().map(move |rule| {
             let (own, rest) = state.split_at(rule.words());
             state = rest;
             (rule, own)
         })
     }
-}
 
-fn each_mut<'a>(
-    rules: &'a [Rule],
-    mut state: &'a mut [u64],
-) -> impl Iterator<Item = (&'a Rule, &'a mut [u64])> {
-    rules.iter().map(move |rule| {
-        let (own, rest) = std::mem::take(&mut state).split_at_mut(rule.words());
-        state = rest;
-        (rule, own)
-    })
+    pub(super) fn each_mut<'a>(
+        &'a self,
+        mut state: &'a mut [u64],
+    ) -> impl Iterator<Item = (&'a Rule, &'a mut [u64])> {
+        self.rules.iter().map(move |rule| {
+            let (own, rest) = std::mem::take(&mut state).split_at_mut(rule.words());
+            state = rest;
+            (rule, own)
+        })
+    }
 }

@@ -149,6 +149,31 @@ impl SlidingLog {
     }
 }
 
+/// When the newest unit comes back.
+pub(super) fn newest(state: &[u64]) -> u64 {
+    Log::of(state).all_back()
+}
+
+/// Takes out up to `units` that come back at `moment`, and says how many.
+pub(super) fn remove(state: &mut [u64], units: u32, moment: u64) -> u32 {
+    let log = Log::of(state);
+    let mut removed = 0;
+    let kept: Vec<u64> = (0..log.ring.len())
+        .map(|place| log.moment(place))
+        .filter(|it| {
+            let goes = *it == moment && removed < units;
+            removed += u32::from(goes);
+            !goes
+        })
+        .collect();
+    // What was never spent is older than anything that was.
+    let (unspent, rest) = state[1..].split_at_mut(removed as usize);
+    unspent.fill(0);
+    rest.copy_from_slice(&kept);
+    state[0] = 0;
+    removed
+}
+
 /// The moments at which units come back, from the oldest to the newest.
 #[derive(Clone, Copy)]
 struct Log<'a> {

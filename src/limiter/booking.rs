@@ -1,0 +1,151 @@
+//! What was booked on a key and may be given back.
+
+use crate::decision::Decision;
+use crate::key::Key;
+use crate::limiter::local::Local;
+use crate::rule::{Moment, Refund, Tat};
+use crate::time::LocalTime;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Where the units of a booking are: one word under a single token bucket, else one a rule.
+#[derive(Debug)]
+pub(super) enum Marks {
+    One(u64),
+    Each(Box<[u64]>),
+}
+
+/// A booking, as its refund needs to know it.
+#[derive(Debug)]
+pub(super) struct Booking {
+    pub(super) decision: Decision,
+    booked: LocalTime,
+    marks: Marks,
+    /// What had been given back on the key before, and on those that share its count.
+    refunded: u64,
+}
+
+/// Units given back, by a part of the key: refunds on one key have to know of each other, and one more than there was
+/// only makes them give back less.
+#[derive(Debug)]
+pub(super) struct Refunded([AtomicU64; 64]);
+
+impl Default for Refunded {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; 64])
+    }
+}
+
+impl Refunded {
+    fn of(&self, key: Key) -> &AtomicU64 {
+        &self.0[key.halves()[1] as usize % self.0.len()]
+    }
+}
+
+impl Local {
+    /// As [`Self::check`], so that it can be given back.
+    pub(super) fn reserve(&self, key: Key, cost: u32, at: Moment, refunded: &Refunded) -> Booking {
+        // Read before it is booked: whatever is given back in between counts as given back after.
+        let refunded = refunded.of(key).load(Ordering::SeqCst);
+        let (decision, marks) = match self {
+            Self::Bucket(bucket) => {
+                let mut mark = 0;
+                let decision = bucket.step(key, at, |rule, bits| {
+                    let (decision, after) = rule.decide(bits, cost, at.now);
+                    mark = after.to_bits();
+                    (decision, after)
+                });
+                (decision, Marks::One(mark))
+            }
+            Self::Several(several) => {
+                let mut marks = Box::default();
+                let decision = several.step(key, at, |rules, state| {
+                    let decision = rules.decide(state, cost, at);
+                    marks = rules.marks(state);
+                    decision
+                });
+                (decision, Marks::Each(marks))
+            }
+        };
+        Booking {
+            decision,
+            booked: at.now,
+            marks,
+            refunded,
+        }
+    }
+
+    /// Gives back `units` of a booking.
+    pub(super) fn give_back(
+        &self,
+        key: Key,
+        booking: &Booking,
+        units: u32,
+        at: Moment,
+        refunded: &Refunded,
+    ) {
+        if units == 0 {
+            return;
+        }
+        let refunded = refunded.of(key);
+        // Counted before it is given back, so that nobody sees a state that it has moved without knowing of it.
+        refunded.fetch_add(units.into(), Ordering::SeqCst);
+        let refund = || Refund {
+            units,
+            booked: booking.booked,
+            others: refunded
+                .load(Ordering::SeqCst)
+                .wrapping_sub(booking.refunded)
+                .saturating_sub(units.into()),
+        };
+        match (self, &booking.marks) {
+            (Self::Bucket(bucket), Marks::One(mark)) => {
+                bucket.change(key, |rule, bits| {
+                    rule.give_back(bits, refund(), Tat::from_bits(*mark), at.now)
+                });
+            }
+            (Self::Several(several), Marks::Each(marks)) => {
+                several.change(key, |rules, state| {
+                    rules.give_back(state, refund(), marks, at);
+                });
+            }
+            (Self::Bucket(_), Marks::Each(_)) | (Self::Several(_), Marks::One(_)) => {
+                unreachable!("a limiter keeps its rules")
+            }
+        }
+    }
+
+    /// Gives back the `units` that were booked last on `key`.
+    pub(super) fn give_back_last(&self, key: Key, units: u32, at: Moment, refunded: &Refunded) {
+        refunded.of(key).fetch_add(units.into(), Ordering::SeqCst);
+        match self {
+            Self::Bucket(bucket) => bucket.change(key, |rule, bits| {
+                let refund = Refund {
+                    units,
+                    booked: at.now,
+                    others: 0,
+                };
+                rule.give_back(bits, refund, bits, at.now)
+            }),
+            Self::Several(several) => {
+                several.change(key, |rules, state| rules.give_back_last(state, units, at));
+            }
+        }
+    }
+
+    /// Books `units` whether they fit or not.
+    pub(super) fn book(&self, key: Key, units: u32, at: Moment) {
+        if units == 0 {
+            return;
+        }
+        let _ = match self {
+            Self::Bucket(bucket) => bucket.step(key, at, |rule, bits| {
+                let after = rule.book(bits, units, at.now);
+                (rule.decide(after, 0, at.now).0, after)
+            }),
+            Self::Several(several) => several.step(key, at, |rules, state| {
+                rules.book(state, units, at);
+                rules.ask(state, 0, at)
+            }),
+        };
+    }
+}

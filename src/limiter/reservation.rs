@@ -1,0 +1,117 @@
+//! Costs that are known only afterwards: book what it may cost, settle what it did.
+
+use crate::decision::Decision;
+use crate::key::Key;
+use crate::limiter::RateLimiter;
+use crate::limiter::booking::Booking;
+
+impl RateLimiter {
+    /// Books `cost` units on `key` until it is known what they come to: tokens of a model, bytes of an answer, a log-in
+    /// that fails.
+    ///
+    /// # Errors
+    /// The decision, if they do not fit. Nothing was booked then.
+    ///
+    /// # Examples
+    /// ```
+    /// use tidegate::{Key, Quota, RateLimiter};
+    ///
+    /// let limiter = RateLimiter::new(Quota::per_minute(10_000));
+    /// let tenant = Key::of("acme");
+    /// let reservation = limiter.reserve(&tenant, 4_000).unwrap();
+    /// assert_eq!(limiter.peek(&tenant).remaining(), 6_000);
+    /// // The answer took 1 200 tokens.
+    /// reservation.commit(1_200);
+    /// assert_eq!(limiter.peek(&tenant).remaining(), 8_800);
+    /// ```
+    pub fn reserve(&self, key: &Key, cost: u32) -> Result<Reservation, Decision> {
+        let inner = &*self.0;
+        let booking = inner
+            .local
+            .reserve(*key, cost, inner.now(), &inner.refunded);
+        inner.seen.count(&inner.policies, &booking.decision);
+        if !booking.decision.is_allowed() {
+            return Err(booking.decision);
+        }
+        Ok(Reservation {
+            limiter: self.clone(),
+            key: *key,
+            cost,
+            booking,
+            settled: false,
+        })
+    }
+
+    /// Gives back the `units` that were booked last on `key`, as far as they have not come back by themselves.
+    ///
+    /// For what was booked a moment ago. Anything later is better [reserved](Self::reserve): a reservation knows when it
+    /// was booked, and gives back nothing that has come back meanwhile or that is another's.
+    pub fn refund(&self, key: &Key, units: u32) {
+        let inner = &*self.0;
+        inner
+            .local
+            .give_back_last(*key, units, inner.now(), &inner.refunded);
+    }
+}
+
+/// Units that are booked until it is known what they come to. Made by [`RateLimiter::reserve`].
+///
+/// Dropping it cancels it.
+///
+/// # Guarantees
+/// * What was reserved counts in full until it is settled, so what is committed never exceeds a quota, unless
+///   [`Self::commit`] is told of more than was reserved.
+/// * Given back is at most what others lost by the reservation: never what has come back by itself meanwhile, and
+///   nothing to a key that was forgotten, or counted on an overflow cell, because the table was full.
+#[derive(Debug)]
+#[must_use = "dropping a reservation cancels it"]
+pub struct Reservation {
+    limiter: RateLimiter,
+    key: Key,
+    cost: u32,
+    booking: Booking,
+    settled: bool,
+}
+
+impl Reservation {
+    /// What was said when it was booked.
+    pub const fn decision(&self) -> &Decision {
+        &self.booking.decision
+    }
+
+    /// Units that are booked.
+    #[must_use]
+    pub const fn cost(&self) -> u32 {
+        self.cost
+    }
+
+    /// It came to `actual` units. What was reserved and not used is given back; what was used and not reserved is booked
+    /// on top, beyond the limit if need be: whoever comes next waits until it has come back.
+    pub fn commit(mut self, actual: u32) {
+        self.settled = true;
+        let (limiter, at) = (&*self.limiter.0, self.limiter.0.now());
+        match actual.checked_sub(self.cost) {
+            Some(more) => limiter.local.book(self.key, more, at),
+            None => self.give_back(self.cost - actual),
+        }
+    }
+
+    /// It came to nothing: gives everything back, as dropping it does.
+    pub fn cancel(self) {}
+
+    fn give_back(&self, units: u32) {
+        let limiter = &*self.limiter.0;
+        let at = limiter.now();
+        limiter
+            .local
+            .give_back(self.key, &self.booking, units, at, &limiter.refunded);
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.give_back(self.cost);
+        }
+    }
+}
