@@ -46,6 +46,10 @@ mod fleet;
 pub mod headers;
 mod intern;
 pub mod key;
+#[cfg(feature = "fleet")]
+pub mod layered;
+#[cfg(not(feature = "fleet"))]
+mod layered;
 pub mod limiter;
 pub mod observe;
 pub mod permit;

@@ -1,0 +1,254 @@
+//! One node's view of one cell: what origin said, what this node accepted since, and what other regions used.
+//!
+//! ```text
+//! view = base                          what origin last said, own acknowledged accepts included
+//!      + accepted - acknowledged       own accepts that origin has not confirmed: pending, and in flight
+//!      + imported                      other regions
+//!      + reserved                      held for a batch that is not decided yet
+//! ```
+//!
+//! The terms stay apart: one value merged by maximum would let every answer of origin hide what was accepted while it
+//! was under way. A node tells origin its whole count of the cell, never a difference, so a message that is repeated,
+//! late or overtaken changes nothing.
+
+/// 48 bytes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Cell {
+    base: u64,
+    imported: u64,
+    /// The own region's count as the global store knows it.
+    published: u64,
+    accepted: u32,
+    /// How much of `accepted` was sent at least once.
+    sent: u32,
+    acknowledged: u32,
+    reserved: u32,
+    /// Origin answered less than it had before: it must hear what is known here.
+    forgotten: bool,
+}
+
+/// What a node tells origin of a cell.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Told {
+    /// Accepted by this node since it holds the cell.
+    pub(crate) accepted: u32,
+    /// The part of it that origin has confirmed.
+    pub(crate) acknowledged: u32,
+    /// What origin last said.
+    pub(crate) known: u64,
+}
+
+impl Cell {
+    #[inline]
+    pub(crate) const fn view(&self) -> u64 {
+        self.base
+            .saturating_add(self.imported)
+            .saturating_add(self.unconfirmed() as u64)
+            .saturating_add(self.reserved as u64)
+    }
+
+    /// Own accepts that origin has not confirmed.
+    #[inline]
+    pub(crate) const fn unconfirmed(&self) -> u32 {
+        self.accepted - self.acknowledged
+    }
+
+    /// What origin knows of the other nodes of the region.
+    #[inline]
+    pub(crate) const fn others(&self) -> u64 {
+        self.base.saturating_sub(self.acknowledged as u64)
+    }
+
+    pub(crate) const fn reserved(&self) -> u32 {
+        self.reserved
+    }
+
+    #[inline]
+    pub(crate) const fn accept(&mut self, cost: u32) {
+        self.accepted = self.accepted.saturating_add(cost);
+    }
+
+    pub(crate) const fn reserve(&mut self, cost: u32) {
+        self.reserved = self.reserved.saturating_add(cost);
+    }
+
+    /// Takes a reservation back. Nothing else that was counted meanwhile changes.
+    pub(crate) const fn cancel(&mut self, cost: u32) {
+        self.reserved = self.reserved.saturating_sub(cost);
+    }
+
+    pub(crate) const fn commit(&mut self, cost: u32) {
+        self.cancel(cost);
+        self.accept(cost);
+    }
+
+    /// Accepts that were never sent.
+    #[inline]
+    pub(crate) const fn unsent(&self) -> u32 {
+        self.accepted - self.sent
+    }
+
+    /// Whether nothing would be lost if this view was forgotten.
+    pub(crate) const fn is_settled(&self) -> bool {
+        self.accepted == self.acknowledged && self.reserved == 0 && !self.forgotten
+    }
+
+    /// What to tell origin, if there is anything new.
+    pub(crate) const fn poll_tell(&mut self) -> Option<Told> {
+        if self.unsent() == 0 && !self.forgotten {
+            return None;
+        }
+        self.sent = self.accepted;
+        self.forgotten = false;
+        Some(Told {
+            accepted: self.accepted,
+            acknowledged: self.acknowledged,
+            known: self.base,
+        })
+    }
+
+    /// Origin has heard of `accepted`, and knows `total`.
+    pub(crate) const fn handle_told(&mut self, accepted: u32, total: u64) {
+        self.raise_base(total);
+        if accepted > self.acknowledged && accepted <= self.accepted {
+            self.acknowledged = accepted;
+        }
+    }
+
+    /// Nobody knows whether origin has heard: say it again.
+    pub(crate) const fn handle_not_told(&mut self) {
+        self.sent = self.acknowledged;
+        self.forgotten = true;
+    }
+
+    /// Origin says `total`. Counts only grow, so one that is lower than before was lost.
+    pub(crate) const fn handle_read(&mut self, total: u64) {
+        self.forgotten = self.forgotten || total < self.base;
+        self.raise_base(total);
+    }
+
+    /// The global store knows `own` of this region and `foreign` of the others. Both are lower bounds.
+    pub(crate) const fn handle_import(&mut self, own: u64, foreign: u64) {
+        if foreign > self.imported {
+            self.imported = foreign;
+        }
+        if own > self.published {
+            self.published = own;
+        }
+        self.raise_base(own);
+    }
+
+    /// What the other regions should hear: the region's count, if it rose and matters to them.
+    pub(crate) const fn poll_publish(&self, limit: u32) -> Option<u64> {
+        let rose = self.base > self.published;
+        let matters = self.imported > 0 || self.base.saturating_mul(5) >= limit as u64;
+        if rose && matters {
+            Some(self.base)
+        } else {
+            None
+        }
+    }
+
+    /// The global store has lost what was published.
+    pub(crate) const fn handle_unpublished(&mut self) {
+        self.published = 0;
+    }
+
+    const fn raise_base(&mut self, total: u64) {
+        if total > self.base {
+            self.base = total;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_takes_48_bytes() {
+        assert_eq!(size_of::<Cell>(), 48);
+    }
+
+    #[test]
+    fn an_answer_of_origin_hides_nothing_that_was_accepted_meanwhile() {
+        let mut cell = Cell::default();
+        cell.accept(10);
+        let told = cell.poll_tell().expect("something new");
+        cell.accept(5);
+        // Others have brought it to 70, of which 10 are ours.
+        cell.handle_told(told.accepted, 70);
+        assert_eq!((cell.view(), cell.unconfirmed()), (75, 5));
+        cell.handle_read(90);
+        assert_eq!(cell.view(), 95);
+    }
+
+    #[test]
+    fn acknowledgements_may_repeat_and_swap() {
+        let mut cell = Cell::default();
+        cell.accept(1);
+        let first = cell.poll_tell().expect("something new");
+        cell.accept(1);
+        let second = cell.poll_tell().expect("something new");
+        cell.handle_told(second.accepted, 2);
+        cell.handle_told(first.accepted, 1);
+        cell.handle_told(second.accepted, 2);
+        assert_eq!((cell.view(), cell.unconfirmed()), (2, 0));
+        assert!(cell.is_settled());
+        assert_eq!(cell.poll_tell(), None);
+    }
+
+    #[test]
+    fn what_was_perhaps_not_heard_is_said_again() {
+        let mut cell = Cell::default();
+        cell.accept(3);
+        let _ = cell.poll_tell();
+        assert_eq!(cell.poll_tell(), None, "it is under way");
+        cell.handle_not_told();
+        let again = cell.poll_tell().expect("it is said again");
+        assert_eq!((again.accepted, again.acknowledged), (3, 0));
+    }
+
+    #[test]
+    fn a_count_that_went_backwards_is_kept_and_told() {
+        let mut cell = Cell::default();
+        cell.handle_read(80);
+        cell.handle_read(3);
+        assert_eq!(cell.view(), 80);
+        assert!(!cell.is_settled());
+        assert_eq!(cell.poll_tell().expect("a repair").known, 80);
+        assert!(cell.is_settled());
+    }
+
+    #[test]
+    fn a_reservation_taken_back_leaves_what_others_counted() {
+        let mut cell = Cell::default();
+        cell.reserve(10);
+        cell.accept(2);
+        cell.handle_read(7);
+        assert_eq!(cell.view(), 19);
+        cell.cancel(10);
+        assert_eq!(cell.view(), 9);
+        cell.reserve(1);
+        cell.commit(1);
+        assert_eq!((cell.view(), cell.reserved()), (10, 0));
+    }
+
+    #[test]
+    fn a_region_publishes_what_rose_and_matters() {
+        let mut cell = Cell::default();
+        cell.handle_read(19);
+        assert_eq!(cell.poll_publish(100), None, "below a fifth of the limit");
+        cell.handle_read(20);
+        assert_eq!(cell.poll_publish(100), Some(20));
+        cell.handle_import(20, 0);
+        assert_eq!(cell.poll_publish(100), None, "it is known");
+        let mut small = Cell::default();
+        small.handle_read(1);
+        small.handle_import(0, 40);
+        assert_eq!(small.poll_publish(100), Some(1), "others use it");
+        assert_eq!(small.view(), 41, "what others use is never published on");
+        small.handle_import(0, 30);
+        assert_eq!(small.view(), 41);
+    }
+}

@@ -1,0 +1,267 @@
+//! What a tier asks of origin and of the global store, and what it does with the answers.
+
+use crate::key::Key;
+use crate::layered::cell::Told;
+use crate::layered::flush::Pending;
+use crate::layered::link::RETRY;
+use crate::layered::slots::Slot;
+use crate::layered::tier::Tier;
+use crate::layered::time::Moment;
+use crate::time::LocalTime;
+
+/// A cell to be read, and the one before, unless that is final.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct ReadLine {
+    pub(crate) key: Key,
+    pub(crate) sequence: u64,
+    pub(crate) previous: bool,
+}
+
+/// What origin is told of one cell.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct FlushLine {
+    pub(crate) key: Key,
+    pub(crate) sequence: u64,
+    pub(crate) holder: u64,
+    pub(crate) told: Told,
+}
+
+/// A region's count of one cell.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct PublishLine {
+    pub(crate) key: Key,
+    pub(crate) sequence: u64,
+    pub(crate) total: u64,
+}
+
+/// What the global store knows of one cell.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct ImportLine {
+    pub(crate) key: Key,
+    pub(crate) sequence: u64,
+    pub(crate) own: u64,
+    pub(crate) foreign: u64,
+}
+
+/// What was answered to a [`ReadLine`].
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Totals {
+    pub(crate) current: u64,
+    pub(crate) previous: Option<u64>,
+}
+
+impl Tier {
+    /// Whether there is something for [`Self::poll_read`].
+    pub(crate) fn wants_reads(&self) -> bool {
+        !self.wanted.is_empty()
+    }
+
+    /// The next cell to be read.
+    #[must_use]
+    pub(crate) fn poll_read(&mut self) -> Option<ReadLine> {
+        let slot = self.slots.at(self.wanted.pop_front()?);
+        Some(ReadLine {
+            key: slot.key,
+            sequence: slot.sequence,
+            previous: !slot.freshness.is_frozen(),
+        })
+    }
+
+    /// Origin has answered what was asked at `sent`.
+    pub(crate) fn handle_read(
+        &mut self,
+        line: &ReadLine,
+        totals: Totals,
+        sent: LocalTime,
+        now: &Moment,
+    ) {
+        let Some(number) = self.slots.find(line.key) else {
+            return;
+        };
+        let window = self.setup.window;
+        let grace = self.setup.grace().as_nanos() as u64;
+        let slot = self.slots.at(number);
+        if let Some(cell) = slot.cell(line.sequence) {
+            cell.handle_read(totals.current);
+        }
+        if let Some(previous) = totals.previous
+            && let Some(cell) = slot.cell(line.sequence.saturating_sub(1))
+        {
+            cell.handle_read(previous);
+        }
+        if slot.sequence == line.sequence {
+            let asked = now
+                .shared
+                .saturating_sub(now.local.since(sent).as_nanos() as u64);
+            let asked = window.place(asked);
+            let frozen = asked.sequence == slot.sequence && asked.elapsed >= grace;
+            slot.freshness.handle_read(sent, frozen);
+            let place = window.place(now.shared);
+            let used = window.used(slot.current.view(), slot.previous.view(), place.elapsed);
+            slot.strict.handle_usage(used, window.limit());
+        } else {
+            slot.freshness.handle_nothing();
+        }
+        self.tell_again(number, now.local);
+        self.consider_publishing(number);
+    }
+
+    /// Nobody has answered, or nobody was asked.
+    pub(crate) fn handle_read_failure(&mut self, line: &ReadLine, now: LocalTime) {
+        if let Some(number) = self.slots.find(line.key) {
+            self.slots.at(number).freshness.handle_failure(now);
+        }
+    }
+
+    /// When [`Self::poll_flush`] has something next.
+    pub(crate) fn poll_flush_timeout(&self) -> Option<LocalTime> {
+        self.flushes.poll_timeout()
+    }
+
+    /// The next slot with something to tell, as one or two lines. Everything, if `now` is [`LocalTime::NEVER`].
+    #[must_use]
+    pub(crate) fn poll_flush(&mut self, now: LocalTime) -> Option<[Option<FlushLine>; 2]> {
+        let slot = loop {
+            let (number, entry) = self.flushes.poll(now)?;
+            if self.slots.at(number).pending == entry {
+                break self.slots.at(number);
+            }
+        };
+        slot.pending = Pending::NOTHING;
+        let Slot {
+            key,
+            holder,
+            sequence,
+            ..
+        } = *slot;
+        let line = |sequence, told: Option<Told>| {
+            told.map(|told| FlushLine {
+                key,
+                sequence,
+                holder,
+                told,
+            })
+        };
+        let previous = line(sequence.saturating_sub(1), slot.previous.poll_tell());
+        Some([previous, line(sequence, slot.current.poll_tell())])
+    }
+
+    /// Origin was told `line` by a message sent at `sent`, and knows `total`.
+    pub(crate) fn handle_flush(&mut self, line: &FlushLine, total: u64, sent: LocalTime) {
+        let Some((number, slot)) = self.slots.held(line.key, line.holder) else {
+            return;
+        };
+        if let Some(cell) = slot.cell(line.sequence) {
+            cell.handle_told(line.told.accepted, total);
+            if line.sequence == slot.sequence {
+                slot.freshness.handle_flush(sent);
+            }
+            self.consider_publishing(number);
+        }
+    }
+
+    /// Nobody knows whether origin was told.
+    pub(crate) fn handle_flush_failure(&mut self, line: &FlushLine, now: LocalTime) {
+        let Some((number, slot)) = self.slots.held(line.key, line.holder) else {
+            return;
+        };
+        if let Some(cell) = slot.cell(line.sequence) {
+            cell.handle_not_told();
+            let due = now.saturating_add(RETRY);
+            self.flushes.push_again(number, &mut slot.pending, due);
+        }
+    }
+
+    /// The next cell that other regions should know of.
+    #[must_use]
+    pub(crate) fn poll_publish(&mut self) -> Option<[Option<PublishLine>; 2]> {
+        let limit = self.setup.window.limit();
+        let key = self.publish.pop_front()?;
+        let number = self.slots.find(key)?;
+        let slot = self.slots.at(number);
+        slot.publishing = false;
+        let line = |sequence, total: Option<u64>| {
+            total.map(|total| PublishLine {
+                key,
+                sequence,
+                total,
+            })
+        };
+        let before = slot.sequence.saturating_sub(1);
+        Some([
+            line(before, slot.previous.poll_publish(limit)),
+            line(slot.sequence, slot.current.poll_publish(limit)),
+        ])
+    }
+
+    /// The global store knows `line` now.
+    pub(crate) fn handle_publish(&mut self, line: &PublishLine) {
+        if let Some(number) = self.slots.find(line.key)
+            && let Some(cell) = self.slots.at(number).cell(line.sequence)
+        {
+            cell.handle_import(line.total, 0);
+        }
+    }
+
+    /// Nobody knows whether the global store was told.
+    pub(crate) fn handle_publish_failure(&mut self, line: &PublishLine) {
+        if let Some(number) = self.slots.find(line.key) {
+            self.consider_publishing(number);
+        }
+    }
+
+    /// The global store has lost what it knew: what matters is published again.
+    pub(crate) fn handle_unpublished(&mut self) {
+        for number in self.slots.numbers() {
+            let slot = self.slots.at(number);
+            slot.current.handle_unpublished();
+            slot.previous.handle_unpublished();
+            self.consider_publishing(number);
+        }
+    }
+
+    /// What the global store knows of a cell: a lower bound, which makes nothing fresh.
+    pub(crate) fn handle_import(&mut self, line: &ImportLine, now: &Moment) {
+        if let Some(number) = self.slots.find(line.key) {
+            if let Some(cell) = self.slots.at(number).cell(line.sequence) {
+                cell.handle_import(line.own, line.foreign);
+            }
+            self.consider_publishing(number);
+        }
+        // Also for a slot whose window has not begun here yet.
+        let present = self.setup.window.place(now.shared).sequence;
+        if line.foreign == 0 || line.sequence + 1 < present {
+            return;
+        }
+        if self.foreign.len() >= self.setup.room {
+            self.foreign
+                .retain(|(_, sequence), _| *sequence + 1 >= present);
+        }
+        if self.foreign.len() < self.setup.room {
+            let known = self.foreign.entry((line.key, line.sequence)).or_default();
+            *known = line.foreign.max(*known);
+        } else {
+            self.tally.unheard += 1;
+        }
+    }
+
+    /// Queues a repair of what origin has lost.
+    fn tell_again(&mut self, number: u32, now: LocalTime) {
+        let slot = self.slots.at(number);
+        if !slot.current.is_settled() || !slot.previous.is_settled() {
+            self.flushes.push(number, &mut slot.pending, now);
+        }
+    }
+
+    fn consider_publishing(&mut self, number: u32) {
+        let limit = self.setup.window.limit();
+        let slot = self.slots.at(number);
+        let any = [&slot.current, &slot.previous]
+            .iter()
+            .any(|cell| cell.poll_publish(limit).is_some());
+        if self.setup.global && any && !slot.publishing {
+            slot.publishing = true;
+            self.publish.push_back(slot.key);
+        }
+    }
+}

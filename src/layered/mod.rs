@@ -1,0 +1,44 @@
+//! The layered rate limit: decided in memory, counted by a regional origin, known to all regions.
+//!
+//! ```text
+//!   process                     region                        world
+//!   Tier: a view of each key    origin: the count of a cell   one count a region, merged by maximum
+//!      | -- flush: own counts ---->  |                            |
+//!      | <- read, or the answer ---- |                            |
+//!      | -- publish: the region's count, if it matters ---------> |
+//!      | <- pull: what the other regions used ------------------- |
+//! ```
+//!
+//! A *cell* is a key in one window; windows begin at the same moments everywhere, on origin's clock. A decision adds up
+//! the cell of this window and what is left of the one before. What decides is pure: time, answers and randomness are
+//! arguments.
+//!
+//! | file | what |
+//! |---|---|
+//! | `window` | the two-cell sliding window, and how long to wait |
+//! | `cell` | one node's view of a cell, and what it tells |
+//! | `refresh`, `strict_mode` | when a view is read, and who waits for it |
+//! | `flush` | who has something to tell, and when |
+//! | `slots` | the keys there is room for |
+//! | `tier`, `exchange` | the machine of these: decisions; questions and answers |
+//! | `link`, `time` | whether origin answers; whose clock counts |
+//! | `origin` | what a store does with what it is told |
+
+#![allow(dead_code, reason = "the handle follows")]
+
+mod cell;
+mod exchange;
+mod flush;
+mod link;
+mod origin;
+mod refresh;
+mod slots;
+mod strict_mode;
+mod tier;
+mod time;
+mod window;
+
+#[cfg(test)]
+mod bed;
+
+pub use self::link::Outage;

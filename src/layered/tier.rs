@@ -1,0 +1,460 @@
+//! The layered tier of one limit: decides from views, and says what to read, to tell and to publish.
+//!
+//! ```text
+//!   decide ----> denied by what is known: final, counts only grow
+//!         \----> would fit:  cold, stale, strict, or too far ahead of origin?  Wait (read or flush, then ask again)
+//!                            else accepted, and queued for the next flush
+//! ```
+//!
+//! A node may be ahead of origin by its *lead*: a 16th of the room it sees, at least a 32nd of the limit. So a burst
+//! over many nodes, each of which sees all of the room, cannot spend it many times.
+
+use crate::decision::{Decision, NO_WAIT, PolicyName, Verdict};
+use crate::key::Key;
+use crate::layered::flush::FlushQueue;
+use crate::layered::link::{Link, Outage, RETRY};
+use crate::layered::refresh::Need;
+use crate::layered::slots::{Placement, Slot, Slots};
+use crate::layered::time::Moment;
+use crate::layered::window::{Place, SlidingWindow};
+use crate::time::LocalTime;
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+/// What a tier is told once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    pub(crate) window: SlidingWindow,
+    pub(crate) policy: PolicyName,
+    /// How long accepts are collected before origin hears of them.
+    pub(crate) flush_after: Duration,
+    pub(crate) outage: Outage,
+    /// Whether other regions hear of this one.
+    pub(crate) global: bool,
+    /// The most keys.
+    pub(crate) room: usize,
+    /// Random: for jitter, the placing of keys, and this tier's names at origin.
+    pub(crate) seed: u64,
+}
+
+impl Setup {
+    /// The usual delay: a hundredth of the window, from 2 to 100 ms.
+    pub(crate) fn flush_after(window: &SlidingWindow) -> Duration {
+        let part = Duration::from_nanos(window.nanos() / 100);
+        part.clamp(Duration::from_millis(2), Duration::from_millis(100))
+    }
+
+    fn span(&self) -> Duration {
+        Duration::from_nanos(self.window.nanos())
+    }
+
+    /// How long the cell before can still change: others flush, and their messages are under way.
+    pub(super) fn grace(&self) -> Duration {
+        (self.span() / 4).min(Duration::from_secs(1))
+    }
+
+    /// So many unsent accepts do not wait for the delay: near the limit fewer, since there each of them may be what
+    /// another node should not accept any more.
+    #[inline]
+    const fn plenty(&self, used: u64) -> u32 {
+        let limit = self.window.limit();
+        if used < limit as u64 - limit as u64 / 8 {
+            max(limit / 64, 4)
+        } else {
+            max(limit / 448, 1)
+        }
+    }
+
+    fn share(&self) -> Option<SlidingWindow> {
+        match self.outage {
+            Outage::Local => None,
+            Outage::Share { nodes } => Some(SlidingWindow::new(
+                self.window.limit() / nodes,
+                self.window.nanos(),
+            )),
+        }
+    }
+}
+
+/// What a caller is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Answer {
+    /// Decided, on the window of `sequence`.
+    Decided { decision: Decision, sequence: u64 },
+    /// Origin is being asked about this key; ask again when it has answered.
+    Wait,
+}
+
+/// How an allowed cost is counted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Booking {
+    /// Spent.
+    Accept,
+    /// Held until it is committed or cancelled.
+    Reserve,
+}
+
+/// What has happened, in numbers.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Tally {
+    /// Callers told to wait.
+    pub(crate) waits: u64,
+    /// Decisions for keys for which there was no room.
+    pub(crate) overflowed: u64,
+    /// Accepts that origin did not hear of before their windows were over.
+    pub(crate) expired: u64,
+    /// Counts of other regions for which there was no room.
+    pub(crate) unheard: u64,
+}
+
+/// One limit's views, and what is to be done about them.
+#[derive(Debug)]
+pub(crate) struct Tier {
+    pub(super) setup: Setup,
+    share: Option<SlidingWindow>,
+    pub(super) slots: Slots,
+    /// The cell of all keys for which there is no room. Known to this node alone.
+    overflow: Slot,
+    /// Slots to be read.
+    pub(super) wanted: VecDeque<u32>,
+    pub(super) flushes: FlushQueue,
+    pub(super) publish: VecDeque<Key>,
+    /// What other regions used of keys that have no slot here.
+    pub(super) foreign: HashMap<(Key, u64), u64>,
+    holders: u64,
+    pub(super) tally: Tally,
+}
+
+impl Tier {
+    pub(crate) fn new(setup: Setup) -> Self {
+        Self {
+            setup,
+            share: setup.share(),
+            slots: Slots::new(setup.room, Placement(setup.seed)),
+            overflow: Slot::new(Key::EVERYONE, 0, 0),
+            wanted: VecDeque::new(),
+            flushes: FlushQueue::default(),
+            publish: VecDeque::new(),
+            foreign: HashMap::new(),
+            holders: setup.seed,
+            tally: Tally::default(),
+        }
+    }
+
+    pub(crate) const fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    pub(crate) const fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.slots.bytes()
+            + self.foreign.capacity() * size_of::<((Key, u64), u64, u8)>()
+            + size_of::<Self>()
+    }
+
+    /// Books `cost` on `key` if it fits. A cost of 0 books nothing, waits for nothing and tells how things stand.
+    #[inline]
+    pub(crate) fn decide(&mut self, key: Key, cost: u32, booking: Booking, now: &Moment) -> Answer {
+        let window = self.setup.window;
+        let limit = window.limit();
+        let place = window.place(now.shared);
+        if limit == 0 || cost > limit || cost == 0 {
+            return self.without_booking(key, cost, place);
+        }
+        let number = match self.slots.find(key) {
+            Some(number) => number,
+            None => match self.admit(key, place, now) {
+                Some(number) => number,
+                None => return self.overflow(cost, booking, place),
+            },
+        };
+        if self.slots.at(number).sequence != place.sequence {
+            self.turn(number, place, now);
+        }
+        let slot = self.slots.at(number);
+        let sequence = slot.sequence;
+        let age = now.local.since(slot.freshness.synced_at());
+        let mut views = Views::of(slot, place);
+        let mut used = views.used(&window);
+        if now.link == Link::Up && used + used / 8 > u64::from(limit) {
+            // Close to the limit it matters what the other nodes use while nobody hears of it.
+            let age = age.min(self.setup.flush_after + now.round_trip);
+            let unheard = part_of(slot.previous.others(), age, window.nanos());
+            views.current = views.current.saturating_add(unheard);
+            used = used.saturating_add(unheard);
+        }
+        let after = used.saturating_add(u64::from(cost));
+        if after > u64::from(limit) {
+            slot.strict.handle_denial(now.local, self.setup.span());
+            let decision = self.tell(Verdict::Deny, views, views.wait(&window, cost));
+            return Answer::Decided { decision, sequence };
+        }
+        if self.must_wait(number, cost, views, now) {
+            self.tally.waits += 1;
+            return Answer::Wait;
+        }
+        if now.link == Link::Away
+            && let Some(wait) = self.beyond_share(number, cost, views.elapsed)
+        {
+            let decision = self.tell(Verdict::Deny, views, wait);
+            return Answer::Decided { decision, sequence };
+        }
+        let slot = self.slots.at(number);
+        slot.strict.handle_allowed();
+        match booking {
+            Booking::Accept => {
+                slot.current.accept(cost);
+                let due = now.local.saturating_add(self.setup.flush_after);
+                self.flushes.push(number, &mut slot.pending, due);
+                if slot.current.unsent() >= self.setup.plenty(after) {
+                    self.flushes.push_at_once(number, &mut slot.pending);
+                }
+            }
+            Booking::Reserve => slot.current.reserve(cost),
+        }
+        let decision = self.tell(Verdict::Allow, views.after(cost), NO_WAIT);
+        Answer::Decided { decision, sequence }
+    }
+
+    /// Spends what was reserved in the window of `sequence`.
+    pub(crate) fn commit(&mut self, key: Key, cost: u32, sequence: u64, now: &Moment) {
+        let Some(number) = self.slots.find(key) else {
+            self.overflow.current.commit(cost);
+            return;
+        };
+        let slot = self.slots.at(number);
+        match slot.cell(sequence) {
+            Some(cell) => cell.commit(cost),
+            // Its window is over, but it was spent now.
+            None => slot.current.accept(cost),
+        }
+        let due = now.local.saturating_add(self.setup.flush_after);
+        self.flushes.push(number, &mut slot.pending, due);
+    }
+
+    /// Gives back what was reserved in the window of `sequence`.
+    pub(crate) fn cancel(&mut self, key: Key, cost: u32, sequence: u64) {
+        match self.slots.find(key) {
+            None => self.overflow.current.cancel(cost),
+            Some(number) => {
+                if let Some(cell) = self.slots.at(number).cell(sequence) {
+                    cell.cancel(cost);
+                }
+            }
+        }
+    }
+
+    /// Whether what would fit must hear from origin first, and asks for that.
+    #[inline]
+    fn must_wait(&mut self, number: u32, cost: u32, views: Views, now: &Moment) -> bool {
+        let limit = u64::from(self.setup.window.limit());
+        let used = views.used(&self.setup.window);
+        let slot = self.slots.at(number);
+        let calm = used + u64::from(cost) <= limit / 2;
+        let mut need = slot.freshness.need(now.local, calm);
+        let age = now.local.since(slot.freshness.synced_at());
+        // Younger than this nothing can be.
+        let lag = self.setup.flush_after + now.round_trip;
+        if need != Need::Wait && age > lag && slot.strict.affords_read() {
+            let unseen = views.unseen(used, age, &self.setup.window);
+            let close = used + unseen + u64::from(cost) > limit;
+            if close || slot.strict.is_on(now.local) {
+                slot.strict.pay();
+                need = Need::Wait;
+            }
+        }
+        if need != Need::Nothing && slot.freshness.begin_read() {
+            self.wanted.push_back(number);
+        }
+        let unconfirmed =
+            u64::from(slot.current.unconfirmed()) + u64::from(slot.current.reserved());
+        let room = limit.saturating_sub(used.saturating_sub(unconfirmed));
+        let lead = (room / 16).max(limit / 32);
+        let ahead = unconfirmed > 0 && unconfirmed + u64::from(cost) > lead;
+        if now.link != Link::Up {
+            return false;
+        }
+        if ahead {
+            self.flushes.push_at_once(number, &mut slot.pending);
+        }
+        ahead || need == Need::Wait
+    }
+
+    /// While origin is away: the wait of who would exceed this node's share, if it has one.
+    fn beyond_share(&mut self, number: u32, cost: u32, elapsed: u64) -> Option<u64> {
+        let share = self.share?;
+        let slot = self.slots.at(number);
+        let own = Views {
+            current: u64::from(slot.current.unconfirmed()),
+            previous: u64::from(slot.previous.unconfirmed()),
+            elapsed,
+        };
+        if own.used(&share) + u64::from(cost) <= u64::from(share.limit()) {
+            return None;
+        }
+        let never = cost > share.limit();
+        Some(if never {
+            RETRY.as_nanos() as u64
+        } else {
+            own.wait(&share, cost)
+        })
+    }
+
+    /// A slot for a key that has none.
+    fn admit(&mut self, key: Key, place: Place, now: &Moment) -> Option<u32> {
+        self.holders = self.holders.wrapping_add(1);
+        let mut slot = Slot::new(key, place.sequence, self.holders);
+        let before = place.sequence.saturating_sub(1);
+        for (sequence, cell) in [
+            (place.sequence, &mut slot.current),
+            (before, &mut slot.previous),
+        ] {
+            if let Some(foreign) = self.foreign.get(&(key, sequence)) {
+                cell.handle_import(0, *foreign);
+            }
+        }
+        self.slots.insert(slot, now.local)
+    }
+
+    /// Brings a slot into the window of `place`.
+    fn turn(&mut self, number: u32, place: Place, now: &Moment) {
+        let begun = now
+            .local
+            .saturating_sub(Duration::from_nanos(place.elapsed));
+        let grace = self.setup.grace();
+        let slot = self.slots.at(number);
+        let jitter = Key::of(&(slot.key, place.sequence, self.setup.seed)).halves()[0] >> 34;
+        // At most a second times at most 2^30.
+        let jitter = Duration::from_nanos((grace.as_nanos() as u64 * jitter) >> 30);
+        let refresh_at = begun.saturating_add(grace).saturating_add(jitter);
+        let before = slot.sequence;
+        self.tally.expired += slot.turn(place.sequence, refresh_at);
+        if slot.sequence < before {
+            // These cells may have been told of before.
+            self.holders = self.holders.wrapping_add(1);
+            slot.holder = self.holders;
+        }
+    }
+
+    fn without_booking(&self, key: Key, cost: u32, place: Place) -> Answer {
+        let window = &self.setup.window;
+        let views = match self.slots.get(key) {
+            Some(slot) if slot.sequence == place.sequence => Views::of(slot, place),
+            Some(slot) if slot.sequence + 1 == place.sequence => Views {
+                current: 0,
+                previous: slot.current.view(),
+                elapsed: place.elapsed,
+            },
+            _ => Views {
+                current: 0,
+                previous: 0,
+                elapsed: place.elapsed,
+            },
+        };
+        let verdict = match (window.limit(), cost) {
+            (0, _) => Verdict::Deny,
+            (_, 0) => Verdict::Allow,
+            _ => Verdict::TooLarge,
+        };
+        Answer::Decided {
+            decision: self.tell(verdict, views, NO_WAIT),
+            sequence: place.sequence,
+        }
+    }
+
+    /// Decides for a key without a slot, on the cell that all of them share.
+    #[cold]
+    fn overflow(&mut self, cost: u32, booking: Booking, place: Place) -> Answer {
+        self.tally.overflowed += 1;
+        if self.overflow.sequence < place.sequence {
+            self.overflow.turn(place.sequence, LocalTime::NEVER);
+        }
+        let window = &self.setup.window;
+        let views = Views::of(&self.overflow, place);
+        let fits = views.used(window) + u64::from(cost) <= u64::from(window.limit());
+        let decision = if fits {
+            match booking {
+                Booking::Accept => self.overflow.current.accept(cost),
+                Booking::Reserve => self.overflow.current.reserve(cost),
+            }
+            self.tell(Verdict::Allow, views.after(cost), NO_WAIT)
+        } else {
+            self.tell(Verdict::Deny, views, views.wait(window, cost))
+        };
+        Answer::Decided {
+            decision,
+            sequence: place.sequence,
+        }
+    }
+
+    #[inline]
+    fn tell(&self, outcome: Verdict, views: Views, retry_after_nanos: u64) -> Decision {
+        let window = &self.setup.window;
+        let left = u64::from(window.limit()).saturating_sub(views.used(window));
+        Decision {
+            outcome,
+            limit: window.limit(),
+            remaining: left as u32,
+            retry_after_nanos,
+            reset_after_nanos: window.reset(views.current, views.previous, views.elapsed),
+            policy: self.setup.policy,
+        }
+    }
+}
+
+/// `count * span / nanos`, in steps of a microsecond.
+fn part_of(count: u64, span: Duration, nanos: u64) -> u64 {
+    let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+    count.saturating_mul(micros) / (nanos / 1_000).max(1)
+}
+
+const fn max(one: u32, other: u32) -> u32 {
+    if one > other { one } else { other }
+}
+
+/// The counts of a decision, and where in the window it is taken.
+#[derive(Clone, Copy, Debug)]
+struct Views {
+    current: u64,
+    previous: u64,
+    elapsed: u64,
+}
+
+impl Views {
+    /// A clock that was set back does not bring a window back: then this one is at its beginning.
+    #[inline]
+    fn of(slot: &Slot, place: Place) -> Self {
+        Self {
+            current: slot.current.view(),
+            previous: slot.previous.view(),
+            elapsed: if slot.sequence == place.sequence {
+                place.elapsed
+            } else {
+                0
+            },
+        }
+    }
+
+    #[inline]
+    fn used(&self, window: &SlidingWindow) -> u64 {
+        window.used(self.current, self.previous, self.elapsed)
+    }
+
+    fn wait(&self, window: &SlidingWindow, cost: u32) -> u64 {
+        window.wait(self.current, self.previous, self.elapsed, cost)
+    }
+
+    /// What all nodes together may have used in the last `age`: twice what they would, had they gone on as before.
+    fn unseen(&self, used: u64, age: Duration, window: &SlidingWindow) -> u64 {
+        part_of(used, 2 * age, window.nanos()).max(part_of(self.current, 2 * age, self.elapsed))
+    }
+
+    #[inline]
+    const fn after(mut self, cost: u32) -> Self {
+        self.current = self.current.saturating_add(cost as u64);
+        self
+    }
+}
