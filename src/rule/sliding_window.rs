@@ -101,7 +101,7 @@ impl TwoCells {
 /// let rule = SlidingWindow::new(Quota::per_second(4).sliding().into());
 /// let (_, state) = rule.decide(TwoCells::IDLE, 4, LocalTime::from_nanos(999_999_999));
 /// // A quarter into the next window all but one of the four still count.
-/// let (decision, _) = rule.decide(state, 2, LocalTime::from_nanos(1_250_000_000));
+/// let (decision, _) = rule.decide(state, 3, LocalTime::from_nanos(1_250_000_000));
 /// assert_eq!(decision.remaining(), 1);
 /// assert_eq!(decision.retry_after().unwrap().as_nanos(), 250_000_001);
 /// ```
