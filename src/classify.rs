@@ -17,6 +17,15 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// From the head of a response. A gRPC call has its status there only if it has no other answer.
+    #[must_use]
+    pub fn of_head(status: u16, content_type: Option<&[u8]>, grpc_status: Option<&[u8]>) -> Self {
+        match (content_type, grpc_status) {
+            (Some(it), Some(code)) if is_grpc(it) => Self::grpc(code),
+            _ => Self::Status(status),
+        }
+    }
+
     /// From the text of a `grpc-status`; what is no code counts as `2` (unknown).
     #[must_use]
     pub fn grpc(text: &[u8]) -> Self {

@@ -146,6 +146,16 @@ impl Decisions {
         }
     }
 
+    /// The same with one that is known better, and binds.
+    pub(crate) fn with(mut self, binding: Decision) -> Self {
+        let same = |it: &&mut Decision| it.policy == binding.policy;
+        if let Some(known) = self.each.iter_mut().find(same) {
+            *known = binding;
+        }
+        self.binding = binding;
+        self
+    }
+
     /// The one that a client feels: see [`binding`](crate::headers::binding).
     #[inline]
     pub const fn binding(&self) -> &Decision {

@@ -111,6 +111,12 @@ impl RateLimiter {
         inner.local.ask(*key, 0, inner.now())
     }
 
+    /// As [`Self::peek`], with the answers of all policies.
+    pub fn peek_each(&self, key: &Key) -> Decisions {
+        let inner = &*self.0;
+        inner.local.ask_each(*key, inner.now())
+    }
+
     /// The quota, and the name under which clients see it; of several the first.
     #[must_use]
     pub fn policy(&self) -> &Policy {

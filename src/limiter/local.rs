@@ -89,6 +89,16 @@ impl Local {
         }
     }
 
+    /// How `key` stands under every policy.
+    pub(super) fn ask_each(&self, key: Key, at: Moment) -> Decisions {
+        match self {
+            Self::Bucket(_) => self.ask(key, 0, at).into(),
+            Self::Several(several) => {
+                several.look(key, |rules, state| rules.ask_each(state, 0, at))
+            }
+        }
+    }
+
     pub(super) fn stats(&self) -> TableStats {
         match self {
             Self::Bucket(bucket) => bucket.table.stats(),

@@ -7,6 +7,7 @@ mod batch;
 mod booking;
 mod builder;
 mod cells;
+mod count;
 mod draws;
 mod handle;
 mod local;
@@ -19,6 +20,9 @@ mod wait;
 
 pub use self::batch::BatchError;
 pub use self::builder::RateLimiterBuilder;
+pub use self::count::Count;
+#[doc(hidden)]
+pub use self::count::Counting;
 pub use self::handle::RateLimiter;
 pub use self::reservation::Reservation;
 pub use self::table::TableStats;

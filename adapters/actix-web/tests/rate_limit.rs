@@ -6,6 +6,7 @@ use actix_web::test::{TestRequest, call_service, init_service};
 use actix_web::{App, HttpResponse, web};
 use tidegate_actix_web::rate_limit::Headers;
 use tidegate_actix_web::tidegate::adaptive::LocalGuard;
+use tidegate_actix_web::tidegate::limiter::Count;
 use tidegate_actix_web::tidegate::reject::{Denial, Reason};
 use tidegate_actix_web::tidegate::{Quota, RateLimiter};
 use tidegate_actix_web::{Concurrency, RateLimit, Slot};
@@ -72,6 +73,38 @@ async fn several_policies_are_one_decision_and_each_is_told() {
         assert!(told(&headers, "ratelimit")[0].contains(r#""daily";r=3;"#));
         assert!(text.contains(r#""violated-policies":["burst"]"#), "{text}");
     }
+}
+
+#[actix_web::test]
+async fn only_failures_count() {
+    let middleware = limit("logins", Quota::per_hour(2)).count(Count::Failures);
+    let app = init_service(
+        App::new()
+            .wrap(middleware)
+            .route("/in", web::get().to(HttpResponse::Ok))
+            .route("/wrong", web::get().to(HttpResponse::Unauthorized))
+            .route("/broken", web::get().to(broken)),
+    )
+    .await;
+    for (path, status, left) in [
+        ("/in", 200, 2),
+        ("/wrong", 401, 1),
+        ("/in", 200, 1),
+        ("/broken", 500, 0),
+        ("/in", 429, 0),
+    ] {
+        let (told_status, headers, _) = ask!(app, get(path));
+        assert_eq!(told_status, status, "{path}");
+        let left = format!(r#""logins";r={left};"#);
+        assert!(
+            told(&headers, "ratelimit")[0].starts_with(&left),
+            "{path}: {headers:?}"
+        );
+    }
+}
+
+async fn broken() -> Result<String, actix_web::Error> {
+    Err(actix_web::error::ErrorInternalServerError("broken"))
 }
 
 #[actix_web::test]

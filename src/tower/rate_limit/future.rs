@@ -1,11 +1,13 @@
 //! The response future: the service's answer with headers, or a denial.
 
+use crate::classify::Answer;
 use crate::decision::Decisions;
+use crate::limiter::Counting;
 use crate::reject::{Denial, Form};
 use crate::tower::denial::Marking;
 use crate::tower::rate_limit::ResponseBody;
 use crate::tower::rate_limit::layer::Settings;
-use http::Response;
+use http::{HeaderValue, Response};
 use pin_project::pin_project;
 use std::fmt;
 use std::pin::Pin;
@@ -26,6 +28,7 @@ enum State<F> {
         #[pin]
         inner: F,
         told: Option<(Decisions, Arc<Settings>)>,
+        counting: Option<Box<Counting>>,
     },
     Denied(Option<Refusal>),
 }
@@ -57,8 +60,16 @@ impl Refusal {
 impl<F> ResponseFuture<F> {
     /// With nothing `told`, says nothing about the limit.
     #[inline(always)]
-    pub(super) fn running(inner: F, told: Option<(Decisions, Arc<Settings>)>) -> Self {
-        let state = State::Running { inner, told };
+    pub(super) fn running(
+        inner: F,
+        told: Option<(Decisions, Arc<Settings>)>,
+        counting: Option<Box<Counting>>,
+    ) -> Self {
+        let state = State::Running {
+            inner,
+            told,
+            counting,
+        };
         Self { state }
     }
 
@@ -78,8 +89,19 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Poll::Ready(match self.project().state.project() {
-            StateProject::Running { inner, told } => {
-                let mut response = ready!(inner.poll(cx))?;
+            StateProject::Running {
+                inner,
+                told,
+                counting,
+            } => {
+                let answer = ready!(inner.poll(cx));
+                if let Some(counting) = counting.take() {
+                    let stands = settle(*counting, answer.as_ref().ok());
+                    if let Some((decisions, _)) = told {
+                        *decisions = stands;
+                    }
+                }
+                let mut response = answer?;
                 if let Some((decisions, settings)) = told {
                     settings.tell(decisions, response.headers_mut());
                 }
@@ -91,6 +113,18 @@ where
                 .respond()),
         })
     }
+}
+
+/// Counts a request by its answer; an error has none.
+#[cold]
+fn settle<B>(counting: Counting, response: Option<&Response<B>>) -> Decisions {
+    let Some(response) = response else {
+        return counting.answered(Answer::Error, false);
+    };
+    let header = |name: &str| response.headers().get(name).map(HeaderValue::as_bytes);
+    let status = response.status().as_u16();
+    let answer = Answer::of_head(status, header("content-type"), header("grpc-status"));
+    counting.answered(answer, response.extensions().get::<Denial>().is_some())
 }
 
 impl<F> fmt::Debug for ResponseFuture<F> {

@@ -4,7 +4,7 @@ use crate::decision::Decisions;
 use crate::headers::{self, Headers, Legacy, RateLimitWriter};
 use crate::intern::interned;
 use crate::key::{Key, KeySecret};
-use crate::limiter::RateLimiter;
+use crate::limiter::{Count, Counting, RateLimiter};
 use crate::reject::Denial;
 use crate::tower::RequestHead;
 use crate::tower::denial::Responder;
@@ -23,7 +23,7 @@ use tower_layer::Layer;
 /// it can be returned from functions and kept in structs.
 ///
 /// # Defaults
-/// All requests count together ([`Key::EVERYONE`]), each costs 1, none is exempt, [`Headers::Standard`], a
+/// All requests count together ([`Key::EVERYONE`]), each costs 1 whatever its answer, none is exempt, [`Headers::Standard`], a
 /// [`Slot`](crate::Slot) in the request's extensions, problem documents as denials.
 ///
 /// # Examples
@@ -49,6 +49,7 @@ pub(super) struct Settings {
     key: Option<RequestKey>,
     secret: Option<KeySecret>,
     cost: Option<Rule<u32>>,
+    count: Count,
     exempt: Option<Rule<bool>>,
     pub(super) shadow: bool,
     pub(super) extensions: bool,
@@ -74,6 +75,7 @@ impl RateLimitLayer {
                 key: None,
                 secret: None,
                 cost: None,
+                count: Count::default(),
                 exempt: None,
                 shadow: false,
                 extensions: true,
@@ -101,6 +103,24 @@ impl RateLimitLayer {
     #[must_use]
     pub fn cost(self, rule: impl Fn(&RequestHead<'_>) -> u32 + Send + Sync + 'static) -> Self {
         self.with(|settings| settings.cost = Some(Arc::new(rule)))
+    }
+
+    /// Which requests cost something: all, or those whose answer says so.
+    ///
+    /// # Examples
+    /// ```
+    /// use tidegate::limiter::Count;
+    /// use tidegate::tower::RateLimitLayer;
+    /// use tidegate::{Quota, RateLimiter};
+    ///
+    /// // Five wrong passwords a minute; who gets in pays nothing.
+    /// let limiter = RateLimiter::new(Quota::per_minute(5));
+    /// let logins = RateLimitLayer::new(limiter).count(Count::Failures);
+    /// # let _ = logins;
+    /// ```
+    #[must_use]
+    pub fn count(self, count: Count) -> Self {
+        self.with(|settings| settings.count = count)
     }
 
     /// Requests that pass uncounted, such as health checks.
@@ -161,9 +181,12 @@ impl<S> Layer<S> for RateLimitLayer {
 }
 
 impl Settings {
-    /// The decisions on a request; `None` if it is exempt.
+    /// The decisions on a request, and what its answer settles; `None` if it is exempt.
     #[inline]
-    pub(super) fn decide(&self, head: &RequestHead<'_>) -> Option<Decisions> {
+    pub(super) fn decide(
+        &self,
+        head: &RequestHead<'_>,
+    ) -> Option<(Decisions, Option<Box<Counting>>)> {
         if self.exempt.as_ref().is_some_and(|rule| rule(head)) {
             return None;
         }
@@ -172,16 +195,24 @@ impl Settings {
             .as_ref()
             .map_or(Key::EVERYONE, |rule| rule.of(head, self.secret.as_ref()));
         let cost = self.cost.as_ref().map_or(1, |rule| rule(head));
-        // Who is told nothing needs no more than the one that binds.
-        let decisions = if self.tells() {
-            self.limiter.check_each(&key, cost)
-        } else {
-            self.limiter.check(&key, cost).into()
+        let answer = match self.count {
+            // Who is told nothing needs no more than the one that binds.
+            Count::All if self.tells() => (self.limiter.check_each(&key, cost), None),
+            Count::All => (self.limiter.check(&key, cost).into(), None),
+            count => self.reserve(key, cost, count),
         };
-        if !decisions.is_allowed() {
+        if !answer.0.is_allowed() {
             self.denied.fetch_add(1, Ordering::Relaxed);
         }
-        Some(decisions)
+        Some(answer)
+    }
+
+    #[cold]
+    fn reserve(&self, key: Key, cost: u32, count: Count) -> (Decisions, Option<Box<Counting>>) {
+        match Counting::begin(&self.limiter, key, cost, count) {
+            Ok(counting) => ((*counting.decision()).into(), Some(Box::new(counting))),
+            Err(decisions) => (decisions, None),
+        }
     }
 
     #[inline]

@@ -56,8 +56,8 @@ where
     fn call(&mut self, mut request: Request<Req>) -> Self::Future {
         let settings = &self.settings;
         let head = RequestHead::of(&request);
-        let Some(decisions) = settings.decide(&head) else {
-            return ResponseFuture::running(self.inner.call(request), None);
+        let Some((decisions, counting)) = settings.decide(&head) else {
+            return ResponseFuture::running(self.inner.call(request), None, None);
         };
         if !decisions.is_allowed() && !settings.shadow {
             return ResponseFuture::denied(Refusal {
@@ -73,6 +73,6 @@ where
         }
         // Before there is a future to move: nothing then stands between its making and its place.
         let told = settings.tells().then(|| (decisions, Arc::clone(settings)));
-        ResponseFuture::running(self.inner.call(request), told)
+        ResponseFuture::running(self.inner.call(request), told, counting)
     }
 }

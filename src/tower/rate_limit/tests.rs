@@ -1,8 +1,9 @@
 //! The layer on a clock moved by hand: denials, headers, what handlers see.
 
+use crate::limiter::Count;
 use crate::reject::{Denial, Reason};
 use crate::time::{Clock, ManualClock};
-use crate::tower::{Headers, RateLimitLayer, key};
+use crate::tower::{BoxError, Headers, RateLimitLayer, key};
 use crate::{Quota, RateLimiter, Slot};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -157,6 +158,51 @@ async fn several_policies_are_one_decision_and_each_is_told() {
     assert_eq!(ask(&layer, get()).await.status(), 429);
     lever.advance(Duration::from_nanos(1));
     assert_eq!(ask(&layer, get()).await.status(), 200);
+}
+
+#[tokio::test]
+async fn only_failures_count_and_whoever_hangs_up_is_one() {
+    let (limiter, _) = limiter(Quota::per_hour(3));
+    let layer = RateLimitLayer::new(limiter.clone()).count(Count::Failures);
+    let answering = |status: u16| {
+        let answer = move |_: Request<()>| async move {
+            let mut response = Response::new(Full::<Bytes>::default());
+            *response.status_mut() = http::StatusCode::from_u16(status).unwrap();
+            Ok::<_, Infallible>(response)
+        };
+        layer.layer(service_fn(answer)).oneshot(get())
+    };
+    for (status, told) in [
+        (200, r#""api";r=3;t=0"#),
+        (200, r#""api";r=3;t=0"#),
+        (401, r#""api";r=2;t=1200"#),
+        (200, r#""api";r=2;t=1200"#),
+    ] {
+        let response = answering(status).await.unwrap();
+        assert_eq!(header(response.headers(), "ratelimit"), [told]);
+    }
+
+    let never = service_fn(|_: Request<()>| std::future::pending::<Result<Reply, Infallible>>());
+    let mut waiting = Box::pin(layer.layer(never).oneshot(get()));
+    let first = std::future::poll_fn(|cx| std::task::Poll::Ready(waiting.as_mut().poll(cx)));
+    assert!(first.await.is_pending());
+    drop(waiting);
+    assert_eq!(limiter.peek(&crate::Key::EVERYONE).remaining(), 1);
+
+    let broken = service_fn(|_: Request<()>| ready(Err::<Reply, _>(BoxError::from("broken"))));
+    assert!(layer.layer(broken).oneshot(get()).await.is_err());
+    assert_eq!(answering(200).await.unwrap().status(), 429);
+}
+
+#[tokio::test]
+async fn a_denial_from_inside_is_not_the_clients_failure() {
+    let (outside, _) = limiter(Quota::per_hour(5));
+    let (inside, _) = limiter(Quota::DENY_ALL);
+    let layer = RateLimitLayer::new(outside.clone()).count(Count::Failures);
+    let inside = RateLimitLayer::new(inside);
+    let service = layer.layer(inside.layer(service_fn(handler)));
+    assert_eq!(service.oneshot(get()).await.unwrap().status(), 429);
+    assert_eq!(outside.peek(&crate::Key::EVERYONE).remaining(), 5);
 }
 
 #[tokio::test]

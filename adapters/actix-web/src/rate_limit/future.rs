@@ -5,12 +5,16 @@ use crate::rate_limit::service::Shared;
 use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
+use actix_web::http::header::HeaderValue;
 use pin_project::pin_project;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use tidegate::classify::Answer;
 use tidegate::decision::Decisions;
+use tidegate::limiter::Counting;
+use tidegate::reject::Denial;
 
 /// The response of a service behind a rate limit.
 #[must_use = "futures do nothing unless polled"]
@@ -32,6 +36,7 @@ where
         #[pin]
         inner: S::Future,
         told: Option<(Decisions, Rc<Shared<S>>)>,
+        counting: Option<Box<Counting>>,
     },
     Denied(Option<ServiceResponse>),
 }
@@ -42,15 +47,28 @@ where
 {
     /// Says nothing about the limit.
     #[inline]
-    pub(super) const fn silent(inner: S::Future) -> Self {
-        let state = State::Running { inner, told: None };
+    pub(super) const fn silent(inner: S::Future, counting: Option<Box<Counting>>) -> Self {
+        let state = State::Running {
+            inner,
+            told: None,
+            counting,
+        };
         Self { state }
     }
 
     #[inline]
-    pub(super) fn telling(inner: S::Future, decisions: Decisions, shared: Rc<Shared<S>>) -> Self {
+    pub(super) fn telling(
+        inner: S::Future,
+        counting: Option<Box<Counting>>,
+        decisions: Decisions,
+        shared: Rc<Shared<S>>,
+    ) -> Self {
         let told = Some((decisions, shared));
-        let state = State::Running { inner, told };
+        let state = State::Running {
+            inner,
+            told,
+            counting,
+        };
         Self { state }
     }
 
@@ -70,8 +88,19 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Poll::Ready(Ok(match self.project().state.project() {
-            StateProject::Running { inner, told } => {
-                let mut response = ready!(inner.poll(cx))?;
+            StateProject::Running {
+                inner,
+                told,
+                counting,
+            } => {
+                let answer = ready!(inner.poll(cx));
+                if let Some(counting) = counting.take() {
+                    let stands = settle(*counting, answer.as_ref());
+                    if let Some((decisions, _)) = told {
+                        *decisions = stands;
+                    }
+                }
+                let mut response = answer?;
                 if let Some((decisions, shared)) = told {
                     shared.settings.tell(decisions, response.headers_mut());
                 }
@@ -85,6 +114,24 @@ where
             }
         }))
     }
+}
+
+/// Counts a request by its answer. An error of a handler is the answer that it becomes.
+#[cold]
+fn settle<B>(counting: Counting, answer: Result<&ServiceResponse<B>, &Error>) -> Decisions {
+    let response = match answer {
+        Ok(response) => response.response(),
+        Err(error) => {
+            let response = error.error_response();
+            let ours = response.extensions().contains::<Denial>();
+            return counting.answered(Answer::Status(response.status().as_u16()), ours);
+        }
+    };
+    let header = |name| response.headers().get(name).map(HeaderValue::as_bytes);
+    let status = response.status().as_u16();
+    let answer = Answer::of_head(status, header("content-type"), header("grpc-status"));
+    let ours = response.extensions().contains::<Denial>();
+    counting.answered(answer, ours)
 }
 
 impl<S> fmt::Debug for ResponseFuture<S>

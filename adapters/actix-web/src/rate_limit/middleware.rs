@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tidegate::decision::Decisions;
 use tidegate::headers::{self, Headers, Legacy, RateLimitWriter};
 use tidegate::key::KeySecret;
+use tidegate::limiter::{Count, Counting};
 use tidegate::reject::Denial;
 use tidegate::{Key, RateLimiter};
 
@@ -23,7 +24,7 @@ use tidegate::{Key, RateLimiter};
 /// from functions and kept in structs.
 ///
 /// # Defaults
-/// All requests count together ([`Key::EVERYONE`]), each costs 1, none is exempt, [`Headers::Standard`], a
+/// All requests count together ([`Key::EVERYONE`]), each costs 1 whatever its answer, none is exempt, [`Headers::Standard`], a
 /// [`Slot`](crate::Slot) for the handler, problem documents as denials.
 ///
 /// # Examples
@@ -50,6 +51,7 @@ pub(super) struct Settings {
     key: Option<RequestKey>,
     secret: Option<KeySecret>,
     cost: Option<Rule<u32>>,
+    count: Count,
     exempt: Option<Rule<bool>>,
     pub(super) shadow: bool,
     pub(super) extensions: bool,
@@ -75,6 +77,7 @@ impl RateLimit {
                 key: None,
                 secret: None,
                 cost: None,
+                count: Count::default(),
                 exempt: None,
                 shadow: false,
                 extensions: true,
@@ -102,6 +105,24 @@ impl RateLimit {
     #[must_use]
     pub fn cost(self, rule: impl Fn(&ServiceRequest) -> u32 + Send + Sync + 'static) -> Self {
         self.with(|settings| settings.cost = Some(Arc::new(rule)))
+    }
+
+    /// Which requests cost something: all, or those whose answer says so.
+    ///
+    /// # Examples
+    /// ```
+    /// use tidegate_actix_web::RateLimit;
+    /// use tidegate_actix_web::tidegate::limiter::Count;
+    /// use tidegate_actix_web::tidegate::{Quota, RateLimiter};
+    ///
+    /// // Five wrong passwords a minute; who gets in pays nothing.
+    /// let limiter = RateLimiter::new(Quota::per_minute(5));
+    /// let logins = RateLimit::new(limiter).count(Count::Failures);
+    /// # let _ = logins;
+    /// ```
+    #[must_use]
+    pub fn count(self, count: Count) -> Self {
+        self.with(|settings| settings.count = count)
     }
 
     /// Requests that pass uncounted, such as health checks.
@@ -167,9 +188,12 @@ where
 }
 
 impl Settings {
-    /// The decisions on a request; `None` if it is exempt.
+    /// The decisions on a request, and what its answer settles; `None` if it is exempt.
     #[inline]
-    pub(super) fn decide(&self, request: &ServiceRequest) -> Option<Decisions> {
+    pub(super) fn decide(
+        &self,
+        request: &ServiceRequest,
+    ) -> Option<(Decisions, Option<Box<Counting>>)> {
         if self.exempt.as_ref().is_some_and(|rule| rule(request)) {
             return None;
         }
@@ -178,16 +202,24 @@ impl Settings {
             .as_ref()
             .map_or(Key::EVERYONE, |rule| rule.of(request, self.secret.as_ref()));
         let cost = self.cost.as_ref().map_or(1, |rule| rule(request));
-        // Who is told nothing needs no more than the one that binds.
-        let decisions = if self.tells() {
-            self.limiter.check_each(&key, cost)
-        } else {
-            self.limiter.check(&key, cost).into()
+        let answer = match self.count {
+            // Who is told nothing needs no more than the one that binds.
+            Count::All if self.tells() => (self.limiter.check_each(&key, cost), None),
+            Count::All => (self.limiter.check(&key, cost).into(), None),
+            count => self.reserve(key, cost, count),
         };
-        if !decisions.is_allowed() {
+        if !answer.0.is_allowed() {
             self.denied.fetch_add(1, Ordering::Relaxed);
         }
-        Some(decisions)
+        Some(answer)
+    }
+
+    #[cold]
+    fn reserve(&self, key: Key, cost: u32, count: Count) -> (Decisions, Option<Box<Counting>>) {
+        match Counting::begin(&self.limiter, key, cost, count) {
+            Ok(counting) => ((*counting.decision()).into(), Some(Box::new(counting))),
+            Err(decisions) => (decisions, None),
+        }
     }
 
     #[inline]

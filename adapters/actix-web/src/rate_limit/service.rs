@@ -55,8 +55,8 @@ where
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let Shared { inner, settings } = &*self.shared;
-        let Some(decisions) = settings.decide(&request) else {
-            return ResponseFuture::silent(inner.call(request));
+        let Some((decisions, counting)) = settings.decide(&request) else {
+            return ResponseFuture::silent(inner.call(request), None);
         };
         if !settings.shadow
             && let Some(denial) = Denial::of(decisions.binding())
@@ -75,9 +75,9 @@ where
         }
         let inner = inner.call(request);
         if settings.tells() {
-            ResponseFuture::telling(inner, decisions, Rc::clone(&self.shared))
+            ResponseFuture::telling(inner, counting, decisions, Rc::clone(&self.shared))
         } else {
-            ResponseFuture::silent(inner)
+            ResponseFuture::silent(inner, counting)
         }
     }
 }

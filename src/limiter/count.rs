@@ -1,0 +1,160 @@
+//! Which requests cost something: all, or those whose answer says so.
+
+use crate::classify::Answer;
+use crate::decision::Decisions;
+use crate::key::Key;
+use crate::limiter::{RateLimiter, Reservation};
+
+/// Which requests a layer counts.
+///
+/// Unless it is all of them, a request's cost is reserved until its answer is there, and then kept or given back: never
+/// more are on their way than could all count, and a client that goes away before the answer has come is counted.
+/// What a layer inside answered in place of the handler, such as a denial, is not.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub enum Count {
+    /// Every request.
+    #[default]
+    All,
+    /// Those that fail: a status of 400 or more, a gRPC status other than 0 in the head, or an error in place of an
+    /// answer. For log-ins, and for clients that look for what is not there.
+    Failures,
+    /// Those whose answer the function picks.
+    Only(fn(Answer) -> bool),
+}
+
+impl Count {
+    fn counts(self, answer: Answer) -> bool {
+        match self {
+            Self::All => true,
+            Self::Failures => match answer {
+                Answer::Status(status) => status >= 400,
+                Answer::Grpc(code) => code != 0,
+                Answer::Error => true,
+            },
+            Self::Only(picks) => picks(answer),
+        }
+    }
+}
+
+/// A request on its way whose cost is kept or given back when it is answered. Dropped without an answer, it is kept.
+// For adapters alone: it may change in any release.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Counting {
+    limiter: RateLimiter,
+    key: Key,
+    count: Count,
+    reservation: Option<Reservation>,
+}
+
+impl Counting {
+    /// Reserves the cost of a request. With the denial come the answers of all policies.
+    ///
+    /// # Errors
+    /// The decisions, if the cost does not fit.
+    pub fn begin(
+        limiter: &RateLimiter,
+        key: Key,
+        cost: u32,
+        count: Count,
+    ) -> Result<Self, Decisions> {
+        match limiter.reserve(&key, cost) {
+            Ok(reservation) => Ok(Self {
+                limiter: limiter.clone(),
+                key,
+                count,
+                reservation: Some(reservation),
+            }),
+            Err(decision) => Err(limiter.peek_each(&key).with(decision)),
+        }
+    }
+
+    /// What was said when the cost was reserved.
+    pub fn decision(&self) -> &crate::Decision {
+        let reservation = self.reservation.as_ref();
+        reservation.expect("settled at the end").decision()
+    }
+
+    /// Keeps the cost or gives it back, and says how the key stands then.
+    ///
+    /// `ours` is an answer that a layer of ours wrote.
+    pub fn answered(mut self, answer: Answer, ours: bool) -> Decisions {
+        if let Some(reservation) = self.reservation.take() {
+            if !ours && self.count.counts(answer) {
+                keep(reservation);
+            } else {
+                reservation.cancel();
+            }
+        }
+        self.limiter.peek_each(&self.key)
+    }
+}
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        if let Some(reservation) = self.reservation.take() {
+            keep(reservation);
+        }
+    }
+}
+
+fn keep(reservation: Reservation) {
+    let cost = reservation.cost();
+    reservation.commit(cost);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::Quota;
+
+    fn begin(limiter: &RateLimiter, count: Count) -> Counting {
+        Counting::begin(limiter, Key::EVERYONE, 1, count).unwrap()
+    }
+
+    #[test]
+    fn only_what_failed_or_never_ended_is_kept() {
+        let limiter = RateLimiter::new(Quota::per_hour(10).fixed());
+        let left = |decisions: Decisions| decisions.binding().remaining();
+        let fails = [
+            (Answer::Status(200), 10),
+            (Answer::Status(302), 10),
+            (Answer::Status(401), 9),
+            (Answer::Status(500), 8),
+            (Answer::Grpc(0), 8),
+            (Answer::Grpc(16), 7),
+            (Answer::Error, 6),
+        ];
+        for (answer, stands) in fails {
+            let counting = begin(&limiter, Count::Failures);
+            assert_eq!(left(counting.answered(answer, false)), stands, "{answer:?}");
+        }
+        let counting = begin(&limiter, Count::Failures);
+        assert_eq!(left(counting.answered(Answer::Status(503), true)), 6);
+        drop(begin(&limiter, Count::Failures));
+        assert_eq!(limiter.peek(&Key::EVERYONE).remaining(), 5);
+        let missing = Count::Only(|answer| answer == Answer::Status(404));
+        assert_eq!(
+            left(begin(&limiter, missing).answered(Answer::Status(401), false)),
+            5
+        );
+        assert_eq!(
+            left(begin(&limiter, missing).answered(Answer::Status(404), false)),
+            4
+        );
+    }
+
+    #[test]
+    fn a_denial_comes_with_all_policies() {
+        let builder = RateLimiter::builder(Quota::per_hour(9).fixed())
+            .also("one", Quota::per_hour(1).fixed());
+        let limiter = builder.build().unwrap();
+        drop(begin(&limiter, Count::Failures));
+        let denied = Counting::begin(&limiter, Key::EVERYONE, 1, Count::Failures).unwrap_err();
+        assert_eq!(denied.binding().policy().as_str(), "one");
+        assert!(denied.binding().retry_after().is_some());
+        assert_eq!(denied.each()[0].remaining(), 8);
+        assert_eq!(denied.each()[1], *denied.binding());
+    }
+}
