@@ -1,7 +1,7 @@
 //! Limits that differ from route to route: `cargo run --release --example per_route`, then
 //!
 //! ```text
-//! curl -i http://127.0.0.1:3000/search      5 a second for each client
+//! curl -i http://127.0.0.1:3000/search      5 a second and 1000 an hour for each client
 //! curl -i http://127.0.0.1:3000/report      2 at once, whoever asks
 //! curl -i http://127.0.0.1:3000/items/1     100 a second for each API key and template of the path
 //! curl -i http://127.0.0.1:3000/health      no limit
@@ -24,7 +24,10 @@ async fn report() -> &'static str {
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
-    let searches = RateLimiter::new(Quota::per_second(5));
+    let searches = RateLimiter::builder(Quota::per_second(5))
+        .also("hourly", Quota::per_hour(1000).sliding())
+        .build()
+        .expect("two names");
     let reports = LocalGuard::fixed(2);
     let items = RateLimiter::new(Quota::per_second(100).burst(200));
 
