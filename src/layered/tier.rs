@@ -9,7 +9,7 @@
 //! A node may be ahead of origin by its *lead*: a 16th of the room it sees, at least a 32nd of the limit. So a burst
 //! over many nodes, each of which sees all of the room, cannot spend it many times.
 
-use crate::decision::{Decision, NO_WAIT, PolicyName, Verdict};
+use crate::decision::{Decision, NO_WAIT, NOT_DRAWN, PolicyName, Verdict};
 use crate::key::Key;
 use crate::layered::flush::FlushQueue;
 use crate::layered::link::{Link, Outage, RETRY};
@@ -398,6 +398,7 @@ impl Tier {
             outcome,
             limit: window.limit(),
             remaining: left as u32,
+            chance: NOT_DRAWN,
             retry_after_nanos,
             reset_after_nanos: window.reset(views.current, views.previous, views.elapsed),
             policy: self.setup.policy,
