@@ -482,7 +482,7 @@ fn everything_can_be_named_and_sent_to_other_threads() {
     shared::<concurrency::Concurrency<Inner>>();
     shared::<rate_limit::RateLimit<Inner>>();
     sent::<concurrency::ResponseFuture<Inner, ()>>();
-    sent::<rate_limit::ResponseFuture<<Inner as Service<Request<()>>>::Future>>();
+    sent::<rate_limit::ResponseFuture<Inner, ()>>();
     sent::<concurrency::ResponseBody<Full<Bytes>>>();
     movable::<concurrency::ResponseBody<Full<Bytes>>>();
     movable::<rate_limit::ResponseBody<Full<Bytes>>>();

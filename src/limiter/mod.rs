@@ -8,6 +8,8 @@ mod booking;
 mod builder;
 mod cells;
 mod count;
+#[cfg(feature = "fleet")]
+mod deciding;
 mod draws;
 mod handle;
 mod local;
@@ -23,6 +25,9 @@ pub use self::builder::RateLimiterBuilder;
 pub use self::count::Count;
 #[doc(hidden)]
 pub use self::count::Counting;
+#[cfg(feature = "fleet")]
+#[doc(hidden)]
+pub use self::deciding::{Admission, Asking, Deciding};
 pub use self::handle::RateLimiter;
 pub use self::reservation::Reservation;
 pub use self::table::TableStats;

@@ -35,41 +35,71 @@ impl RateLimiter {
     /// # }
     /// ```
     pub async fn until_ready(&self, key: &Key, cost: u32, max_wait: Duration) -> Decision {
+        let book = || {
+            let decision = self.check(key, cost);
+            if decision.is_allowed() {
+                Ok(decision)
+            } else {
+                Err(decision)
+            }
+        };
+        match self.in_line(key, cost, max_wait, book).await {
+            Ok(decision) | Err(decision) => decision,
+        }
+    }
+
+    /// As [`Self::until_ready`], with what is to be done when its turn has come and the cost fits.
+    pub(super) async fn in_line<T>(
+        &self,
+        key: &Key,
+        cost: u32,
+        max_wait: Duration,
+        book: impl Fn() -> Result<T, Decision> + Send,
+    ) -> Result<T, Decision> {
         let inner = &*self.0;
         let began = inner.now().now;
-        let asked = inner.local.ask(*key, cost, inner.now());
+        let asked = self.ask(key, cost);
         if !asked.is_allowed() && asked.retry_after().is_none_or(|wait| wait > max_wait) {
             inner.seen.count(&inner.policies, &asked);
-            return asked;
+            return Err(asked);
         }
         let place = inner.lines.join(*key);
         let Ok(_turn) = tokio::time::timeout(max_wait, place.line.lock()).await else {
             // Those in front are still waiting: what would fit now is theirs.
-            let mut asked = inner.local.ask(*key, cost, inner.now());
+            let mut asked = self.ask(key, cost);
             if asked.is_allowed() {
                 asked.outcome = Verdict::Deny;
                 asked.retry_after_nanos = asked.reset_after_nanos.max(1);
             }
             inner.seen.count(&inner.policies, &asked);
-            return asked;
+            return Err(asked);
         };
         loop {
             // Asked first: only the last answer is counted.
-            let asked = inner.local.ask(*key, cost, inner.now());
+            let asked = self.ask(key, cost);
             let waited = inner.now().now.since(began);
             match asked.retry_after() {
                 Some(wait) if waited.saturating_add(wait) <= max_wait => {
                     tokio::time::sleep(wait).await;
                 }
-                _ => {
-                    let decision = self.check(key, cost);
-                    if decision.is_allowed() || !asked.is_allowed() {
-                        return decision;
-                    }
+                _ => match book() {
                     // Somebody who does not wait came in between.
-                }
+                    Err(_) if asked.is_allowed() => {}
+                    done => return done,
+                },
             }
         }
+    }
+
+    /// What [`Self::check`] would say, without booking or counting anything.
+    pub(super) fn ask(&self, key: &Key, cost: u32) -> Decision {
+        let inner = &*self.0;
+        inner.local.ask(*key, cost, inner.now())
+    }
+
+    /// Whether somebody waits for `key`.
+    pub(super) fn has_line(&self, key: &Key) -> bool {
+        self.0.lines.lock().contains_key(key)
     }
 }
 

@@ -4,6 +4,7 @@ use actix_web::body::to_bytes;
 use actix_web::http::header::HeaderMap;
 use actix_web::test::{TestRequest, call_service, init_service};
 use actix_web::{App, HttpResponse, web};
+use std::time::Duration;
 use tidegate_actix_web::rate_limit::Headers;
 use tidegate_actix_web::tidegate::adaptive::LocalGuard;
 use tidegate_actix_web::tidegate::limiter::Count;
@@ -101,6 +102,18 @@ async fn only_failures_count() {
             "{path}: {headers:?}"
         );
     }
+}
+
+#[actix_web::test]
+async fn over_the_quota_requests_wait_when_told_to() {
+    let quota = Quota::per_second(50).burst(1);
+    let app = app!(limit("slow", quota).wait(Duration::from_secs(60)));
+    for _ in 0..4 {
+        let (status, _, text) = ask!(app, get("/"));
+        assert_eq!((status, text.as_str()), (200, "allow 0 left"));
+    }
+    let closed = app!(limit("closed", Quota::DENY_ALL).wait(Duration::from_secs(60)));
+    assert_eq!(ask!(closed, get("/")).0, 429);
 }
 
 async fn broken() -> Result<String, actix_web::Error> {

@@ -2,35 +2,56 @@
 
 use crate::classify::Answer;
 use crate::decision::Decisions;
-use crate::limiter::Counting;
+use crate::limiter::{Admission, Counting};
 use crate::reject::{Denial, Form};
+use crate::slot::Slot;
+use crate::tower::RequestHead;
 use crate::tower::denial::Marking;
 use crate::tower::rate_limit::ResponseBody;
 use crate::tower::rate_limit::layer::Settings;
-use http::{HeaderValue, Response};
+use http::{HeaderValue, Request, Response};
 use pin_project::pin_project;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use tower_service::Service;
 
 /// The response of a service behind a rate limit.
+///
+/// # Cancel safety
+/// Dropping it leaves the line, if it waits in one, and drops the service's future.
 #[must_use = "futures do nothing unless polled"]
 #[pin_project]
-pub struct ResponseFuture<F> {
+pub struct ResponseFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
     #[pin]
-    state: State<F>,
+    state: State<S, B>,
 }
 
 #[pin_project(project = StateProject)]
-enum State<F> {
+enum State<S, B>
+where
+    S: Service<Request<B>>,
+{
+    /// Boxed, so that those who never wait do not move around the room for it.
+    Waiting(Box<Waiting<S, B>>),
     Running {
         #[pin]
-        inner: F,
+        inner: S::Future,
         told: Option<(Decisions, Arc<Settings>)>,
         counting: Option<Box<Counting>>,
     },
     Denied(Option<Refusal>),
+}
+
+/// A request in line, and the service that is ready for it.
+struct Waiting<S, B> {
+    later: Pin<Box<dyn Future<Output = Admission> + Send>>,
+    settings: Arc<Settings>,
+    next: Option<(S, Request<B>)>,
 }
 
 /// What a denial is made of.
@@ -57,11 +78,28 @@ impl Refusal {
     }
 }
 
-impl<F> ResponseFuture<F> {
+impl<S, B> ResponseFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
+    pub(super) fn waiting(
+        later: Pin<Box<dyn Future<Output = Admission> + Send>>,
+        service: S,
+        settings: Arc<Settings>,
+        request: Request<B>,
+    ) -> Self {
+        let state = State::Waiting(Box::new(Waiting {
+            later,
+            settings,
+            next: Some((service, request)),
+        }));
+        Self { state }
+    }
+
     /// With nothing `told`, says nothing about the limit.
     #[inline(always)]
     pub(super) fn running(
-        inner: F,
+        inner: S::Future,
         told: Option<(Decisions, Arc<Settings>)>,
         counting: Option<Box<Counting>>,
     ) -> Self {
@@ -73,45 +111,81 @@ impl<F> ResponseFuture<F> {
         Self { state }
     }
 
+    /// Goes on with what was decided: asks the service, or denies.
     #[inline(always)]
-    pub(super) const fn denied(refusal: Refusal) -> Self {
-        let state = State::Denied(Some(refusal));
-        Self { state }
+    pub(super) fn enter(
+        service: &mut S,
+        settings: &Arc<Settings>,
+        admission: Admission,
+        mut request: Request<B>,
+    ) -> Self {
+        let Admission {
+            decisions,
+            counting,
+        } = admission;
+        if !settings.lets_pass(&decisions) {
+            let head = RequestHead::of(&request);
+            let state = State::Denied(Some(Refusal {
+                decisions,
+                form: head.form(),
+                marking: Marking::of(settings.extensions, &head),
+                settings: Arc::clone(settings),
+            }));
+            return Self { state };
+        }
+        if settings.extensions {
+            let slot = Slot::rated(*decisions.binding(), request.extensions().get::<Slot>());
+            request.extensions_mut().insert(slot);
+        }
+        // Before there is a future to move: nothing then stands between its making and its place.
+        let told = settings.tells().then(|| (decisions, Arc::clone(settings)));
+        Self::running(service.call(request), told, counting)
     }
 }
 
-impl<F, B, E> Future for ResponseFuture<F>
+impl<S, B, Res> Future for ResponseFuture<S, B>
 where
-    F: Future<Output = Result<Response<B>, E>>,
+    S: Service<Request<B>, Response = Response<Res>>,
 {
-    type Output = Result<Response<ResponseBody<B>>, E>;
+    type Output = Result<Response<ResponseBody<Res>>, S::Error>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(match self.project().state.project() {
-            StateProject::Running {
-                inner,
-                told,
-                counting,
-            } => {
-                let answer = ready!(inner.poll(cx));
-                if let Some(counting) = counting.take() {
-                    let stands = settle(*counting, answer.as_ref().ok());
-                    if let Some((decisions, _)) = told {
-                        *decisions = stands;
+        let mut this = self.project();
+        loop {
+            return Poll::Ready(match this.state.as_mut().project() {
+                StateProject::Waiting(waiting) => {
+                    let admission = ready!(waiting.later.as_mut().poll(cx));
+                    let (mut service, request) = waiting.next.take().expect("a turn comes once");
+                    let settings = Arc::clone(&waiting.settings);
+                    let entered = Self::enter(&mut service, &settings, admission, request);
+                    this.state.set(entered.state);
+                    continue;
+                }
+                StateProject::Running {
+                    inner,
+                    told,
+                    counting,
+                } => {
+                    let answer = ready!(inner.poll(cx));
+                    if let Some(counting) = counting.take() {
+                        let stands = settle(*counting, answer.as_ref().ok());
+                        if let Some((decisions, _)) = told {
+                            *decisions = stands;
+                        }
                     }
+                    let mut response = answer?;
+                    if let Some((decisions, settings)) = told {
+                        settings.tell(decisions, response.headers_mut());
+                    }
+                    Ok(response.map(ResponseBody::inner))
                 }
-                let mut response = answer?;
-                if let Some((decisions, settings)) = told {
-                    settings.tell(decisions, response.headers_mut());
-                }
-                Ok(response.map(ResponseBody::inner))
-            }
-            StateProject::Denied(refusal) => Ok(refusal
-                .take()
-                .expect("a future is not polled after its end")
-                .respond()),
-        })
+                StateProject::Denied(refusal) => Ok(refusal
+                    .take()
+                    .expect("a future is not polled after its end")
+                    .respond()),
+            });
+        }
     }
 }
 
@@ -127,7 +201,10 @@ fn settle<B>(counting: Counting, response: Option<&Response<B>>) -> Decisions {
     counting.answered(answer, response.extensions().get::<Denial>().is_some())
 }
 
-impl<F> fmt::Debug for ResponseFuture<F> {
+impl<S, B> fmt::Debug for ResponseFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }

@@ -4,7 +4,7 @@ use crate::decision::Decisions;
 use crate::headers::{self, Headers, Legacy, RateLimitWriter};
 use crate::intern::interned;
 use crate::key::{Key, KeySecret};
-use crate::limiter::{Count, Counting, RateLimiter};
+use crate::limiter::{Asking, Count, Deciding, RateLimiter};
 use crate::reject::Denial;
 use crate::tower::RequestHead;
 use crate::tower::denial::Responder;
@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tower_layer::Layer;
 
 /// Puts a [`RateLimiter`] in front of a service.
@@ -23,7 +24,8 @@ use tower_layer::Layer;
 /// it can be returned from functions and kept in structs.
 ///
 /// # Defaults
-/// All requests count together ([`Key::EVERYONE`]), each costs 1 whatever its answer, none is exempt, [`Headers::Standard`], a
+/// All requests count together ([`Key::EVERYONE`]), each costs 1 whatever its answer, none is exempt,
+/// none waits, [`Headers::Standard`], a
 /// [`Slot`](crate::Slot) in the request's extensions, problem documents as denials.
 ///
 /// # Examples
@@ -50,6 +52,7 @@ pub(super) struct Settings {
     secret: Option<KeySecret>,
     cost: Option<Rule<u32>>,
     count: Count,
+    max_wait: Duration,
     exempt: Option<Rule<bool>>,
     pub(super) shadow: bool,
     pub(super) extensions: bool,
@@ -76,6 +79,7 @@ impl RateLimitLayer {
                 secret: None,
                 cost: None,
                 count: Count::default(),
+                max_wait: Duration::ZERO,
                 exempt: None,
                 shadow: false,
                 extensions: true,
@@ -121,6 +125,15 @@ impl RateLimitLayer {
     #[must_use]
     pub fn count(self, count: Count) -> Self {
         self.with(|settings| settings.count = count)
+    }
+
+    /// Requests over the quota wait in line, up to `max_wait`, instead of being denied; who would have to wait longer is
+    /// denied at once. Those of one key are served in the order in which they came.
+    ///
+    /// 0 by default. For clients of one's own, such as workers; strangers better hear that they come too often.
+    #[must_use]
+    pub fn wait(self, max_wait: Duration) -> Self {
+        self.with(|settings| settings.max_wait = max_wait)
     }
 
     /// Requests that pass uncounted, such as health checks.
@@ -181,12 +194,9 @@ impl<S> Layer<S> for RateLimitLayer {
 }
 
 impl Settings {
-    /// The decisions on a request, and what its answer settles; `None` if it is exempt.
+    /// The decision on a request, or the way to it; `None` if it is exempt.
     #[inline]
-    pub(super) fn decide(
-        &self,
-        head: &RequestHead<'_>,
-    ) -> Option<(Decisions, Option<Box<Counting>>)> {
+    pub(super) fn decide(&self, head: &RequestHead<'_>) -> Option<Deciding> {
         if self.exempt.as_ref().is_some_and(|rule| rule(head)) {
             return None;
         }
@@ -195,24 +205,27 @@ impl Settings {
             .as_ref()
             .map_or(Key::EVERYONE, |rule| rule.of(head, self.secret.as_ref()));
         let cost = self.cost.as_ref().map_or(1, |rule| rule(head));
-        let answer = match self.count {
-            // Who is told nothing needs no more than the one that binds.
-            Count::All if self.tells() => (self.limiter.check_each(&key, cost), None),
-            Count::All => (self.limiter.check(&key, cost).into(), None),
-            count => self.reserve(key, cost, count),
+        let asking = Asking {
+            count: self.count,
+            each: self.tells(),
+            // Who only watches keeps nobody waiting.
+            max_wait: if self.shadow {
+                Duration::ZERO
+            } else {
+                self.max_wait
+            },
         };
-        if !answer.0.is_allowed() {
-            self.denied.fetch_add(1, Ordering::Relaxed);
-        }
-        Some(answer)
+        Some(self.limiter.decide_for(key, cost, asking))
     }
 
-    #[cold]
-    fn reserve(&self, key: Key, cost: u32, count: Count) -> (Decisions, Option<Box<Counting>>) {
-        match Counting::begin(&self.limiter, key, cost, count) {
-            Ok(counting) => ((*counting.decision()).into(), Some(Box::new(counting))),
-            Err(decisions) => (decisions, None),
+    /// Counts what was decided, and says whether the request may go on.
+    #[inline]
+    pub(super) fn lets_pass(&self, decisions: &Decisions) -> bool {
+        let allowed = decisions.is_allowed();
+        if !allowed {
+            self.denied.fetch_add(1, Ordering::Relaxed);
         }
+        allowed || self.shadow
     }
 
     #[inline]

@@ -1,9 +1,7 @@
 //! The service: one decision a request, made in `call`.
 
-use crate::slot::Slot;
+use crate::limiter::Deciding;
 use crate::tower::RequestHead;
-use crate::tower::denial::Marking;
-use crate::tower::rate_limit::future::Refusal;
 use crate::tower::rate_limit::layer::Settings;
 use crate::tower::rate_limit::{ResponseBody, ResponseFuture};
 use http::{Request, Response};
@@ -41,11 +39,11 @@ impl<S> RateLimit<S> {
 
 impl<S, Req, Res> Service<Request<Req>> for RateLimit<S>
 where
-    S: Service<Request<Req>, Response = Response<Res>>,
+    S: Service<Request<Req>, Response = Response<Res>> + Clone,
 {
     type Response = Response<ResponseBody<Res>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+    type Future = ResponseFuture<S, Req>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -53,26 +51,20 @@ where
     }
 
     #[inline]
-    fn call(&mut self, mut request: Request<Req>) -> Self::Future {
+    fn call(&mut self, request: Request<Req>) -> Self::Future {
         let settings = &self.settings;
         let head = RequestHead::of(&request);
-        let Some((decisions, counting)) = settings.decide(&head) else {
-            return ResponseFuture::running(self.inner.call(request), None, None);
-        };
-        if !decisions.is_allowed() && !settings.shadow {
-            return ResponseFuture::denied(Refusal {
-                decisions,
-                form: head.form(),
-                marking: Marking::of(settings.extensions, &head),
-                settings: Arc::clone(settings),
-            });
+        match settings.decide(&head) {
+            None => ResponseFuture::running(self.inner.call(request), None, None),
+            Some(Deciding::Now(admission)) => {
+                ResponseFuture::enter(&mut self.inner, settings, admission, request)
+            }
+            Some(Deciding::Later(later)) => {
+                // The service that is ready waits; the clone left behind asks again.
+                let clone = self.inner.clone();
+                let ready = std::mem::replace(&mut self.inner, clone);
+                ResponseFuture::waiting(later, ready, Arc::clone(settings), request)
+            }
         }
-        if settings.extensions {
-            let slot = Slot::rated(*decisions.binding(), request.extensions().get::<Slot>());
-            request.extensions_mut().insert(slot);
-        }
-        // Before there is a future to move: nothing then stands between its making and its place.
-        let told = settings.tells().then(|| (decisions, Arc::clone(settings)));
-        ResponseFuture::running(self.inner.call(request), told, counting)
     }
 }

@@ -11,6 +11,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use std::convert::Infallible;
 use std::future::ready;
+use std::task::Poll;
 use std::time::Duration;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
@@ -184,14 +185,52 @@ async fn only_failures_count_and_whoever_hangs_up_is_one() {
 
     let never = service_fn(|_: Request<()>| std::future::pending::<Result<Reply, Infallible>>());
     let mut waiting = Box::pin(layer.layer(never).oneshot(get()));
-    let first = std::future::poll_fn(|cx| std::task::Poll::Ready(waiting.as_mut().poll(cx)));
-    assert!(first.await.is_pending());
+    assert!(polled(&mut waiting).await.is_pending());
     drop(waiting);
     assert_eq!(limiter.peek(&crate::Key::EVERYONE).remaining(), 1);
 
     let broken = service_fn(|_: Request<()>| ready(Err::<Reply, _>(BoxError::from("broken"))));
     assert!(layer.layer(broken).oneshot(get()).await.is_err());
     assert_eq!(answering(200).await.unwrap().status(), 429);
+}
+
+#[tokio::test(start_paused = true)]
+async fn over_the_quota_requests_wait_in_line_when_told_to() {
+    let (limiter, clock) = limiter(Quota::per_second(1));
+    let layer = RateLimitLayer::new(limiter.clone()).wait(Duration::from_millis(1_500));
+    assert_eq!(ask(&layer, get()).await.status(), 200);
+    let mut second = Box::pin(ask(&layer, get()));
+    let mut third = Box::pin(ask(&layer, get()));
+    assert!(polled(&mut second).await.is_pending());
+    assert!(polled(&mut third).await.is_pending(), "in line behind it");
+    clock.advance(Duration::from_secs(1));
+    tokio::time::advance(Duration::from_millis(1_001)).await;
+    let Poll::Ready(passed) = polled(&mut second).await else {
+        panic!("its turn has come");
+    };
+    assert_eq!(passed.status(), 200);
+    assert_eq!(header(passed.headers(), "ratelimit"), [r#""api";r=0;t=1"#]);
+    // Another second would be more than it was told to wait.
+    let Poll::Ready(denied) = polled(&mut third).await else {
+        panic!("it waits in vain");
+    };
+    assert_eq!(denied.status(), 429);
+    assert_eq!(header(denied.headers(), "retry-after"), ["1"]);
+    assert_eq!(layer.denied(), 1);
+
+    // Who goes away takes nothing.
+    clock.advance(Duration::from_millis(500));
+    let mut gone = Box::pin(ask(&layer, get()));
+    assert!(polled(&mut gone).await.is_pending());
+    drop(gone);
+    clock.advance(Duration::from_millis(500));
+    assert_eq!(ask(&layer, get()).await.status(), 200);
+    let shadow = layer.clone().shadow(true);
+    assert_eq!(ask(&shadow, get()).await.status(), 200, "at once");
+}
+
+async fn polled<F: Future>(future: &mut std::pin::Pin<Box<F>>) -> Poll<F::Output> {
+    std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
 }
 
 #[tokio::test]

@@ -1,19 +1,22 @@
 //! The response future: the service's answer with headers, or a denial.
 
+use crate::denied::Marking;
 use crate::rate_limit::ResponseBody;
 use crate::rate_limit::service::Shared;
-use actix_web::Error;
+use crate::request::form;
 use actix_web::body::MessageBody;
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use actix_web::http::header::HeaderValue;
+use actix_web::{Error, HttpMessage};
 use pin_project::pin_project;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use tidegate::Slot;
 use tidegate::classify::Answer;
 use tidegate::decision::Decisions;
-use tidegate::limiter::Counting;
+use tidegate::limiter::{Admission, Counting};
 use tidegate::reject::Denial;
 
 /// The response of a service behind a rate limit.
@@ -32,6 +35,8 @@ enum State<S>
 where
     S: Service<ServiceRequest>,
 {
+    /// Boxed, so that those who never wait do not move around the room for it.
+    Waiting(Box<Waiting<S>>),
     Running {
         #[pin]
         inner: S::Future,
@@ -41,39 +46,75 @@ where
     Denied(Option<ServiceResponse>),
 }
 
+/// A request in line.
+struct Waiting<S> {
+    later: Pin<Box<dyn Future<Output = Admission> + Send>>,
+    shared: Rc<Shared<S>>,
+    request: Option<ServiceRequest>,
+}
+
 impl<S> ResponseFuture<S>
 where
     S: Service<ServiceRequest>,
 {
     /// Says nothing about the limit.
     #[inline]
-    pub(super) const fn silent(inner: S::Future, counting: Option<Box<Counting>>) -> Self {
+    pub(super) const fn exempt(inner: S::Future) -> Self {
         let state = State::Running {
             inner,
             told: None,
-            counting,
+            counting: None,
         };
         Self { state }
     }
 
-    #[inline]
-    pub(super) fn telling(
-        inner: S::Future,
-        counting: Option<Box<Counting>>,
-        decisions: Decisions,
+    pub(super) fn waiting(
+        later: Pin<Box<dyn Future<Output = Admission> + Send>>,
         shared: Rc<Shared<S>>,
+        request: ServiceRequest,
     ) -> Self {
-        let told = Some((decisions, shared));
+        let state = State::Waiting(Box::new(Waiting {
+            later,
+            shared,
+            request: Some(request),
+        }));
+        Self { state }
+    }
+
+    /// Goes on with what was decided: asks the service, or denies.
+    #[inline]
+    pub(super) fn enter(
+        shared: &Rc<Shared<S>>,
+        admission: Admission,
+        request: ServiceRequest,
+    ) -> Self {
+        let Shared { inner, settings } = &**shared;
+        let Admission {
+            decisions,
+            counting,
+        } = admission;
+        if !settings.lets_pass(&decisions)
+            && let Some(denial) = Denial::of(decisions.binding())
+        {
+            let marking = Marking::of(settings.extensions, &request);
+            let mut response = settings.responder.respond(denial, form(&request), marking);
+            if settings.tells() {
+                settings.tell(&decisions, response.headers_mut());
+            }
+            let state = State::Denied(Some(request.into_response(response)));
+            return Self { state };
+        }
+        if settings.extensions {
+            let mut extensions = request.extensions_mut();
+            let slot = Slot::rated(*decisions.binding(), extensions.get());
+            extensions.insert(slot);
+        }
+        let told = settings.tells().then(|| (decisions, Rc::clone(shared)));
         let state = State::Running {
-            inner,
+            inner: inner.call(request),
             told,
             counting,
         };
-        Self { state }
-    }
-
-    pub(super) const fn denied(response: ServiceResponse) -> Self {
-        let state = State::Denied(Some(response));
         Self { state }
     }
 }
@@ -87,32 +128,43 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(Ok(match self.project().state.project() {
-            StateProject::Running {
-                inner,
-                told,
-                counting,
-            } => {
-                let answer = ready!(inner.poll(cx));
-                if let Some(counting) = counting.take() {
-                    let stands = settle(*counting, answer.as_ref());
-                    if let Some((decisions, _)) = told {
-                        *decisions = stands;
+        let mut this = self.project();
+        loop {
+            return Poll::Ready(Ok(match this.state.as_mut().project() {
+                StateProject::Waiting(waiting) => {
+                    let admission = ready!(waiting.later.as_mut().poll(cx));
+                    let request = waiting.request.take().expect("a turn comes once");
+                    let shared = Rc::clone(&waiting.shared);
+                    this.state
+                        .set(Self::enter(&shared, admission, request).state);
+                    continue;
+                }
+                StateProject::Running {
+                    inner,
+                    told,
+                    counting,
+                } => {
+                    let answer = ready!(inner.poll(cx));
+                    if let Some(counting) = counting.take() {
+                        let stands = settle(*counting, answer.as_ref());
+                        if let Some((decisions, _)) = told {
+                            *decisions = stands;
+                        }
                     }
+                    let mut response = answer?;
+                    if let Some((decisions, shared)) = told {
+                        shared.settings.tell(decisions, response.headers_mut());
+                    }
+                    response.map_body(|_, body| ResponseBody::inner(body))
                 }
-                let mut response = answer?;
-                if let Some((decisions, shared)) = told {
-                    shared.settings.tell(decisions, response.headers_mut());
+                StateProject::Denied(response) => {
+                    let response = response
+                        .take()
+                        .expect("a future is not polled after its end");
+                    response.map_body(|_, body| ResponseBody::denied(body))
                 }
-                response.map_body(|_, body| ResponseBody::inner(body))
-            }
-            StateProject::Denied(response) => {
-                let response = response
-                    .take()
-                    .expect("a future is not polled after its end");
-                response.map_body(|_, body| ResponseBody::denied(body))
-            }
-        }))
+            }));
+        }
     }
 }
 

@@ -1,18 +1,15 @@
 //! The service: one decision a request, made in `call`.
 
-use crate::denied::Marking;
 use crate::rate_limit::middleware::Settings;
 use crate::rate_limit::{ResponseBody, ResponseFuture};
-use crate::request::form;
+use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
-use actix_web::{Error, HttpMessage};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tidegate::Slot;
-use tidegate::reject::Denial;
+use tidegate::limiter::Deciding;
 
 /// A service behind a rate limit. Made by [`RateLimit`](crate::RateLimit), one for each worker and place.
 #[derive(Debug)]
@@ -22,7 +19,7 @@ pub struct RateLimitService<S> {
 
 /// What the futures of one worker need of their service.
 pub(super) struct Shared<S> {
-    inner: S,
+    pub(super) inner: S,
     pub(super) settings: Arc<Settings>,
 }
 
@@ -55,29 +52,14 @@ where
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let Shared { inner, settings } = &*self.shared;
-        let Some((decisions, counting)) = settings.decide(&request) else {
-            return ResponseFuture::silent(inner.call(request), None);
-        };
-        if !settings.shadow
-            && let Some(denial) = Denial::of(decisions.binding())
-        {
-            let marking = Marking::of(settings.extensions, &request);
-            let mut response = settings.responder.respond(denial, form(&request), marking);
-            if settings.tells() {
-                settings.tell(&decisions, response.headers_mut());
+        match settings.decide(&request) {
+            None => ResponseFuture::exempt(inner.call(request)),
+            Some(Deciding::Now(admission)) => {
+                ResponseFuture::enter(&self.shared, admission, request)
             }
-            return ResponseFuture::denied(request.into_response(response));
-        }
-        if settings.extensions {
-            let mut extensions = request.extensions_mut();
-            let slot = Slot::rated(*decisions.binding(), extensions.get());
-            extensions.insert(slot);
-        }
-        let inner = inner.call(request);
-        if settings.tells() {
-            ResponseFuture::telling(inner, counting, decisions, Rc::clone(&self.shared))
-        } else {
-            ResponseFuture::silent(inner, counting)
+            Some(Deciding::Later(later)) => {
+                ResponseFuture::waiting(later, Rc::clone(&self.shared), request)
+            }
         }
     }
 }
