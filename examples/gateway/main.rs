@@ -42,11 +42,12 @@ use crate::options::{Framework, Options};
 use crate::proxy::Proxy;
 use crate::stats::Stats;
 use clap::Parser;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tidegate::RateLimiter;
+use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -81,9 +82,8 @@ async fn run(options: &Options) -> Result<(), BoxError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let node = Node::start(options)?;
-    let listener = TcpListener::bind(options.listen)
+    let listener = listen(options.listen)
         .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
-    listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
 
     let proxy = Proxy::new(options, node.guard().cloned());
@@ -121,4 +121,19 @@ async fn run(options: &Options) -> Result<(), BoxError> {
     served.map_err(|_| "some clients did not take their answers in time")??;
     println!("left");
     Ok(())
+}
+
+/// Connections that may wait to be accepted. The usual 128 overflow in a burst, and then clients wait for seconds until
+/// they try again.
+const BACKLOG: u32 = 1024;
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
 }

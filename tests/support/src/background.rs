@@ -32,6 +32,8 @@ impl Background {
         F: Future<Output = ()>,
     {
         let listener = std::net::TcpListener::bind(address).expect("the address is free");
+        // The usual 128 overflow under load, and then clients wait for seconds until they try again.
+        rustix::net::listen(&listener, 1024).expect("a socket that listens can listen");
         listener
             .set_nonblocking(true)
             .expect("a new socket can be made non-blocking");
