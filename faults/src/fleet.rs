@@ -40,7 +40,7 @@ pub enum Store {
 }
 
 impl Fleet {
-    /// Starts everything and waits until the limit is shared and used. `None` without Redis.
+    /// Starts everything and waits until the limit is shared, and was used to the last slot. `None` without Redis.
     ///
     /// # Panics
     /// If that does not come.
@@ -87,6 +87,9 @@ impl Fleet {
             scale: scale.clone(),
         };
         assert!(fleet.wait_until_shared(), "{}", fleet.tell());
+        // Enough to see it if more were admitted.
+        let filled = || fleet.backend.stats().max_in_flight >= scale.limit;
+        assert!(eventually(PATIENCE, filled), "too little load");
         if let Some((replica, _)) = &fleet.replica {
             let copied = || replica.cli(&["DBSIZE"]).integer() > 0;
             assert!(eventually(PATIENCE, copied), "nothing is replicated");

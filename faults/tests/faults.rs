@@ -6,8 +6,6 @@ use tidegate_faults::{Fault, Policy, Scale, Seen, Setup, drill, follow};
 /// `None` without Redis.
 fn holds(fault: Fault, policy: Policy) -> Option<Seen> {
     let seen = drill(fault, policy, &Scale::short(), |_| {})?;
-    // The load was enough to see it if there were more.
-    assert!(seen.most >= seen.limit, "too little load: {seen:?}");
     assert!(seen.most <= seen.bound, "over-admission: {seen:?}");
     assert!(seen.shared, "not shared again: {seen:?}");
     Some(seen)
