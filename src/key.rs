@@ -63,6 +63,12 @@ impl Key {
         (self.0[0] as u128) << 64 | self.0[1] as u128
     }
 
+    /// The key of [`Self::to_u128`], from a store.
+    #[cfg(feature = "redis")]
+    pub(crate) const fn from_u128(bits: u128) -> Self {
+        Self([(bits >> 64) as u64, bits as u64])
+    }
+
     /// Both halves.
     #[inline]
     pub(crate) const fn halves(self) -> [u64; 2] {

@@ -9,6 +9,7 @@
 //! | [`quota`], [`key`], [`decision`] | what is allowed, to whom, and the answer |
 //! | [`rule`] | rate limits as pure functions of `(state, cost, now)` |
 //! | [`limiter`] | the [`RateLimiter`]: a rule over a bounded table of keys |
+//! | `layered` | a limit over many processes and regions, decided in memory |
 //! | [`client_ip`] | the client's address behind trusted proxies |
 //! | [`headers`] | what a client is told: `RateLimit`, `RateLimit-Policy`, `Retry-After` |
 //! | [`classify`] | what an answer says about the backend |

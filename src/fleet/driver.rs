@@ -21,7 +21,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 /// Runs `task` on `runtime`, or on the driver thread of the process.
-pub(super) fn spawn(runtime: Option<&Handle>, task: impl Future<Output = ()> + Send + 'static) {
+pub(crate) fn spawn(runtime: Option<&Handle>, task: impl Future<Output = ()> + Send + 'static) {
     runtime.unwrap_or_else(|| driver()).spawn(task);
 }
 

@@ -59,6 +59,7 @@ impl Cell {
         self.base.saturating_sub(self.acknowledged as u64)
     }
 
+    #[cfg(test)]
     pub(crate) const fn reserved(&self) -> u32 {
         self.reserved
     }

@@ -51,11 +51,6 @@ pub(crate) struct Totals {
 }
 
 impl Tier {
-    /// Whether there is something for [`Self::poll_read`].
-    pub(crate) fn wants_reads(&self) -> bool {
-        !self.wanted.is_empty()
-    }
-
     /// The next cell to be read.
     #[must_use]
     pub(crate) fn poll_read(&mut self) -> Option<ReadLine> {
@@ -111,11 +106,6 @@ impl Tier {
         if let Some(number) = self.slots.find(line.key) {
             self.slots.at(number).freshness.handle_failure(now);
         }
-    }
-
-    /// When [`Self::poll_flush`] has something next.
-    pub(crate) fn poll_flush_timeout(&self) -> Option<LocalTime> {
-        self.flushes.poll_timeout()
     }
 
     /// The next slot with something to tell, as one or two lines. Everything, if `now` is [`LocalTime::NEVER`].
@@ -176,8 +166,12 @@ impl Tier {
     #[must_use]
     pub(crate) fn poll_publish(&mut self) -> Option<[Option<PublishLine>; 2]> {
         let limit = self.setup.window.limit();
-        let key = self.publish.pop_front()?;
-        let number = self.slots.find(key)?;
+        let (key, number) = loop {
+            let key = self.publish.pop_front()?;
+            if let Some(number) = self.slots.find(key) {
+                break (key, number);
+            }
+        };
         let slot = self.slots.at(number);
         slot.publishing = false;
         let line = |sequence, total: Option<u64>| {

@@ -23,16 +23,35 @@
 //! | `tier`, `exchange` | the machine of these: decisions; questions and answers |
 //! | `link`, `time` | whether origin answers; whose clock counts |
 //! | `origin` | what a store does with what it is told |
+//! | `handle`, `builder`, `shared`, `driver` | the limiter as users hold it, and its background task |
 
-#![allow(dead_code, reason = "the handle follows")]
+#![cfg_attr(
+    not(feature = "redis"),
+    allow(
+        dead_code,
+        unreachable_pub,
+        reason = "the callers of the pure parts come with a store"
+    )
+)]
 
+#[cfg(feature = "redis")]
+mod builder;
 mod cell;
+#[cfg(feature = "redis")]
+mod driver;
 mod exchange;
 mod flush;
+#[cfg(feature = "redis")]
+mod handle;
 mod link;
+#[cfg(test)]
 mod origin;
 mod refresh;
+#[cfg(feature = "redis")]
+mod shared;
 mod slots;
+#[cfg(feature = "redis")]
+mod space;
 mod strict_mode;
 mod tier;
 mod time;
@@ -41,4 +60,18 @@ mod window;
 #[cfg(test)]
 mod bed;
 
+#[cfg(feature = "redis")]
+pub use self::builder::LayeredLimiterBuilder;
+#[cfg(feature = "redis")]
+pub(crate) use self::exchange::{FlushLine, ImportLine, PublishLine, ReadLine, Totals};
+#[cfg(feature = "redis")]
+pub use self::handle::{Batch, BatchTooLong, LayeredLimiter, LayeredStats, Unheard};
+#[cfg(feature = "redis")]
 pub use self::link::Outage;
+#[cfg(feature = "redis")]
+pub(crate) use self::space::{Cursor, Pulled, Space};
+#[cfg(all(test, feature = "redis"))]
+pub(crate) use self::{
+    cell::Told,
+    origin::{GlobalCell, OriginCell},
+};

@@ -21,19 +21,20 @@ impl OriginCell {
     /// Counts what `holder` tells, once, however often and in which order it is told.
     ///
     /// A holder that is not known here has nothing acknowledged, unless the cell was lost: then what it knew is where
-    /// the cell goes on from, and only what was not acknowledged is new.
+    /// the cell goes on from, and only what was not acknowledged is new. When all holders have told, their sum is all
+    /// there ever was.
     pub(crate) fn tell(&mut self, holder: u64, told: Told) -> u64 {
         let accepted = u64::from(told.accepted);
-        match self.holders.insert(holder, accepted) {
+        match self.holders.get(&holder).copied() {
             None => {
                 let new = accepted - u64::from(told.acknowledged);
                 self.total = self.total.max(told.known) + new;
             }
-            Some(before) if accepted < before => {
-                self.holders.insert(holder, before);
-            }
+            Some(before) if accepted < before => return self.total,
             Some(before) => self.total = (self.total + accepted - before).max(told.known),
         }
+        self.holders.insert(holder, accepted);
+        self.total = self.total.max(self.holders.values().sum());
         self.total
     }
 }
@@ -90,6 +91,10 @@ mod tests {
         assert_eq!(cell.tell(1, told(33, 30, 60)), 63);
         assert_eq!(cell.tell(2, told(21, 20, 60)), 64);
         assert_eq!(cell.tell(2, told(22, 21, 64)), 65);
+        // The first to tell did not know of everything.
+        let mut cell = OriginCell::default();
+        assert_eq!(cell.tell(1, told(30, 30, 35)), 35);
+        assert_eq!(cell.tell(2, told(20, 20, 40)), 50);
     }
 
     #[test]

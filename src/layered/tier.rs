@@ -149,6 +149,27 @@ impl Tier {
         &self.slots
     }
 
+    /// When there is something to ask or to tell: [`LocalTime::ZERO`] if at once, [`LocalTime::NEVER`] if nothing.
+    #[inline]
+    pub(crate) fn poll_timeout(&self) -> LocalTime {
+        if self.wanted.is_empty() {
+            self.flushes.poll_timeout().unwrap_or(LocalTime::NEVER)
+        } else {
+            LocalTime::ZERO
+        }
+    }
+
+    /// Units that were accepted and that origin has not confirmed.
+    pub(crate) fn unheard(&mut self) -> u64 {
+        let slots = self.slots.numbers();
+        slots
+            .map(|number| {
+                let slot = self.slots.at(number);
+                u64::from(slot.current.unconfirmed()) + u64::from(slot.previous.unconfirmed())
+            })
+            .sum()
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.slots.bytes()
             + self.foreign.capacity() * size_of::<((Key, u64), u64, u8)>()
@@ -209,7 +230,7 @@ impl Tier {
                 slot.current.accept(cost);
                 let due = now.local.saturating_add(self.setup.flush_after);
                 self.flushes.push(number, &mut slot.pending, due);
-                if slot.current.unsent() >= self.setup.plenty(after) {
+                if now.link == Link::Up && slot.current.unsent() >= self.setup.plenty(after) {
                     self.flushes.push_at_once(number, &mut slot.pending);
                 }
             }
@@ -269,8 +290,7 @@ impl Tier {
         if need != Need::Nothing && slot.freshness.begin_read() {
             self.wanted.push_back(number);
         }
-        let unconfirmed =
-            u64::from(slot.current.unconfirmed()) + u64::from(slot.current.reserved());
+        let unconfirmed = u64::from(slot.current.unconfirmed());
         let room = limit.saturating_sub(used.saturating_sub(unconfirmed));
         let lead = (room / 16).max(limit / 32);
         let ahead = unconfirmed > 0 && unconfirmed + u64::from(cost) > lead;

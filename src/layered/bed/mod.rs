@@ -328,7 +328,8 @@ impl World {
             }
         }
         let it = &self.nodes[node];
-        if let Some(due) = it.tier.poll_flush_timeout() {
+        let due = it.tier.poll_timeout();
+        if due != LocalTime::NEVER {
             let probe = it.link.poll_timeout().unwrap_or(due);
             let at = due.max(probe).as_nanos().max(self.now + 1);
             if at < it.wake_at {

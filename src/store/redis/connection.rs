@@ -6,7 +6,7 @@ use crate::store::redis::wire;
 use crate::store::{StoreError, StoreErrorKind};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
 use redis::{FromRedisValue, PushInfo, PushKind, Script, Value};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -60,10 +60,7 @@ impl Connection {
         key: &str,
         words: &[String],
     ) -> Result<Value, StoreError> {
-        if self.unanswered.load(Ordering::Relaxed) >= SILENT_AFTER {
-            self.unanswered.store(0, Ordering::Relaxed);
-            self.forget();
-        }
+        self.replace_silent();
         let patience = Patience(&self.unanswered);
         let mut manager = self.manager().await?;
         let mut call = script.key(key);
@@ -73,6 +70,31 @@ impl Connection {
         let answered = call.invoke_async::<Value>(&mut manager).await;
         patience.rewarded();
         answered.map_err(|error| trouble(error, name))
+    }
+
+    /// Sends `pipeline` once and answers reply by reply: a refusal is a [`Value::ServerError`] in its place, and does
+    /// not hide the others.
+    pub(super) async fn pipeline(
+        &self,
+        pipeline: &redis::Pipeline,
+        name: &'static str,
+    ) -> Result<Vec<Value>, StoreError> {
+        self.replace_silent();
+        let patience = Patience(&self.unanswered);
+        let mut manager = self.manager().await?;
+        let answered = manager
+            .req_packed_commands(pipeline, 0, pipeline.len())
+            .await;
+        patience.rewarded();
+        answered.map_err(|error| trouble(error, name))
+    }
+
+    /// A connection on which nothing is answered any more is made anew.
+    fn replace_silent(&self) {
+        if self.unanswered.load(Ordering::Relaxed) >= SILENT_AFTER {
+            self.unanswered.store(0, Ordering::Relaxed);
+            self.forget();
+        }
     }
 
     /// Sends what is pushed on `channel` to `sender`, until it is closed.

@@ -15,6 +15,7 @@
 #[cfg(test)]
 mod conformance;
 mod connection;
+pub(crate) mod layered;
 mod trouble;
 mod wire;
 

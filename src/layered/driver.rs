@@ -1,0 +1,466 @@
+//! The background task of a limiter: sends what the tiers have to send, brings them the answers, wakes who waits.
+
+use crate::key::Key;
+use crate::layered::exchange::{FlushLine, PublishLine, ReadLine, Totals};
+use crate::layered::link::{LinkState, RETRY};
+use crate::layered::shared::Shared;
+use crate::layered::space::{Cursor, Pulled, Space};
+use crate::layered::time::OriginClock;
+use crate::store::redis::layered::Answers;
+use crate::store::{RedisStore, StoreError, StoreErrorKind};
+use crate::time::LocalTime;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// The most cells of one message.
+const MOST_LINES: usize = 500;
+/// The most messages under way.
+const MOST_MESSAGES: usize = 64;
+
+/// Somebody closes the limiter, and may want to know how that went.
+pub(super) type Close = oneshot::Sender<u64>;
+
+/// The other regions.
+#[derive(Debug)]
+pub(super) struct GlobalSetup {
+    pub(super) store: RedisStore,
+    pub(super) region: Arc<str>,
+    pub(super) every: Duration,
+}
+
+/// What a task is made of.
+pub(super) struct TaskSetup {
+    pub(super) shared: Arc<Shared>,
+    pub(super) origin: RedisStore,
+    pub(super) space: Space,
+    pub(super) patience: Duration,
+    pub(super) clock: OriginClock,
+    pub(super) global: Option<GlobalSetup>,
+    pub(super) inbox: mpsc::UnboundedReceiver<Close>,
+    pub(super) seed: u64,
+    /// For the log.
+    pub(super) namespace: Arc<str>,
+}
+
+pub(super) struct Task {
+    shared: Arc<Shared>,
+    origin: RedisStore,
+    space: Space,
+    patience: Duration,
+    clock: OriginClock,
+    link: LinkState,
+    global: Option<GlobalSetup>,
+    cursor: Cursor,
+    /// When the global store is asked next; never while it is being asked.
+    global_at: LocalTime,
+    random: fastrand::Rng,
+    messages: FuturesUnordered<BoxFuture<'static, Done>>,
+    inbox: mpsc::UnboundedReceiver<Close>,
+    closing: Option<Vec<Close>>,
+    troubled: bool,
+    global_troubled: bool,
+    /// For the log.
+    namespace: Arc<str>,
+}
+
+/// A message that is over.
+enum Done {
+    Read(
+        Vec<ReadLine>,
+        LocalTime,
+        Result<Answers<Totals>, StoreError>,
+    ),
+    Flush(Vec<FlushLine>, LocalTime, Result<Answers<u64>, StoreError>),
+    Pull(Result<Pulled, StoreError>),
+    Publish(Vec<PublishLine>, Result<Vec<bool>, StoreError>),
+}
+
+impl Task {
+    pub(super) fn new(setup: TaskSetup) -> Self {
+        let TaskSetup {
+            shared,
+            origin,
+            space,
+            patience,
+            clock,
+            global,
+            inbox,
+            seed,
+            namespace,
+        } = setup;
+        Self {
+            global_at: match global {
+                Some(_) => LocalTime::ZERO,
+                None => LocalTime::NEVER,
+            },
+            shared,
+            origin,
+            space,
+            patience,
+            clock,
+            link: LinkState::new(),
+            global,
+            cursor: Cursor::default(),
+            random: fastrand::Rng::with_seed(seed),
+            messages: FuturesUnordered::new(),
+            inbox,
+            closing: None,
+            troubled: false,
+            global_troubled: false,
+            namespace,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut give_up_at = LocalTime::NEVER;
+        loop {
+            // Callers that come from here on with something earlier than what is found below wake the task again.
+            self.shared.wake_at.store(u64::MAX, Ordering::SeqCst);
+            let now = self.shared.clock.now();
+            let due = self.send(now);
+            if self.closing.is_some() {
+                if give_up_at == LocalTime::NEVER {
+                    give_up_at = now.saturating_add(self.patience * 2);
+                }
+                if now >= give_up_at || (self.messages.is_empty() && due == LocalTime::NEVER) {
+                    break;
+                }
+            }
+            self.shared
+                .wake_at
+                .fetch_min(due.as_nanos(), Ordering::SeqCst);
+            let wait = due.min(give_up_at).since(now).min(Duration::from_secs(60));
+            tokio::select! {
+                Some(done) = self.messages.next(), if !self.messages.is_empty() => self.handle(done),
+                () = self.shared.wake.notified() => {}
+                close = self.inbox.recv(), if self.closing.is_none() => {
+                    self.closing = Some(close.into_iter().collect());
+                }
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+        self.inbox.close();
+        let unheard = self.unheard();
+        let mut waiting = self.closing.take().unwrap_or_default();
+        while let Ok(close) = self.inbox.try_recv() {
+            waiting.push(close);
+        }
+        for close in waiting {
+            // Who does not wait any more need not know.
+            let _ = close.send(unheard);
+        }
+    }
+
+    /// Sends what is to be sent; answers when to come back.
+    fn send(&mut self, now: LocalTime) -> LocalTime {
+        self.send_global(now);
+        self.shared.set_link(&self.link, now);
+        let may_ask = self.link.may_ask(now);
+        let room = MOST_MESSAGES.saturating_sub(self.messages.len());
+        let flush_by = if self.closing.is_some() {
+            // What is not due yet, too, but not what failed and waits for its turn.
+            now.saturating_add(RETRY.saturating_sub(Duration::from_millis(1)))
+        } else {
+            now
+        };
+        let (mut reads, mut flushes) = (Vec::new(), Vec::new());
+        let mut due = LocalTime::NEVER;
+        let shared = Arc::clone(&self.shared);
+        for shard in &shared.shards {
+            if !shard.busy.load(Ordering::Acquire) {
+                continue;
+            }
+            let mut tier = shard.lock();
+            let full = |lines: usize| lines >= MOST_LINES * room;
+            if !may_ask {
+                let mut refused = false;
+                while let Some(line) = tier.poll_read() {
+                    tier.handle_read_failure(&line, now);
+                    refused = true;
+                }
+                if refused {
+                    shard.answered.notify_waiters();
+                }
+            } else {
+                while !full(reads.len())
+                    && let Some(line) = tier.poll_read()
+                {
+                    reads.push(line);
+                }
+                while !full(flushes.len())
+                    && let Some(lines) = tier.poll_flush(flush_by)
+                {
+                    flushes.extend(lines.into_iter().flatten());
+                }
+            }
+            let next = tier.poll_timeout();
+            due = due.min(next);
+            if next == LocalTime::NEVER {
+                shard.busy.store(false, Ordering::Release);
+            }
+        }
+        if may_ask && !(reads.is_empty() && flushes.is_empty()) {
+            self.link.asks(now, self.patience);
+        }
+        // In this order on one connection: what is read includes what was told before.
+        for lines in flushes.chunks(MOST_LINES) {
+            self.flush(lines.to_vec(), now);
+        }
+        for lines in reads.chunks(MOST_LINES) {
+            self.read(lines.to_vec(), now);
+        }
+        if due < LocalTime::NEVER && !self.link.may_ask(now) {
+            due = due.max(self.link.poll_timeout().unwrap_or(due));
+        }
+        if self.messages.len() >= MOST_MESSAGES {
+            // The next answer makes room.
+            due = LocalTime::NEVER;
+        }
+        due.min(self.global_at)
+    }
+
+    fn read(&mut self, lines: Vec<ReadLine>, sent: LocalTime) {
+        let (origin, space, patience) = (self.origin.clone(), self.space.clone(), self.patience);
+        let counts = &self.shared.counts;
+        counts
+            .reads
+            .fetch_add(lines.len() as u64, Ordering::Relaxed);
+        self.messages.push(Box::pin(async move {
+            let answers = within(patience, origin.read_cells(&space, &lines)).await;
+            Done::Read(lines, sent, answers)
+        }));
+    }
+
+    fn flush(&mut self, lines: Vec<FlushLine>, sent: LocalTime) {
+        let (origin, space, patience) = (self.origin.clone(), self.space.clone(), self.patience);
+        let counts = &self.shared.counts;
+        counts
+            .writes
+            .fetch_add(lines.len() as u64, Ordering::Relaxed);
+        self.messages.push(Box::pin(async move {
+            let answers = within(patience, origin.flush_cells(&space, &lines)).await;
+            Done::Flush(lines, sent, answers)
+        }));
+    }
+
+    /// Asks the global store what is new.
+    fn send_global(&mut self, now: LocalTime) {
+        let Some(global) = &self.global else {
+            return;
+        };
+        if now < self.global_at || self.closing.is_some() {
+            return;
+        }
+        self.global_at = LocalTime::NEVER;
+        let (store, region) = (global.store.clone(), Arc::clone(&global.region));
+        let (space, cursor, patience) = (self.space.clone(), self.cursor, self.patience);
+        self.messages.push(Box::pin(async move {
+            Done::Pull(within(patience, store.pull_cells(&space, &region, cursor)).await)
+        }));
+    }
+
+    /// Tells the global store what it does not know yet, in order of the keys.
+    fn publish(&mut self) -> bool {
+        let Some(global) = &self.global else {
+            return false;
+        };
+        let mut lines = Vec::new();
+        for shard in &self.shared.shards {
+            let mut tier = shard.lock();
+            while lines.len() < MOST_LINES
+                && let Some(more) = tier.poll_publish()
+            {
+                lines.extend(more.into_iter().flatten());
+            }
+        }
+        if lines.is_empty() {
+            return false;
+        }
+        lines.sort_unstable_by_key(|line| (line.key, line.sequence));
+        let (store, region) = (global.store.clone(), Arc::clone(&global.region));
+        let (space, patience) = (self.space.clone(), self.patience);
+        // Numbers that scripts can count with.
+        let epoch = self.random.u64(1..1 << 52);
+        self.messages.push(Box::pin(async move {
+            let publication = store.publish_cells(&space, &region, &lines, epoch);
+            let heard = within(patience, publication).await;
+            Done::Publish(lines, heard)
+        }));
+        true
+    }
+
+    fn handle(&mut self, done: Done) {
+        match done {
+            Done::Read(lines, sent, Ok(answers)) => {
+                self.answered(answers.time, sent);
+                let now = self.shared.moment();
+                for (line, totals) in lines.iter().zip(answers.lines) {
+                    let shard = self.shared.shard(line.key);
+                    let mut tier = shard.lock();
+                    match totals {
+                        Some(totals) => tier.handle_read(line, totals, sent, &now),
+                        None => tier.handle_read_failure(line, now.local),
+                    }
+                    self.shared.notice(shard, &tier);
+                }
+                self.release(lines.iter().map(|line| line.key));
+            }
+            Done::Flush(lines, sent, Ok(answers)) => {
+                self.answered(answers.time, sent);
+                let now = self.shared.clock.now();
+                for (line, total) in lines.iter().zip(answers.lines) {
+                    let shard = self.shared.shard(line.key);
+                    let mut tier = shard.lock();
+                    match total {
+                        Some(total) => tier.handle_flush(line, total, sent),
+                        None => tier.handle_flush_failure(line, now),
+                    }
+                    self.shared.notice(shard, &tier);
+                }
+                self.release(lines.iter().map(|line| line.key));
+            }
+            Done::Read(lines, sent, Err(error)) => {
+                let now = self.failed(&error, sent);
+                for line in &lines {
+                    let mut tier = self.shared.shard(line.key).lock();
+                    tier.handle_read_failure(line, now);
+                }
+                self.release(lines.iter().map(|line| line.key));
+            }
+            Done::Flush(lines, sent, Err(error)) => {
+                let now = self.failed(&error, sent);
+                for line in &lines {
+                    let shard = self.shared.shard(line.key);
+                    let mut tier = shard.lock();
+                    tier.handle_flush_failure(line, now);
+                    self.shared.notice(shard, &tier);
+                }
+                self.release(lines.iter().map(|line| line.key));
+            }
+            Done::Pull(Ok(pulled)) => self.pulled(&pulled),
+            Done::Publish(lines, heard) => self.published(&lines, heard),
+            Done::Pull(Err(error)) => self.global_failed(&error),
+        }
+    }
+
+    fn pulled(&mut self, pulled: &Pulled) {
+        let now = self.shared.moment();
+        if pulled.cursor.epoch != self.cursor.epoch && self.cursor.epoch != 0 {
+            for shard in &self.shared.shards {
+                shard.lock().handle_unpublished();
+            }
+        }
+        self.cursor = pulled.cursor;
+        if std::mem::take(&mut self.global_troubled) {
+            crate::observe::store_recovered(&format!("{} (global)", self.namespace));
+        }
+        for line in &pulled.lines {
+            self.shared.shard(line.key).lock().handle_import(line, &now);
+        }
+        if pulled.more {
+            self.global_at = now.local;
+        } else if !self.publish() {
+            self.rest();
+        }
+    }
+
+    fn published(&mut self, lines: &[PublishLine], heard: Result<Vec<bool>, StoreError>) {
+        let heard = match heard {
+            Ok(heard) => heard,
+            Err(error) => {
+                self.global_failed(&error);
+                Vec::new()
+            }
+        };
+        for (at, line) in lines.iter().enumerate() {
+            let mut tier = self.shared.shard(line.key).lock();
+            if heard.get(at).copied().unwrap_or_default() {
+                tier.handle_publish(line);
+            } else {
+                tier.handle_publish_failure(line);
+            }
+        }
+        self.rest();
+    }
+
+    fn global_failed(&mut self, error: &StoreError) {
+        self.shared
+            .counts
+            .global_failures
+            .fetch_add(1, Ordering::Relaxed);
+        if !std::mem::replace(&mut self.global_troubled, true) {
+            crate::observe::store_trouble(&format!("{} (global)", self.namespace), error);
+        }
+        self.rest();
+    }
+
+    /// Until the global store is asked again.
+    fn rest(&mut self) {
+        if let Some(global) = &self.global {
+            let every = global.every * 7 / 8;
+            let jitter = self.random.u64(..=every.as_nanos() as u64 / 4);
+            let pause = every + Duration::from_nanos(jitter);
+            self.global_at = self.shared.clock.now().saturating_add(pause);
+        }
+    }
+
+    fn answered(&mut self, time: u64, sent: LocalTime) {
+        let now = self.shared.clock.now();
+        self.clock.handle_answer(time, sent, now);
+        self.shared
+            .offset
+            .store(self.clock.offset(), Ordering::Relaxed);
+        self.link.handle_answer(sent, now);
+        self.shared.set_link(&self.link, now);
+        if std::mem::take(&mut self.troubled) {
+            crate::observe::store_recovered(&self.namespace);
+        }
+    }
+
+    fn failed(&mut self, error: &StoreError, sent: LocalTime) -> LocalTime {
+        let now = self.shared.clock.now();
+        self.shared.counts.failures.fetch_add(1, Ordering::Relaxed);
+        self.link.handle_failure(sent, now);
+        self.shared.set_link(&self.link, now);
+        if !std::mem::replace(&mut self.troubled, true) {
+            crate::observe::store_trouble(&self.namespace, error);
+        }
+        now
+    }
+
+    /// Wakes who waits for an answer about one of these keys.
+    fn release(&self, keys: impl Iterator<Item = Key>) {
+        for key in keys {
+            self.shared.shard(key).answered.notify_waiters();
+        }
+    }
+
+    fn unheard(&self) -> u64 {
+        let shards = self.shared.shards.iter();
+        shards.map(|shard| shard.lock().unheard()).sum()
+    }
+}
+
+/// Without its task a limiter goes on alone.
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.shared.leave_alone();
+    }
+}
+
+async fn within<T>(
+    patience: Duration,
+    exchange: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    tokio::time::timeout(patience, exchange)
+        .await
+        .unwrap_or_else(|_| {
+            let detail = format!("no answer within {patience:?}");
+            Err(StoreError::new(StoreErrorKind::Timeout, detail))
+        })
+}

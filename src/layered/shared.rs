@@ -1,0 +1,160 @@
+//! What the handles of a limiter and its background task share: the tiers, a clock, and a way to wake each other.
+
+use crate::key::Key;
+use crate::layered::link::{Link, LinkState};
+use crate::layered::tier::{Setup, Tier};
+use crate::layered::time::{Moment, shared_time};
+use crate::time::{Clock, LocalTime};
+use crossbeam_utils::CachePadded;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// The most keys of one tier: little enough to move without a caller noticing.
+const SHARD_KEYS: usize = 768;
+
+/// The tiers of one limit, by key.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) shards: Box<[CachePadded<Shard>]>,
+    secret: u64,
+    pub(super) clock: Clock,
+    pub(super) offset: AtomicI64,
+    link: AtomicU8,
+    round_trip: AtomicU64,
+    /// While origin does not answer: when it is asked again.
+    not_before: AtomicU64,
+    /// When the task wakes by itself, in nanoseconds of the clock.
+    pub(super) wake_at: AtomicU64,
+    pub(super) wake: Notify,
+    pub(super) counts: Counts,
+}
+
+/// What the task has done.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) reads: AtomicU64,
+    pub(super) writes: AtomicU64,
+    pub(super) failures: AtomicU64,
+    pub(super) global_failures: AtomicU64,
+}
+
+/// One tier.
+#[derive(Debug)]
+pub(super) struct Shard {
+    tier: Mutex<Tier>,
+    /// Whether the task has something to look for here.
+    pub(super) busy: AtomicBool,
+    /// Origin has answered, or will not.
+    pub(super) answered: Notify,
+}
+
+impl Shard {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Tier> {
+        // A tier's steps do not call out, so a panic in one is a bug in it; counting goes on.
+        self.tier.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    pub(super) fn new(setup: Setup, max_keys: usize, clock: Clock, offset: i64) -> Self {
+        let shards = max_keys.div_ceil(SHARD_KEYS);
+        let shard = |number: usize| {
+            let setup = Setup {
+                room: max_keys / shards + usize::from(number < max_keys % shards),
+                // Far enough apart for each tier's names.
+                seed: setup.seed.wrapping_add((number as u64) << 40),
+                ..setup
+            };
+            CachePadded::new(Shard {
+                tier: Mutex::new(Tier::new(setup)),
+                busy: AtomicBool::new(false),
+                answered: Notify::new(),
+            })
+        };
+        Self {
+            shards: (0..shards).map(shard).collect(),
+            secret: setup.seed,
+            clock,
+            offset: AtomicI64::new(offset),
+            link: AtomicU8::new(0),
+            round_trip: AtomicU64::new(0),
+            not_before: AtomicU64::new(0),
+            wake_at: AtomicU64::new(0),
+            wake: Notify::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn shard(&self, key: Key) -> &Shard {
+        let [high, low] = key.halves();
+        let product = u128::from(high ^ self.secret) * u128::from(low | 1);
+        let place = (product >> 64) as u64 ^ product as u64;
+        let at = (u128::from(place) * self.shards.len() as u128) >> 64;
+        &self.shards[at as usize]
+    }
+
+    #[inline]
+    pub(super) fn moment(&self) -> Moment {
+        let local = self.clock.now();
+        Moment {
+            local,
+            shared: shared_time(local, self.offset.load(Ordering::Relaxed)),
+            link: match self.link.load(Ordering::Relaxed) {
+                0 => Link::Up,
+                1 => Link::Down,
+                _ => Link::Away,
+            },
+            round_trip: Duration::from_nanos(self.round_trip.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// What callers need to know of the link.
+    pub(super) fn set_link(&self, state: &LinkState, now: LocalTime) {
+        let link = match state.link(now) {
+            Link::Up => 0,
+            Link::Down => 1,
+            Link::Away => 2,
+        };
+        let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        let probe = state.poll_timeout().unwrap_or(LocalTime::ZERO);
+        self.round_trip
+            .store(nanos(state.round_trip()), Ordering::Relaxed);
+        self.not_before.store(probe.as_nanos(), Ordering::Relaxed);
+        self.link.store(link, Ordering::Relaxed);
+    }
+
+    /// Nobody asks origin any more: nobody waits for it either.
+    pub(super) fn leave_alone(&self) {
+        self.link.store(2, Ordering::Relaxed);
+        self.not_before.store(u64::MAX, Ordering::Relaxed);
+        for shard in &self.shards {
+            // Behind the lock, so that nobody has just decided to wait.
+            drop(shard.lock());
+            shard.answered.notify_waiters();
+        }
+    }
+
+    /// Wakes the task if it would come too late for what `tier` has for it.
+    #[inline]
+    pub(super) fn notice(&self, shard: &Shard, tier: &Tier) {
+        let due = tier.poll_timeout();
+        if due == LocalTime::NEVER {
+            return;
+        }
+        shard.busy.store(true, Ordering::Release);
+        let due = due.as_nanos().max(self.not_before.load(Ordering::Relaxed));
+        if due < self.wake_at.load(Ordering::SeqCst) {
+            self.rouse(due);
+        }
+    }
+
+    #[cold]
+    fn rouse(&self, due: u64) {
+        if self.wake_at.fetch_min(due, Ordering::SeqCst) > due {
+            self.wake.notify_one();
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! Redis as origin and as global store of the layered limit: short scripts, many cells a round trip.
+//!
+//! Each cell is a hash of its own, which lives for two windows and a minute; the braces of its key name one cell at
+//! origin, and everything of one limit at the global store. A cell that Redis refuses (somebody else's key, say) fails
+//! alone.
+
+use crate::key::Key;
+use crate::layered::{Cursor, FlushLine, ImportLine, PublishLine, Pulled, ReadLine, Space, Totals};
+use crate::store::redis::RedisStore;
+use crate::store::redis::trouble::trouble;
+use crate::store::{StoreError, StoreErrorKind};
+use redis::{FromRedisValue, Pipeline, RedisError, Script, ServerErrorKind, Value};
+use std::sync::LazyLock;
+
+static FLUSH: LazyLock<(Script, &str)> =
+    LazyLock::new(|| script(include_str!("lua/layered_flush.lua")));
+static PUBLISH: LazyLock<(Script, &str)> =
+    LazyLock::new(|| script(include_str!("lua/layered_publish.lua")));
+static PULL: LazyLock<(Script, &str)> =
+    LazyLock::new(|| script(include_str!("lua/layered_pull.lua")));
+
+/// The most changes in one pull.
+const PULLED_AT_ONCE: usize = 500;
+
+/// The answers to a message, with origin's time when it answered. A line that it refused is `None`.
+#[derive(Debug)]
+pub(crate) struct Answers<T> {
+    /// Nanoseconds since 1970.
+    pub(crate) time: u64,
+    pub(crate) lines: Vec<Option<T>>,
+}
+
+impl RedisStore {
+    /// The counts of these cells, in one round trip.
+    pub(crate) async fn read_cells(
+        &self,
+        space: &Space,
+        lines: &[ReadLine],
+    ) -> Result<Answers<Totals>, StoreError> {
+        let mut pipeline = Pipeline::with_capacity(1 + 2 * lines.len());
+        pipeline.cmd("TIME");
+        for line in lines {
+            pipeline.hget(cell(space, line.key, line.sequence), "#");
+            if line.previous {
+                pipeline.hget(cell(space, line.key, line.sequence.saturating_sub(1)), "#");
+            }
+        }
+        let mut words = self
+            .connection
+            .pipeline(&pipeline, "a read")
+            .await?
+            .into_iter();
+        let mut word = || words.next().ok_or_else(|| malformed("a read"));
+        let time = time(word()?)?;
+        let mut answers = Vec::with_capacity(lines.len());
+        for line in lines {
+            let current = count(word()?);
+            let previous = if line.previous {
+                count(word()?).map(Some)
+            } else {
+                Some(None)
+            };
+            answers.push(
+                current
+                    .zip(previous)
+                    .map(|(current, previous)| Totals { current, previous }),
+            );
+        }
+        Ok(Answers {
+            time,
+            lines: answers,
+        })
+    }
+
+    /// Tells what nodes accepted, in one round trip; answers what is known then.
+    pub(crate) async fn flush_cells(
+        &self,
+        space: &Space,
+        lines: &[FlushLine],
+    ) -> Result<Answers<u64>, StoreError> {
+        let mut pipeline = Pipeline::with_capacity(2 + lines.len());
+        pipeline.cmd("TIME");
+        for line in lines {
+            pipeline
+                .cmd("EVALSHA")
+                .arg(FLUSH.0.get_hash())
+                .arg(1)
+                .arg(cell(space, line.key, line.sequence))
+                .arg(format!("{:x}", line.holder))
+                .arg(line.told.accepted)
+                .arg(line.told.acknowledged)
+                .arg(line.told.known)
+                .arg(space.keep_ms());
+        }
+        let words = self.scripts(pipeline, 1, &FLUSH, "a flush").await?;
+        let mut words = words.into_iter();
+        let time = time(words.next().ok_or_else(|| malformed("a flush"))?)?;
+        Ok(Answers {
+            time,
+            lines: words.map(count).collect(),
+        })
+    }
+
+    /// Tells the global store what this region counts; for each line, whether it was heard.
+    pub(crate) async fn publish_cells(
+        &self,
+        space: &Space,
+        region: &str,
+        lines: &[PublishLine],
+        fresh_epoch: u64,
+    ) -> Result<Vec<bool>, StoreError> {
+        let mut pipeline = Pipeline::with_capacity(1 + lines.len());
+        for line in lines {
+            let name = name(line.key, line.sequence);
+            pipeline
+                .cmd("EVALSHA")
+                .arg(PUBLISH.0.get_hash())
+                .arg(3)
+                .arg(global(space, "changes"))
+                .arg(global(space, "meta"))
+                .arg(global(space, &name))
+                .arg(region)
+                .arg(line.total)
+                .arg(name)
+                .arg(line.sequence.saturating_sub(2))
+                .arg(fresh_epoch)
+                .arg(space.keep_ms());
+        }
+        let words = self.scripts(pipeline, 0, &PUBLISH, "a publication").await?;
+        Ok(words
+            .into_iter()
+            .map(|word| count(word).is_some())
+            .collect())
+    }
+
+    /// What has changed at the global store since `cursor`.
+    pub(crate) async fn pull_cells(
+        &self,
+        space: &Space,
+        region: &str,
+        cursor: Cursor,
+    ) -> Result<Pulled, StoreError> {
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline
+            .cmd("EVALSHA")
+            .arg(PULL.0.get_hash())
+            .arg(2)
+            .arg(global(space, "changes"))
+            .arg(global(space, "meta"))
+            .arg(region)
+            .arg(cursor.epoch)
+            .arg(cursor.version)
+            .arg(PULLED_AT_ONCE)
+            .arg(global(space, ""));
+        let words = self.scripts(pipeline, 0, &PULL, "a pull").await?;
+        read_pulled(words).ok_or_else(|| malformed("a pull"))
+    }
+
+    /// Runs a pipeline of one script's calls, after `others` of other commands; again if the server does not know the
+    /// script: each of its calls may be repeated.
+    async fn scripts(
+        &self,
+        pipeline: Pipeline,
+        others: usize,
+        (_, source): &(Script, &str),
+        what: &'static str,
+    ) -> Result<Vec<Value>, StoreError> {
+        let mut words = self.connection.pipeline(&pipeline, what).await?;
+        let unknown = |word: &Value| matches!(word, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript));
+        if words.iter().any(unknown) {
+            let mut load = Pipeline::with_capacity(1);
+            load.cmd("SCRIPT").arg("LOAD").arg(source);
+            self.connection.pipeline(&load, what).await?;
+            words = self.connection.pipeline(&pipeline, what).await?;
+        }
+        // All refused is trouble, as with a replica, and not somebody's bad cell.
+        let scripts = words.get(others..).unwrap_or_default();
+        if let Some(Value::ServerError(error)) = scripts.first()
+            && scripts
+                .iter()
+                .all(|word| matches!(word, Value::ServerError(_)))
+        {
+            return Err(trouble(RedisError::from(error.clone()), what));
+        }
+        Ok(words)
+    }
+}
+
+fn script(source: &'static str) -> (Script, &'static str) {
+    (Script::new(source), source)
+}
+
+/// The clock of the server.
+fn time(word: Value) -> Result<u64, StoreError> {
+    let (seconds, micros): (u64, u64) =
+        FromRedisValue::from_redis_value(word).map_err(|_| malformed("TIME"))?;
+    Ok(seconds * 1_000_000_000 + micros * 1_000)
+}
+
+/// A count; none is 0. `None` if the server refused this cell.
+fn count(word: Value) -> Option<u64> {
+    Option::<u64>::from_redis_value(word)
+        .ok()
+        .map(Option::unwrap_or_default)
+}
+
+fn read_pulled(words: Vec<Value>) -> Option<Pulled> {
+    let words: Vec<String> = FromRedisValue::from_redis_value(words.into_iter().next()?).ok()?;
+    let [epoch, version, lines @ ..] = words.as_slice() else {
+        return None;
+    };
+    let cursor = Cursor {
+        epoch: epoch.parse().ok()?,
+        version: version.parse().ok()?,
+    };
+    let lines: Option<Vec<ImportLine>> = lines
+        .chunks_exact(3)
+        .map(|line| {
+            let (key, sequence) = line[0].split_once(':')?;
+            Some(ImportLine {
+                key: Key::from_u128(u128::from_str_radix(key, 16).ok()?),
+                sequence: sequence.parse().ok()?,
+                own: line[1].parse().ok()?,
+                foreign: line[2].parse().ok()?,
+            })
+        })
+        .collect();
+    let lines = lines?;
+    Some(Pulled {
+        cursor,
+        more: lines.len() >= PULLED_AT_ONCE,
+        lines,
+    })
+}
+
+fn malformed(what: &str) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Protocol,
+        format!("the answer to {what} has another shape than it should: is the server a Redis?"),
+    )
+}
+
+fn cell(space: &Space, key: Key, sequence: u64) -> String {
+    format!(
+        "tidegate:l1:{{{}:{:032x}}}:{sequence}",
+        space.name,
+        key.to_u128()
+    )
+}
+
+fn global(space: &Space, name: &str) -> String {
+    format!("tidegate:g1:{{{}}}:{name}", space.name)
+}
+
+fn name(key: Key, sequence: u64) -> String {
+    format!("{:032x}:{sequence}", key.to_u128())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layered::{GlobalCell, OriginCell, Told};
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+    use tidegate_test_support::RedisServer;
+
+    /// What nodes may tell, and what they may not: in any order, repeated, of cells that were lost.
+    #[tokio::test]
+    async fn redis_counts_as_the_functions_do() {
+        let Some(redis) = RedisServer::start() else {
+            return;
+        };
+        let store = RedisStore::new(redis.url()).expect("an address");
+        let space = Space::new("conformance", Duration::from_secs(60));
+        let mut rng = fastrand::Rng::with_seed(7);
+        let mut cells: BTreeMap<(Key, u64), OriginCell> = BTreeMap::new();
+        for _ in 0..300 {
+            if rng.u32(..20) == 0 {
+                redis.cli(&["FLUSHALL"]);
+                redis.cli(&["SCRIPT", "FLUSH"]);
+                cells.clear();
+            }
+            let lines: Vec<FlushLine> = (0..rng.usize(1..8))
+                .map(|_| {
+                    let accepted = rng.u32(..40);
+                    FlushLine {
+                        key: Key::of(&rng.u8(..3)),
+                        sequence: rng.u64(1..3),
+                        holder: rng.u64(..3),
+                        told: Told {
+                            accepted,
+                            acknowledged: rng.u32(..=accepted),
+                            known: rng.u64(..120),
+                        },
+                    }
+                })
+                .collect();
+            let expected: Vec<Option<u64>> = lines
+                .iter()
+                .map(|line| {
+                    let cell = cells.entry((line.key, line.sequence)).or_default();
+                    Some(cell.tell(line.holder, line.told))
+                })
+                .collect();
+            let answers = store.flush_cells(&space, &lines).await.expect("an answer");
+            assert_eq!(answers.lines, expected);
+
+            let total = |key, sequence| cells.get(&(key, sequence)).map_or(0, OriginCell::total);
+            let lines = [0u8, 1, 2, 3].map(|number| ReadLine {
+                key: Key::of(&number),
+                sequence: 2,
+                previous: number % 2 == 0,
+            });
+            let expected = lines.map(|line| {
+                Some(Totals {
+                    current: total(line.key, 2),
+                    previous: line.previous.then(|| total(line.key, 1)),
+                })
+            });
+            let answers = store.read_cells(&space, &lines).await.expect("an answer");
+            assert_eq!(answers.lines, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_regions_publish_is_pulled_once_by_cursor() {
+        let Some(redis) = RedisServer::start() else {
+            return;
+        };
+        let store = RedisStore::new(redis.url()).expect("an address");
+        let space = Space::new("conformance", Duration::from_secs(60));
+        let mut rng = fastrand::Rng::with_seed(7);
+        let mut cells: BTreeMap<(Key, u64), GlobalCell> = BTreeMap::new();
+        let mut cursor = Cursor::default();
+        let mut seen: BTreeMap<(Key, u64), (u64, u64)> = BTreeMap::new();
+        for round in 0..100 {
+            let region = ["eu", "us", "asia"][rng.usize(..3)];
+            let lines: Vec<PublishLine> = (0..rng.usize(1..20))
+                .map(|_| PublishLine {
+                    key: Key::of(&rng.u8(..30)),
+                    sequence: rng.u64(100..102),
+                    total: rng.u64(1..1_000),
+                })
+                .collect();
+            for line in &lines {
+                let cell = cells.entry((line.key, line.sequence)).or_default();
+                cell.publish(region, line.total);
+            }
+            let heard = store.publish_cells(&space, region, &lines, 5).await;
+            assert!(heard.expect("an answer").iter().all(|heard| *heard));
+            if round % 3 == 0 {
+                let pulled = store
+                    .pull_cells(&space, "eu", cursor)
+                    .await
+                    .expect("an answer");
+                assert!(!pulled.more && pulled.cursor.epoch == 5);
+                cursor = pulled.cursor;
+                for line in pulled.lines {
+                    seen.insert((line.key, line.sequence), (line.own, line.foreign));
+                }
+                let expected: BTreeMap<(Key, u64), (u64, u64)> = cells
+                    .iter()
+                    .map(|(name, cell)| (*name, cell.seen_from("eu")))
+                    .collect();
+                assert_eq!(seen, expected);
+                let again = store
+                    .pull_cells(&space, "eu", cursor)
+                    .await
+                    .expect("an answer");
+                assert!(again.lines.is_empty());
+            }
+        }
+        // A store that lost everything says so, and what is over is forgotten.
+        redis.cli(&["FLUSHALL"]);
+        let line = |sequence| PublishLine {
+            key: Key::of(&0u8),
+            sequence,
+            total: 9,
+        };
+        let lines = [line(1), line(200)];
+        store
+            .publish_cells(&space, "us", &lines, 6)
+            .await
+            .expect("an answer");
+        let pulled = store
+            .pull_cells(&space, "eu", cursor)
+            .await
+            .expect("an answer");
+        assert_eq!((pulled.cursor.epoch, pulled.lines.len()), (6, 1));
+        assert_eq!(
+            (pulled.lines[0].sequence, pulled.lines[0].foreign),
+            (200, 9)
+        );
+    }
+}
