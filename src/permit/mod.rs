@@ -32,7 +32,7 @@ pub use self::acquire::{Acquire, Queueing};
 pub(crate) use self::core::{GateSetup, Status};
 pub(crate) use self::gate::Gate;
 pub use self::lease::{Lease, Outcome};
-#[cfg(feature = "fleet")]
+#[cfg(any(feature = "sim", all(test, feature = "fleet")))]
 pub(crate) use self::queue::Wait;
 #[cfg(feature = "fleet")]
 pub(crate) use self::steering::Signals;
