@@ -5,9 +5,11 @@ use crate::fleet::estimate::fleet::seen::{QUEUE, Seen};
 use std::time::Duration;
 
 /// A window is no shorter than this...
-const WINDOW: Duration = Duration::from_millis(200);
+pub(super) const WINDOW: Duration = Duration::from_millis(200);
 /// ...and no longer than this: what is not sure by then is decided as it looks.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+/// So many samples of a baseline count as much as new ones.
+pub(super) const REMEMBERED: f64 = 2000.0;
 /// Fewer samples are noise.
 pub(super) const FEW: f64 = 50.0;
 
@@ -19,13 +21,17 @@ impl Control {
 
     /// The error of the queue, in slots: from this mean, and from that of the baseline.
     pub(super) fn noise(&self, seen: &Seen) -> f64 {
-        let baseline = self.spread() / (self.weight.max(1) as f64).sqrt();
-        seen.in_flight * (seen.error().powi(2) + baseline.powi(2)).sqrt()
+        seen.in_flight * (seen.error().powi(2) + self.error().powi(2)).sqrt()
     }
 
-    /// How long a window has to be for the error of the queue to be less than the queue that is aimed for.
+    /// The relative error of the baseline.
+    pub(super) fn error(&self) -> f64 {
+        self.spread() / (self.weight.max(1) as f64).sqrt()
+    }
+
+    /// How long a window has to be for the error of the queue to be well below the queue that is aimed for.
     pub(super) fn window(&self, seen: &Seen) -> Duration {
-        let micros = 2.0 * (self.spread() / QUEUE).powi(2) * seen.latency;
+        let micros = 6.0 * (self.spread() / QUEUE).powi(2) * seen.latency;
         Duration::from_micros(micros as u64).clamp(WINDOW, PATIENCE)
     }
 
@@ -38,9 +44,9 @@ impl Control {
         self.weight = seen.samples as u64;
     }
 
-    /// Takes another look into account, as one more part of a mean over at most four like it.
+    /// Takes another look into account, as one more part of a mean over at most four like it, or so many samples.
     pub(super) fn refine(&mut self, seen: &Seen) {
-        let weight = (self.weight as f64).min(3.0 * seen.samples);
+        let weight = (self.weight as f64).min((3.0 * seen.samples).max(REMEMBERED));
         let mean = (self.baseline() * weight + seen.latency * seen.samples)
             / (weight + seen.samples).max(1.0);
         self.baseline_us = (mean as u64).max(1);

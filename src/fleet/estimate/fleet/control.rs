@@ -1,6 +1,6 @@
 //! The controller: from a reading to the next limit. Thousandths of a slot are written `milli`.
 
-use crate::fleet::estimate::fleet::baseline::{FEW, PATIENCE};
+use crate::fleet::estimate::fleet::baseline::{FEW, PATIENCE, REMEMBERED, WINDOW};
 use crate::fleet::estimate::fleet::memory::{Control, Stage};
 use crate::fleet::estimate::fleet::reading::Reading;
 use crate::fleet::estimate::fleet::seen::{Seen, floor};
@@ -9,19 +9,21 @@ use std::time::Duration;
 
 /// Between these parts of the queue that is aimed for the limit stays.
 const SHORT: f64 = 0.8;
-pub(super) const LONG: f64 = 1.5;
-/// A limit grows by so much while no queue has been met...
-const CLIMB: f64 = 1.5;
+pub(super) const LONG: f64 = 1.4;
+/// A limit grows by so much while no queue has been met, and to one slot for each node that refuses...
+const CLIMB: f64 = 2.0;
 /// ...or at most one of this part of what is in flight...
 pub(super) const CLEAR: f64 = 0.15;
 /// ...later by half a square root, by more when that meets no queue for long, and by no more than this part.
 const STRIDE: f64 = 0.3;
 /// A first cut goes no deeper.
-const FIRST_CUT: f64 = 0.85;
+const FIRST_CUT: f64 = 0.8;
 /// Drops in excess of this part cut the limit at once.
 const DROPS: f64 = 0.02;
 /// A limit of which less than this part is in use is not what holds the fleet back.
 const SLACK: f64 = 0.6;
+/// What chance needs at many nodes with small shares: a limit grows to so many times what is in flight.
+const IDLE: f64 = 4.0;
 /// A backend is full when more than this part of what comes is refused.
 const FULL: f64 = 0.03;
 /// How often the baseline is looked for, while it is known and while it is not.
@@ -87,43 +89,55 @@ impl Control {
     fn track(&mut self, seen: &Seen, present: u32, now: StoreTime) -> Option<u32> {
         // Far below the baseline, and not for the short requests that are done first after a limit was raised: the
         // baseline was one with a queue.
-        if self.growing == 0 && seen.latency < self.baseline() * (0.9 - 3.0 * seen.error()) {
+        let is_settled = self.growing == 0;
+        if is_settled && seen.latency < self.baseline() * (0.9 - 3.0 * seen.error()) {
             self.rebase(seen);
+        } else if self.queue(seen)
+            < if self.climbs {
+                0.0
+            } else {
+                -2.5 * self.noise(seen)
+            }
+            && seen.age >= WINDOW
+        {
+            // Below it by more than chance, or while no queue can be there: it was too high.
+            self.refine(seen);
         }
         let (queue, aim, noise) = (self.queue(seen), seen.aim(), self.noise(seen));
+        // Who refuses most of what comes has none, even if little is in use, as when single slots go round.
+        let has_room = seen.in_flight < SLACK * f64::from(present) && seen.refusals < 0.5;
         // Whoever looks again and again and acts on the first surprise is surprised by chance alone: a window has its
         // time. Only what is beyond chance counts before.
         let is_over = seen.age >= self.window(seen);
-        // A limit half as large again shows a queue of a third.
+        // A limit twice as large shows a queue of half; and by chance there is now and then one among a few requests.
         let clear = if self.climbs {
-            CLEAR * seen.in_flight
+            (CLEAR * seen.in_flight).max(2.0 * noise)
         } else {
             0.0
         };
         let (short, long) = ((SHORT * aim).max(clear), (LONG * aim).max(clear));
-        let is_sure = queue - 3.0 * noise > long && (self.hot == 0 || seen.error() < EXACT);
-        if queue > long && (is_over || is_sure) {
+        let is_sure = queue - 2.0 * noise > long && (self.hot == 0 || seen.error() < EXACT);
+        if queue > long && (is_over && !has_room || is_sure) {
             self.growing = 0;
             self.hot += 1;
-            // Once may be a stall.
-            if self.hot < 2 {
+            // Once may be a stall; but a climb has come from where there was no queue.
+            if self.hot < 2 && !self.climbs {
                 return Some(present);
             }
-            self.climbs = false;
+            let climbed = self.climbs;
+            self.end_climb(seen);
             if !self.verified && seen.refusals > FULL && queue < CLEAR * seen.in_flight {
                 // Before a small queue is cut for a baseline that nobody has looked for, it is looked for.
                 return Some(self.dip(seen, present, present, 0));
             }
-            let base = f64::from(present).min(seen.reach());
-            if base < SLACK * f64::from(present) {
+            let limit = f64::from(present);
+            if seen.reach() < SLACK * limit {
                 // Nothing can be learnt from a limit that nothing reaches.
-                return Some(floor(base));
+                return Some(floor(seen.reach()));
             }
-            let limit = floor(
-                seen.limit_for(aim - queue, present)
-                    .max(base * FIRST_CUT)
-                    .min(base),
-            );
+            // Where a climb came from there was no queue: so far down what Little's law says needs no proof.
+            let deepest = if climbed { 1.0 / CLIMB } else { FIRST_CUT };
+            let limit = floor(seen.limit_for(aim - queue, present).max(limit * deepest));
             if limit < present {
                 self.stage = Stage::Cut {
                     limit: present,
@@ -132,24 +146,29 @@ impl Control {
             }
             return Some(limit.min(present));
         }
-        let may_climb = self.climbs && queue < short;
-        if !is_over && !may_climb {
+        // Where the limit has just grown without a queue, there is likely to be more.
+        let doubt = if self.growing > 1 { 0.75 } else { 1.5 };
+        let may_grow = self.climbs && queue < short
+            || queue + doubt * seen.chance() < short && seen.age >= WINDOW;
+        if !(is_over || seen.is_limited && may_grow) {
             return None;
         }
         self.hot = 0;
-        let often = if self.verified { DIPS } else { FIRST_DIP };
-        let has_room = seen.in_flight < SLACK * f64::from(present);
+        let often = match self.verified {
+            false => FIRST_DIP,
+            true if (self.weight as f64) < REMEMBERED => DIPS / 3,
+            true => DIPS,
+        };
         let is_full = seen.refusals > FULL && !has_room;
-        if is_full && !self.climbs && now.since(self.dipped) >= often {
+        if is_full && !self.climbs && self.growing < 2 && now.since(self.dipped) >= often {
             return Some(self.dip(seen, present, present, 0));
         }
-        if has_room && queue < SHORT * aim {
+        if has_room {
             // There is room: what is seen is the baseline.
             self.refine(seen);
         }
         if queue >= short {
-            // By chance there is now and then a queue among a few requests.
-            self.climbs &= queue - 2.0 * noise < short;
+            self.end_climb(seen);
         } else if seen.is_limited {
             return Some(self.grow(seen, present));
         }
@@ -157,18 +176,24 @@ impl Control {
         Some(present)
     }
 
+    fn end_climb(&mut self, seen: &Seen) {
+        if std::mem::take(&mut self.climbs) {
+            self.topped_us = seen.latency_us();
+        }
+    }
+
     fn grow(&mut self, seen: &Seen, present: u32) -> u32 {
         self.growing += 1;
         let limit = f64::from(present);
         let grown = if self.climbs {
-            limit * CLIMB
+            (limit * CLIMB).max(seen.hungry)
         } else {
-            let step = (limit.sqrt() / 2.0).max(1.0);
-            let steps = 1_u64 << self.growing.saturating_sub(2).min(10);
+            let step = (limit.sqrt() / 3.0).max(1.0);
+            let steps = 1_u64 << self.growing.saturating_sub(1).min(10);
             limit + (step * steps as f64).min(limit * STRIDE)
         };
         // What nobody uses cannot be judged; but whoever refuses can use one more.
-        let most = 2.0 * seen.in_flight + seen.hungry;
+        let most = IDLE * seen.in_flight + seen.hungry;
         floor(grown.min(most).max(limit))
     }
 }

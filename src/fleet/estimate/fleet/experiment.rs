@@ -6,9 +6,12 @@ use crate::fleet::estimate::fleet::memory::{Control, Point, Stage};
 use crate::fleet::estimate::fleet::seen::{Seen, floor};
 use crate::time::StoreTime;
 
-/// A second cut goes by this: after an experiment that said a lot, or nothing, as when latency rose by more than this.
+/// A second cut goes by this.
 const SECOND_CUT: f64 = 0.9;
-const ROSE: f64 = -0.2;
+/// What looks like another baseline is not cut below this part.
+const LOWEST: f64 = 0.7;
+/// An experiment that is not clear goes on to this part of the limit, and is then decided as it looks.
+const DEEP: f64 = 0.75;
 /// Drops that follow what is in flight by less than this part do not come from a full backend.
 const ELASTIC: f64 = 0.35;
 /// A dip goes to this part of what Little's law says, a search for the baseline goes on by it.
@@ -31,13 +34,23 @@ impl Control {
         self.stage = Stage::Track;
         let less = 1.0 - seen.in_flight / before.in_flight();
         let fewer = 1.0 - seen.drop_rate() / before.drop_rate().max(1e-6);
-        if less > 0.05 && fewer < ELASTIC * less {
+        // What started this was partly chance: fewer drops say something only beyond it.
+        let counted = before.drop_rate() * before.samples as f64;
+        let chance = (1.0 / counted.max(1.0) + 1.0 / seen.drops.max(1.0)).sqrt();
+        if less > 0.05 && fewer - chance < ELASTIC * less {
             // They come whatever is in flight: time-outs of slow requests, not a full backend.
             self.tolerated_ppm = (seen.drop_rate().max(before.drop_rate()) * 1e6) as u64;
             return Some(uncut);
         }
-        // More of them: cut again. Fewer: what is left may be no more than usual.
-        self.refused(seen, present).or(Some(present))
+        // More of them: cut again, and judge it together with this. Fewer: what is left may be no more than usual.
+        let Some(limit) = self.refused(seen, present) else {
+            return Some(present);
+        };
+        self.stage = Stage::Refused {
+            limit: uncut,
+            before,
+        };
+        Some(limit)
     }
 
     /// After a cut: was it a queue?
@@ -49,42 +62,53 @@ impl Control {
         present: u32,
     ) -> Option<u32> {
         let elastic = before.elasticity(seen);
-        if seen.age < PATIENCE && elastic.is_none_or(|it| it.error > 0.3) {
+        let is_sure = elastic.is_some_and(|it| it.is_sure());
+        let patience = match elastic {
+            Some(_) => PATIENCE,
+            None => self.window(seen),
+        };
+        if !is_sure && seen.age < patience {
             return None;
         }
         self.stage = Stage::Track;
         let (queue, aim) = (self.queue(seen), seen.aim());
+        let limit = f64::from(present);
+        let is_deep = limit <= f64::from(uncut) * DEEP;
         Some(match elastic {
-            // It rose: the backend has changed meanwhile. Once more, against what is seen now.
-            Some(elastic) if elastic.value < ROSE && queue > LONG * aim => {
-                self.stage = Stage::Cut {
-                    limit: uncut,
-                    before: seen.point(),
-                };
-                floor(f64::from(present) * SECOND_CUT)
+            // It rose: the backend has changed meanwhile. Once more, from where it was.
+            Some(elastic) if elastic.is_void() && queue > LONG * aim => {
+                self.hot = 1;
+                uncut
             }
-            Some(elastic) if elastic.value < elastic.usual && queue > aim => {
+            Some(elastic)
+                if elastic.value < elastic.usual && (is_sure || is_deep) && queue > aim =>
+            {
                 // Latency stayed while work went: the backend is slower, not fuller. That is a lot to believe on one
-                // experiment, so the next one follows before the cut is taken back.
+                // experiment, so it is continued before the cut is taken back.
                 self.rebase(seen);
                 self.verified = false;
                 self.stage = Stage::Dip {
-                    before: seen.point(),
+                    before,
                     depth: 1,
                     resume: uncut,
                 };
-                floor(f64::from(present) * SECOND_CUT)
+                floor(
+                    (limit * SECOND_CUT)
+                        .max(f64::from(uncut) * LOWEST)
+                        .min(limit),
+                )
             }
             _ if queue > LONG * aim => {
-                if elastic.is_none() {
+                let mut least = limit / 2.0;
+                if elastic.is_none() || !is_sure && !is_deep {
                     // Too small a step to tell: judged together with the next one.
                     self.stage = Stage::Cut {
                         limit: uncut,
                         before,
                     };
+                    least = limit * SECOND_CUT;
                 }
-                let limit = seen.limit_for(aim - queue, present);
-                floor(limit.max(f64::from(present) / 2.0).min(f64::from(present)))
+                floor(seen.limit_for(aim - queue, present).max(least).min(limit))
             }
             _ => present,
         })
@@ -120,6 +144,14 @@ impl Control {
         }
         let baseline = self.baseline();
         let elastic = before.elasticity(seen);
+        if elastic.is_some_and(|it| it.is_void()) && self.queue(seen) > LONG * seen.aim() {
+            // Nothing was learnt: once more, from where it was.
+            (self.stage, self.dipped, self.hot) = (Stage::Track, now, 1);
+            return Some(resume);
+        }
+        if !self.verified && elastic.is_some_and(|it| !it.is_sure()) && seen.age < PATIENCE {
+            return None;
+        }
         let error = 3.0 * seen.error().max(0.01);
         let falls = elastic.is_some_and(|it| it.value > it.usual);
         let above = seen.latency > baseline * (1.0 + error);
@@ -135,8 +167,8 @@ impl Control {
         self.stage = Stage::Track;
         self.dipped = now;
         (self.hot, self.growing) = (0, 0);
+        let topped = std::mem::take(&mut self.topped_us);
         if news {
-            let first = !std::mem::replace(&mut self.met, true);
             self.rebase(seen);
             self.verified = true;
             if depth > 1 && before.in_flight() > seen.in_flight {
@@ -148,8 +180,7 @@ impl Control {
                 return Some(limit.min(resume));
             }
             // What ended the climb may have been a queue over a baseline of a few short requests.
-            let queue = 1.0 - seen.latency / before.latency();
-            self.climbs |= first && queue < CLEAR;
+            self.climbs |= seen.latency > (1.0 - CLEAR) * topped as f64 && topped > 0;
         } else {
             self.refine(seen);
         }

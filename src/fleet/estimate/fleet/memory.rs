@@ -27,8 +27,8 @@ pub(super) struct Control {
     pub(super) dipped: StoreTime,
     /// It has been seen that latency does not fall below it.
     pub(super) verified: bool,
-    /// That has been seen once, of this baseline or another.
-    pub(super) met: bool,
+    /// The latency that ended the last climb, until a baseline tells whether that was a queue; else 0.
+    pub(super) topped_us: u64,
     /// No queue was met since the limit was set by chance.
     pub(super) climbs: bool,
     /// Windows in a row with a queue that is too long.
@@ -122,7 +122,7 @@ impl fmt::Display for Memory {
             control.weight,
             control.dipped.as_micros(),
             u64::from(control.verified),
-            u64::from(control.met),
+            control.topped_us,
             u64::from(control.climbs),
             control.hot,
             control.growing,
@@ -183,7 +183,7 @@ impl Memory {
             weight: words.number()?,
             dipped: words.time()?,
             verified: words.number()? == 1,
-            met: words.number()? == 1,
+            topped_us: words.number()?,
             climbs: words.number()? == 1,
             hot: words.number()?,
             growing: words.number()?,
@@ -285,7 +285,7 @@ mod tests {
                         weight: 11,
                         dipped: StoreTime::from_micros(12),
                         verified: true,
-                        met: true,
+                        topped_us: 20,
                         climbs: false,
                         hot: 13,
                         growing: 14,

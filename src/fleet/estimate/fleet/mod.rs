@@ -1,7 +1,7 @@
 //! The fleet's own estimator: one controller on what all nodes measured together.
 //!
 //! By Little's law, of the `I` requests in flight `I * (1 - B / R)` wait in a queue, where `R` is their mean latency
-//! and `B` (the *baseline*) what it would be without a queue. The controller keeps that queue near `0.8 sqrt(I)`: what
+//! and `B` (the *baseline*) what it would be without a queue. The controller keeps that queue near `0.75 sqrt(I)`: what
 //! chance needs to keep the backend busy, for the fleet and not for each node. A queue much longer is cut to what
 //! Little's law says, `I * B / R`; without one the limit grows, as long as somebody is refused for want of a share.
 //!
@@ -67,6 +67,7 @@ fn settles(control: &Control, changed: bool) -> u32 {
         _ if !changed => 0,
         Stage::Track if control.climbs => 2,
         Stage::Track => 3,
-        Stage::Cut { .. } | Stage::Refused { .. } | Stage::Dip { .. } => 4,
+        Stage::Cut { .. } => 3,
+        Stage::Refused { .. } | Stage::Dip { .. } => 4,
     }
 }

@@ -5,7 +5,10 @@ use crate::fleet::estimate::fleet::reading::Reading;
 use std::time::Duration;
 
 /// The queue to aim for, in square roots of what is in flight.
-pub(super) const QUEUE: f64 = 0.8;
+pub(super) const QUEUE: f64 = 0.75;
+
+/// An elasticity below this is none.
+const ROSE: f64 = -0.2;
 
 /// A reading in numbers to calculate with.
 pub(super) struct Seen {
@@ -59,6 +62,11 @@ impl Seen {
         self.spread / self.samples.max(1.0).sqrt()
     }
 
+    /// What chance in the mean latency makes of a queue, in slots.
+    pub(super) fn chance(&self) -> f64 {
+        self.in_flight * self.error()
+    }
+
     pub(super) fn drop_rate(&self) -> f64 {
         self.drops / (self.samples + self.drops).max(1.0)
     }
@@ -87,6 +95,18 @@ pub(super) struct Elasticity {
     pub(super) usual: f64,
 }
 
+impl Elasticity {
+    /// Latency rose by more than chance although less was in flight: the backend has changed meanwhile.
+    pub(super) fn is_void(&self) -> bool {
+        self.value + self.error < ROSE
+    }
+
+    /// It is clear on which side of `usual` it is.
+    pub(super) fn is_sure(&self) -> bool {
+        (self.value - self.usual).abs() > 1.25 * self.error
+    }
+}
+
 impl Point {
     pub(super) fn in_flight(self) -> f64 {
         (self.milli as f64 / 1000.0).max(0.001)
@@ -100,12 +120,12 @@ impl Point {
         self.drops_ppm as f64 / 1e6
     }
 
-    /// `None` if what is in flight has not fallen enough to tell.
+    /// `None` if what is in flight has not fallen enough to tell: by not much more than the queue that is always there.
     pub(super) fn elasticity(self, seen: &Seen) -> Option<Elasticity> {
         let less = 1.0 - seen.in_flight / self.in_flight();
         let before = seen.spread / (self.samples.max(1) as f64).sqrt();
         let standing = QUEUE / self.in_flight().sqrt() / less;
-        (less > 0.05).then(|| Elasticity {
+        (less > 0.05 && standing < 0.7).then(|| Elasticity {
             value: (1.0 - seen.latency / self.latency()) / less,
             error: (before * before + seen.error() * seen.error()).sqrt() / less,
             usual: (0.5 + 0.5 * standing).min(0.8),

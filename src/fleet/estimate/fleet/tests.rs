@@ -26,6 +26,8 @@ struct Fleet {
     service_us: f64,
     /// Part of what is allowed that is wanted.
     load: f64,
+    /// No more is wanted than this.
+    wanted: f64,
     lowest: u32,
     highest: u32,
 }
@@ -44,6 +46,7 @@ impl Fleet {
             capacity,
             service_us: 50_000.0,
             load: 1.0,
+            wanted: f64::INFINITY,
             lowest: u32::MAX,
             highest: 0,
         }
@@ -53,7 +56,7 @@ impl Fleet {
     fn step(&mut self) {
         self.now = self.now.saturating_add(STEP);
         let count = self.reports.len();
-        let in_flight = f64::from(self.limit) * self.load;
+        let in_flight = (f64::from(self.limit) * self.load).min(self.wanted);
         let rate = in_flight.min(self.capacity) / self.service_us;
         let latency = in_flight / rate.max(1e-9);
         let step_us = STEP.as_micros() as f64;
@@ -135,6 +138,44 @@ fn i8_it_finds_a_capacity_it_does_not_know_whatever_the_number_of_nodes() {
 }
 
 #[test]
+fn from_a_slot_for_few_nodes_it_is_at_a_large_backend_within_seconds() {
+    let mut fleet = Fleet::new(128, 2000.0);
+    fleet.pass(1);
+    assert!(fleet.limit >= 128, "{}", fleet.limit);
+    let (_, highest) = fleet.pass(3);
+    assert!(highest >= 1800, "{highest}");
+    // No more than twice the last limit that showed no queue to speak of.
+    assert!(highest <= 4700, "{highest}");
+    fleet.pass(1);
+    let (_, highest) = fleet.pass(30);
+    assert!(is_near(highest, 2000.0), "{highest}");
+}
+
+#[test]
+fn refusals_where_there_is_room_raise_it_to_what_chance_needs() {
+    let mut fleet = Fleet::new(8, 100.0);
+    fleet.wanted = 40.0;
+    fleet.pass(30);
+    // Chance refuses one here and there at half the load. The shares have to be so much larger, and no more.
+    assert!((120..=170).contains(&fleet.limit), "{}", fleet.limit);
+}
+
+#[test]
+fn a_latency_that_rises_during_a_dip_says_nothing_about_the_queue() {
+    let mut fleet = Fleet::new(8, 100.0);
+    fleet.pass(30);
+    let before = fleet.limit;
+    // The next dip.
+    while fleet.limit >= before - before / 20 {
+        fleet.step();
+    }
+    fleet.capacity /= 2.0;
+    fleet.pass(5);
+    let (_, highest) = fleet.pass(1);
+    assert!(is_near(highest, 50.0), "{highest} of 50");
+}
+
+#[test]
 fn i8_it_comes_down_to_a_backend_smaller_than_where_it_began() {
     let mut fleet = Fleet::new(4, 8.0);
     fleet.pass(20);
@@ -165,7 +206,7 @@ fn a_latency_that_doubles_with_the_same_capacity_is_no_queue() {
     fleet.pass(30);
     fleet.service_us *= 2.0;
     let (lowest, _) = fleet.pass(5);
-    assert!(lowest >= 70, "cut to {lowest}");
+    assert!(lowest >= 75, "cut to {lowest}");
     fleet.pass(10);
     assert!(is_near(fleet.limit, 100.0), "{}", fleet.limit);
 }
