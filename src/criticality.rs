@@ -48,6 +48,37 @@ impl ClassParts {
     }
 }
 
+/// Slots of a ceiling that each class leaves to the more critical ones, so that these find a free one when they come.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Reserves(u64);
+
+impl Reserves {
+    /// By class, most critical first; rising.
+    pub(crate) fn new(slots: [u32; Criticality::ALL.len()]) -> Self {
+        Self(slots.iter().rev().fold(0, |bits, slots| {
+            bits << 16 | u64::from((*slots).min(0xFFFF))
+        }))
+    }
+
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    #[cfg(any(feature = "fleet", tidegate_loom))]
+    pub(crate) const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The cap of `class`, at most `most`, under `ceiling`; a ceiling of 1 serves every class.
+    #[inline]
+    pub(crate) const fn cap(self, most: u32, ceiling: u32, class: Criticality) -> u32 {
+        let reserve = (self.0 >> (16 * class.index())) as u32 & 0xFFFF;
+        let cap = ceiling.saturating_sub(reserve);
+        let cap = if cap == 0 { 1 } else { cap };
+        if cap < most { cap } else { most }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,10 @@
 //! Offered concurrency of one node: what its callers would use if nobody were refused.
 
+use crate::Criticality;
 use crate::permit::Totals;
 use crate::time::LocalTime;
+
+const CLASSES: usize = Criticality::ALL.len();
 
 /// Arrivals times mean residence (Little's law). A demand that has doubled counts at once; otherwise it
 /// rises by a quarter a report, and falls by an eighth.
@@ -15,6 +18,8 @@ pub(crate) struct Demand {
     at: LocalTime,
     residence_us: u64,
     milli: u64,
+    /// Of each class by its own residence: only their proportions are used.
+    classes: [u64; CLASSES],
 }
 
 impl Demand {
@@ -30,27 +35,54 @@ impl Demand {
         let elapsed_us = u64::try_from(now.since(self.at).as_micros())
             .unwrap_or(u64::MAX)
             .max(1);
-        let offered =
-            u128::from(arrivals) * u128::from(self.residence_us) * 1000 / u128::from(elapsed_us);
-        let offered = u64::try_from(offered).unwrap_or(u64::MAX);
-        self.milli = if offered >= self.milli.saturating_mul(2) {
-            offered
-        } else if offered >= self.milli {
-            self.milli + (offered - self.milli) / 4
-        } else {
-            self.milli - (self.milli - offered) / 8
-        };
+        let offered = concurrency(arrivals, self.residence_us, elapsed_us);
+        self.milli = follow(self.milli, offered);
+        for (index, milli) in self.classes.iter_mut().enumerate() {
+            let seen = totals.classes[index].since(&self.last.classes[index]);
+            let mean_us = seen.success_us.checked_div(seen.successes);
+            let residence_us = mean_us.unwrap_or(self.residence_us);
+            let arrivals = seen.successes + seen.sheds;
+            *milli = follow(*milli, concurrency(arrivals, residence_us, elapsed_us));
+        }
         (self.last, self.last_in_flight, self.at) = (*totals, in_flight, now);
         u32::try_from(self.milli.div_ceil(1000))
             .unwrap_or(u32::MAX)
             .max(1)
+    }
+
+    /// What the class with each index and all more critical ones would use, in thousandths of a slot.
+    pub(crate) fn ranked(&self) -> [u64; CLASSES] {
+        let all: u128 = self.classes.iter().map(|milli| u128::from(*milli)).sum();
+        let mut sum = 0;
+        self.classes.map(|milli| {
+            sum += u128::from(milli);
+            let part = (u128::from(self.milli) * sum).checked_div(all);
+            part.map_or(0, |part| u64::try_from(part).unwrap_or(u64::MAX))
+        })
+    }
+}
+
+/// Little's law, in thousandths of a slot.
+fn concurrency(arrivals: u64, residence_us: u64, elapsed_us: u64) -> u64 {
+    let milli = u128::from(arrivals) * u128::from(residence_us) * 1000 / u128::from(elapsed_us);
+    u64::try_from(milli).unwrap_or(u64::MAX)
+}
+
+/// Fast up, slowly down.
+fn follow(milli: u64, offered: u64) -> u64 {
+    if offered >= milli.saturating_mul(2) {
+        offered
+    } else if offered >= milli {
+        milli + (offered - milli) / 4
+    } else {
+        milli - (milli - offered) / 8
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::permit::Shed;
+    use crate::permit::{ClassTotals, Shed};
 
     fn at(ms: u64) -> LocalTime {
         LocalTime::from_nanos(ms * 1_000_000)
@@ -85,5 +117,23 @@ mod tests {
             demand.update(at(n * 500), &served(500, 100_000), 0);
         }
         assert_eq!(demand.update(at(99_000), &served(500, 100_000), 0), 1);
+    }
+
+    #[test]
+    fn classes_have_their_parts_of_the_demand_each_by_its_own_residence() {
+        let mut demand = Demand::default();
+        demand.update(at(0), &Totals::default(), 0);
+        // 100 short ones, and 200 of twice the length, half of which were refused: 5 and 20 slots, 22.5 by the mean.
+        let mut totals = served(200, 37_500);
+        totals.sheds[Shed::Class.index()] = 100;
+        let class = |successes: u64, mean_us, sheds| ClassTotals {
+            successes,
+            success_us: successes * mean_us,
+            sheds,
+        };
+        totals.classes[0] = class(100, 25_000, 0);
+        totals.classes[3] = class(100, 50_000, 100);
+        assert_eq!(demand.update(at(500), &totals, 0), 23);
+        assert_eq!(demand.ranked(), [4_500, 4_500, 4_500, 22_500]);
     }
 }

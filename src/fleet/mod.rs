@@ -61,6 +61,7 @@ mod plan;
 #[cfg(all(test, feature = "fleet"))]
 mod proof;
 pub(crate) mod record;
+mod reserve;
 mod schedule;
 pub(crate) mod settings;
 #[cfg(feature = "sim")]

@@ -10,6 +10,7 @@ use crate::fleet::key_state::TOKEN_LIFE;
 use crate::fleet::member::{Event, Member, Phase, Sample};
 use crate::fleet::message::{Answer, Beat, Commit, CommitAnswer, Push, Report, Ticket};
 use crate::fleet::plan::plan;
+use crate::fleet::reserve::reserves;
 use crate::fleet::settings::Settings;
 use crate::permit::{Gate, Shed, Signals, Status};
 use crate::time::LocalTime;
@@ -111,7 +112,12 @@ impl Node {
         let (gate, demand, peak) = (&self.gate, &mut self.demand, &mut self.peak);
         let weight = self.weight;
         let sample = || sample(gate, demand, peak, weight, now);
-        self.member.poll_beat(now, sample, fresh_epoch)
+        let beat = self.member.poll_beat(now, sample, fresh_epoch);
+        if beat.is_some() {
+            // What each class wants was looked at for it.
+            self.reserve();
+        }
+        beat
     }
 
     /// The beat that is out did not come back.
@@ -219,6 +225,12 @@ impl Node {
         }
     }
 
+    /// Lets each class leave to the more critical what these need by the last look at the demand.
+    fn reserve(&self) {
+        let reserves = reserves(self.ceiling(), self.demand.ranked());
+        self.gate.set_reserves(reserves);
+    }
+
     /// Makes the gate enforce what the member may use. Before every beat, so that what is acknowledged is true.
     fn enforce(&self) {
         let own = self.member.is_on_its_own();
@@ -243,6 +255,7 @@ impl Node {
             self.gate.set_ceiling(ceiling);
         }
         self.gate.set_hungry(self.member.is_hungry());
+        self.reserve();
     }
 }
 

@@ -301,7 +301,7 @@ impl Node {
         match self.gate.enqueue(class, wait, waker) {
             Queued::Slot(slot) => Asked::Admitted(self.gate.lease(slot)),
             Queued::TurnedAway(shed) => {
-                self.gate.refused(shed);
+                self.gate.refused(class, shed);
                 Asked::Refused(shed)
             }
             Queued::Waits(Place { ticket, at_most }) => {
@@ -314,7 +314,7 @@ impl Node {
     /// What became of a request that waits.
     pub fn poll(&self, waiting: &Waiting, waker: &Waker) -> Poll<Result<Lease, Shed>> {
         if let Some(turn) = self.gate.poll_ticket(waiting.0, waker) {
-            return Poll::Ready(permit::take_turn(&self.gate, turn));
+            return Poll::Ready(permit::take_turn(&self.gate, waiting.0.class(), turn));
         }
         if self.gate.status() == Status::Closed {
             return Poll::Ready(self.leave(waiting, Shed::Closed));
@@ -330,7 +330,7 @@ impl Node {
     fn leave(&self, waiting: &Waiting, because: Shed) -> Result<Lease, Shed> {
         match self.gate.give_up(waiting.0) {
             Some(slot) => permit::collect(&self.gate, slot),
-            None => permit::refuse(&self.gate, because),
+            None => permit::refuse(&self.gate, waiting.0.class(), because),
         }
     }
 

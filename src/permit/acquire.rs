@@ -102,11 +102,13 @@ impl Future for Acquire {
         let ticket = match *this.ticket {
             Some(ticket) => ticket,
             None if this.gate.status() == Status::Closed => {
-                return Poll::Ready(refuse(this.gate, Shed::Closed));
+                return Poll::Ready(refuse(this.gate, *this.class, Shed::Closed));
             }
             None => match join(this.gate, *this.class, *this.wait, cx) {
                 Queued::Slot(slot) => return Poll::Ready(Ok(this.gate.lease(slot))),
-                Queued::TurnedAway(shed) => return Poll::Ready(refuse(this.gate, shed)),
+                Queued::TurnedAway(shed) => {
+                    return Poll::Ready(refuse(this.gate, *this.class, shed));
+                }
                 Queued::Waits(Place { ticket, at_most }) => {
                     if !at_most.is_zero() {
                         this.sleep.set(Some(tokio::time::sleep(at_most)));
@@ -118,7 +120,7 @@ impl Future for Acquire {
         // Before the deadline: a slot that came in time counts, however late we are polled.
         if let Some(turn) = this.gate.poll_ticket(ticket, cx.waker()) {
             *this.ticket = None;
-            return Poll::Ready(take_turn(this.gate, turn));
+            return Poll::Ready(take_turn(this.gate, *this.class, turn));
         }
         // After joining: whoever closes the gate wakes those who have joined.
         let gave_up = if this.gate.status() == Status::Closed {
@@ -132,7 +134,7 @@ impl Future for Acquire {
         *this.ticket = None;
         Poll::Ready(match this.gate.give_up(ticket) {
             Some(slot) => collect(this.gate, slot),
-            None => refuse(this.gate, gave_up),
+            None => refuse(this.gate, *this.class, gave_up),
         })
     }
 }
@@ -161,10 +163,10 @@ fn join(gate: &Gate, class: Criticality, wait: Wait, cx: &Context<'_>) -> Queued
 }
 
 /// What a waiter was told.
-pub(crate) fn take_turn(gate: &Arc<Gate>, turn: Turn) -> Result<Lease, Shed> {
+pub(crate) fn take_turn(gate: &Arc<Gate>, class: Criticality, turn: Turn) -> Result<Lease, Shed> {
     match turn {
         Turn::Slot(slot) => collect(gate, slot),
-        Turn::TurnedAway(shed) => refuse(gate, shed),
+        Turn::TurnedAway(shed) => refuse(gate, class, shed),
     }
 }
 
@@ -174,12 +176,12 @@ pub(crate) fn collect(gate: &Arc<Gate>, slot: Handed) -> Result<Lease, Shed> {
         Some(slot) => Ok(gate.lease(slot)),
         None => {
             gate.lease(slot).ignore();
-            refuse(gate, Shed::Fenced)
+            refuse(gate, slot.class, Shed::Fenced)
         }
     }
 }
 
-pub(crate) fn refuse(gate: &Gate, shed: Shed) -> Result<Lease, Shed> {
-    gate.refused(shed);
+pub(crate) fn refuse(gate: &Gate, class: Criticality, shed: Shed) -> Result<Lease, Shed> {
+    gate.refused(class, shed);
     Err(shed)
 }

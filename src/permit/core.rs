@@ -4,7 +4,7 @@
 //! `steering.rs`.
 
 use crate::adaptive::{Estimator, WindowSetup};
-use crate::criticality::{ClassParts, Criticality};
+use crate::criticality::{ClassParts, Criticality, Reserves};
 use crate::permit::books::Books;
 use crate::permit::steering::{DRAINED, STARVED};
 use crate::permit::tally::Tally;
@@ -77,7 +77,17 @@ pub(super) struct Read {
     /// The most in use since the books last looked.
     pub(super) peak: AtomicU32,
     pub(super) clock: Clock,
-    parts: ClassParts,
+    /// Slots of the ceiling that each class leaves to the more critical, 16 bits a class.
+    pub(super) reserves: AtomicU64,
+}
+
+impl Read {
+    /// How many of `ceiling` slots may be in use for `class` to get one more.
+    #[inline]
+    fn cap(&self, ceiling: u32, class: Criticality) -> u32 {
+        let reserve = Reserves::from_bits(self.reserves.load(Ordering::Relaxed));
+        reserve.cap(ClassParts::DEFAULT.cap(ceiling, class), ceiling, class)
+    }
 }
 
 /// Who asks for a slot.
@@ -100,7 +110,7 @@ impl Core {
                 period: AtomicU32::new(0),
                 peak: AtomicU32::new(0),
                 clock: setup.clock,
-                parts: ClassParts::DEFAULT,
+                reserves: AtomicU64::new(0),
             }),
             name: setup.name,
             status: AtomicU8::new(setup.status as u8),
@@ -128,7 +138,7 @@ impl Core {
         let mut seen = self.word.load(Ordering::Acquire);
         let in_flight = loop {
             let word = Word::from_bits(seen);
-            if word.in_flight() >= self.read.parts.cap(word.ceiling(), class)
+            if word.in_flight() >= self.read.cap(word.ceiling(), class)
                 || asking == Asking::Newcomer && word.is_behind_waiters(class)
             {
                 return Err(self.reason(word));
@@ -153,7 +163,11 @@ impl Core {
         if self.read.peak.load(Ordering::Relaxed) < in_flight {
             self.read.peak.fetch_max(in_flight, Ordering::Relaxed);
         }
-        Ok(Handed { since, period })
+        Ok(Handed {
+            since,
+            period,
+            class,
+        })
     }
 
     #[cold]
@@ -181,8 +195,8 @@ impl Core {
     }
 
     /// Books a refusal.
-    pub(crate) fn refused(&self, shed: Shed) {
-        let told = self.tally.shed(shed);
+    pub(crate) fn refused(&self, class: Criticality, shed: Shed) {
+        let told = self.tally.shed(class, shed);
         if self.hungry.load(Ordering::Relaxed) {
             self.signal(STARVED);
         }
@@ -231,8 +245,14 @@ impl Core {
 
     /// Books the outcome of a slot taken at `since` on `stripe`, and closes the window if it is over.
     #[inline]
-    pub(super) fn settle(&self, stripe: usize, outcome: Outcome, since: LocalTime) {
-        self.settle_at(stripe, outcome, since, self.read.clock.now());
+    pub(super) fn settle(
+        &self,
+        stripe: usize,
+        class: Criticality,
+        outcome: Outcome,
+        since: LocalTime,
+    ) {
+        self.settle_at(stripe, class, outcome, since, self.read.clock.now());
     }
 
     /// As [`Self::settle`], with a sample that ended at `now` or a little before it.
@@ -240,11 +260,13 @@ impl Core {
     pub(super) fn settle_at(
         &self,
         stripe: usize,
+        class: Criticality,
         outcome: Outcome,
         since: LocalTime,
         now: LocalTime,
     ) {
-        self.tally.settle(stripe, outcome, micros(since, now));
+        self.tally
+            .settle(stripe, class, outcome, micros(since, now));
         if now.as_nanos() >= self.read.window_ends.load(Ordering::Relaxed) {
             self.close_window(now);
         }

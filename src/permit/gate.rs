@@ -45,7 +45,7 @@ impl Gate {
         match self.core.admit(class, Asking::Newcomer) {
             Ok(slot) => Ok(self.lease(slot)),
             Err(shed) => {
-                self.core.refused(shed);
+                self.core.refused(class, shed);
                 Err(shed)
             }
         }
@@ -56,7 +56,7 @@ impl Gate {
     pub(crate) fn lease(&self, slot: Handed) -> Lease {
         // The count is a power of two.
         let mine = stripe::of_this_thread() & (self.handles.len() - 1);
-        Lease::new(Arc::clone(&self.handles[mine]), slot.since, slot.period)
+        Lease::new(Arc::clone(&self.handles[mine]), slot)
     }
 }
 

@@ -1,7 +1,9 @@
 //! One slot in use, and what became of it.
 
+use crate::criticality::Criticality;
 use crate::permit::core::Core;
 use crate::permit::gate::Handle;
+use crate::permit::waiters::Handed;
 use crate::time::LocalTime;
 use crossbeam_utils::CachePadded;
 use std::fmt;
@@ -40,21 +42,19 @@ pub struct Lease {
     handle: Arc<CachePadded<Handle>>,
     since: LocalTime,
     period: u32,
+    class: Criticality,
     observed: bool,
 }
 
 impl Lease {
     /// Takes charge of a slot that the core of `handle` has just counted in.
     #[inline]
-    pub(super) const fn new(
-        handle: Arc<CachePadded<Handle>>,
-        since: LocalTime,
-        period: u32,
-    ) -> Self {
+    pub(super) const fn new(handle: Arc<CachePadded<Handle>>, slot: Handed) -> Self {
         Self {
             handle,
-            since,
-            period,
+            since: slot.since,
+            period: slot.period,
+            class: slot.class,
             observed: false,
         }
     }
@@ -96,7 +96,7 @@ impl Lease {
         if !self.observed {
             self.observed = true;
             let stripe = self.handle.stripe;
-            self.gate().settle(stripe, outcome, self.since);
+            self.gate().settle(stripe, self.class, outcome, self.since);
         }
     }
 
@@ -106,7 +106,7 @@ impl Lease {
         if !self.observed {
             self.observed = true;
             self.gate()
-                .settle_at(self.handle.stripe, outcome, self.since, at);
+                .settle_at(self.handle.stripe, self.class, outcome, self.since, at);
         }
     }
 

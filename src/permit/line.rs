@@ -20,6 +20,13 @@ pub(crate) struct Ticket {
     number: u64,
 }
 
+#[cfg(feature = "sim")]
+impl Ticket {
+    pub(crate) const fn class(self) -> Criticality {
+        self.class
+    }
+}
+
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Line {
     next: u64,

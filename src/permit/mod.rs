@@ -36,6 +36,8 @@ pub use self::lease::{Lease, Outcome};
 pub(crate) use self::queue::Wait;
 #[cfg(feature = "fleet")]
 pub(crate) use self::steering::Signals;
+#[cfg(test)]
+pub(crate) use self::tally::ClassTotals;
 pub(crate) use self::tally::Totals;
 #[cfg(feature = "sim")]
 pub(crate) use self::{

@@ -8,7 +8,7 @@
 //! A lost wake-up shows as a deadlock, which loom reports with the interleaving that led to it.
 
 use crate::adaptive::{Estimator, Fixed, WindowSetup};
-use crate::criticality::Criticality;
+use crate::criticality::{Criticality, Reserves};
 use crate::permit::queue::{Place, Queued, Wait};
 use crate::permit::waiters::Turn;
 use crate::permit::{Gate, GateSetup, Lease, Outcome, Shed, Status};
@@ -303,6 +303,21 @@ fn a_fence_that_moves_on_finds_those_who_wait_behind_it() {
         drop(wait(&gate, CLASS).unwrap());
         driver.join().unwrap();
         newcomer.join().unwrap();
+        assert_idle(&gate);
+    });
+}
+
+#[test]
+fn reserves_that_fall_find_those_who_wait_behind_them() {
+    explore(|| {
+        let gate = open(4);
+        gate.set_reserves(Reserves::from_bits(4 << 16));
+        let first = gate.try_acquire(CLASS).unwrap();
+        assert_eq!(gate.try_acquire(CLASS).unwrap_err(), Shed::Class);
+        let driver = with(&gate, |gate| gate.set_reserves(Reserves::default()));
+        drop(wait(&gate, CLASS).unwrap());
+        drop(first);
+        driver.join().unwrap();
         assert_idle(&gate);
     });
 }

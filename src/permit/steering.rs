@@ -4,7 +4,7 @@ use crate::permit::core::Core;
 use crate::sync::{Ordering, lock};
 
 #[cfg(any(feature = "fleet", tidegate_loom))]
-use {crate::time::LocalTime, std::task::Waker};
+use {crate::criticality::Reserves, crate::time::LocalTime, std::task::Waker};
 
 /// What the driver of a fleet guard wants to hear from the request path.
 #[cfg(any(feature = "fleet", tidegate_loom))]
@@ -38,6 +38,15 @@ impl Core {
         self.read.fence_at.store(at.as_nanos(), Ordering::Release);
         // A step on the word, not a load: whoever marks the word after it sees the new fence.
         if self.change(|word| word).has_waiters() {
+            self.serve_waiters();
+        }
+    }
+
+    /// Slots of the ceiling that each class leaves to the more critical.
+    pub(crate) fn set_reserves(&self, reserves: Reserves) {
+        let before = self.read.reserves.swap(reserves.bits(), Ordering::AcqRel);
+        // As with the fence: a step on the word, so that nobody waits for what is free now.
+        if before != reserves.bits() && self.change(|word| word).has_waiters() {
             self.serve_waiters();
         }
     }

@@ -3,11 +3,13 @@
 //! A successful release costs one relaxed addition: count and latency travel in one `u64`. Stripes are emptied by
 //! whoever closes a window or composes a report, so they hold at most one such period.
 
+use crate::criticality::Criticality;
 use crate::observe;
 use crate::permit::{Outcome, Shed, stripe};
 use crate::sync::{AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 
+const CLASSES: usize = Criticality::ALL.len();
 const SUM_BITS: u32 = 40;
 const SUM_MASK: u64 = (1 << SUM_BITS) - 1;
 /// A latency below this (17 s) goes into the common word: 65 536 of them fit its sum between two readings, which
@@ -37,6 +39,27 @@ pub(crate) struct Totals {
     pub(crate) sheds: [u64; Shed::ALL.len()],
     /// Slots handed to those who had found none and waited.
     pub(crate) waits: u64,
+    /// The same by class, as far as it says what each class would use.
+    pub(crate) classes: [ClassTotals; Criticality::ALL.len()],
+}
+
+/// What was counted of one class.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct ClassTotals {
+    pub(crate) successes: u64,
+    pub(crate) success_us: u64,
+    /// Refusals, for whatever reason.
+    pub(crate) sheds: u64,
+}
+
+impl ClassTotals {
+    pub(crate) const fn since(&self, earlier: &Self) -> Self {
+        Self {
+            successes: self.successes - earlier.successes,
+            success_us: self.success_us - earlier.success_us,
+            sheds: self.sheds - earlier.sheds,
+        }
+    }
 }
 
 impl Totals {
@@ -65,6 +88,9 @@ impl Totals {
             other_us: self.other_us - earlier.other_us,
             sheds: std::array::from_fn(|reason| self.sheds[reason] - earlier.sheds[reason]),
             waits: self.waits - earlier.waits,
+            classes: std::array::from_fn(|class| {
+                self.classes[class].since(&earlier.classes[class])
+            }),
         }
     }
 
@@ -80,20 +106,26 @@ impl Totals {
             *sum += more;
         }
         self.waits += other.waits;
+        for (sum, more) in self.classes.iter_mut().zip(other.classes) {
+            sum.successes += more.successes;
+            sum.success_us += more.success_us;
+            sum.sheds += more.sheds;
+        }
     }
 }
 
 #[derive(Debug, Default)]
 struct Stripe {
-    /// Count in the upper 24 bits, microseconds in the lower 40.
-    success: AtomicU64,
+    /// Count in the upper 24 bits, microseconds in the lower 40. By class, like the two others: as many additions, to
+    /// more words.
+    success: [AtomicU64; CLASSES],
     overload: AtomicU64,
-    long_success_us: AtomicU64,
+    long_success_us: [AtomicU64; CLASSES],
     long_overload_us: AtomicU64,
     failures: AtomicU64,
     ignored: AtomicU64,
     other_us: AtomicU64,
-    sheds: [AtomicU64; Shed::ALL.len()],
+    sheds: [[AtomicU64; Shed::ALL.len()]; CLASSES],
     waits: AtomicU64,
     /// All refusals so far; never emptied.
     refusals: AtomicU64,
@@ -103,7 +135,7 @@ impl Stripe {
     /// Everything but the frequent case.
     #[cold]
     #[inline(never)]
-    fn settle(&self, outcome: Outcome, us: u64) {
+    fn settle(&self, class: Criticality, outcome: Outcome, us: u64) {
         let us = us.min(MAX_SAMPLE_US);
         let (short, long) = if us < LONG_US { (us, 0) } else { (0, us) };
         let add = |cell: &AtomicU64, more| {
@@ -113,8 +145,8 @@ impl Stripe {
         };
         match outcome {
             Outcome::Success => {
-                add(&self.success, 1 << SUM_BITS | short);
-                add(&self.long_success_us, long);
+                add(&self.success[class.index()], 1 << SUM_BITS | short);
+                add(&self.long_success_us[class.index()], long);
             }
             Outcome::Overload => {
                 add(&self.overload, 1 << SUM_BITS | short);
@@ -145,15 +177,15 @@ impl Tally {
         )
     }
 
-    /// One slot has come to `outcome` after `us` microseconds; booked on the stripe with that number.
+    /// One slot of `class` has come to `outcome` after `us` microseconds; booked on the stripe with that number.
     #[inline]
-    pub(crate) fn settle(&self, stripe: usize, outcome: Outcome, us: u64) {
+    pub(crate) fn settle(&self, stripe: usize, class: Criticality, outcome: Outcome, us: u64) {
         let stripe = &self.0[stripe];
         if outcome == Outcome::Success && us < LONG_US {
             let one = (1 << SUM_BITS) | us;
-            stripe.success.fetch_add(one, Ordering::Relaxed);
+            stripe.success[class.index()].fetch_add(one, Ordering::Relaxed);
         } else {
-            stripe.settle(outcome, us);
+            stripe.settle(class, outcome, us);
         }
     }
 
@@ -169,11 +201,11 @@ impl Tally {
         self.mine().waits.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a refusal; answers whether it is one to tell operators of.
+    /// Counts a refusal of `class`; answers whether it is one to tell operators of.
     #[inline]
-    pub(crate) fn shed(&self, reason: Shed) -> bool {
+    pub(crate) fn shed(&self, class: Criticality, reason: Shed) -> bool {
         let stripe = self.mine();
-        stripe.sheds[reason.index()].fetch_add(1, Ordering::Relaxed);
+        stripe.sheds[class.index()][reason.index()].fetch_add(1, Ordering::Relaxed);
         observe::ON && {
             let count = 1 + stripe.refusals.fetch_add(1, Ordering::Relaxed);
             count.is_multiple_of(1024) || count < 1024 && count.is_power_of_two()
@@ -188,16 +220,29 @@ impl Tally {
         };
         let mut sum = Totals::default();
         for stripe in &self.0 {
-            let (success, overload) = (take(&stripe.success), take(&stripe.overload));
+            let overload = take(&stripe.overload);
+            let sheds = stripe
+                .sheds
+                .each_ref()
+                .map(|class| class.each_ref().map(take));
+            let classes: [ClassTotals; CLASSES] = std::array::from_fn(|class| {
+                let success = take(&stripe.success[class]);
+                ClassTotals {
+                    successes: success >> SUM_BITS,
+                    success_us: (success & SUM_MASK) + take(&stripe.long_success_us[class]),
+                    sheds: sheds[class].iter().sum(),
+                }
+            });
             sum.add(&Totals {
-                successes: success >> SUM_BITS,
-                success_us: (success & SUM_MASK) + take(&stripe.long_success_us),
+                successes: classes.iter().map(|class| class.successes).sum(),
+                success_us: classes.iter().map(|class| class.success_us).sum(),
                 overloads: overload >> SUM_BITS,
                 overload_us: (overload & SUM_MASK) + take(&stripe.long_overload_us),
                 failures: take(&stripe.failures),
                 ignored: take(&stripe.ignored),
                 other_us: take(&stripe.other_us),
-                sheds: std::array::from_fn(|reason| take(&stripe.sheds[reason])),
+                sheds: std::array::from_fn(|reason| sheds.iter().map(|class| class[reason]).sum()),
+                classes,
                 waits: take(&stripe.waits),
             });
         }
@@ -218,13 +263,13 @@ mod tests {
     #[test]
     fn draining_returns_everything_once() {
         let tally = Tally::new();
-        tally.settle(0, Outcome::Success, 20);
-        tally.settle(0, Outcome::Success, 30);
-        tally.settle(0, Outcome::Overload, 7);
-        tally.settle(0, Outcome::Failure, 1);
-        tally.settle(0, Outcome::Ignore, 2);
+        tally.settle(0, Criticality::Default, Outcome::Success, 20);
+        tally.settle(0, Criticality::Default, Outcome::Success, 30);
+        tally.settle(0, Criticality::Default, Outcome::Overload, 7);
+        tally.settle(0, Criticality::Default, Outcome::Failure, 1);
+        tally.settle(0, Criticality::Default, Outcome::Ignore, 2);
         tally.linger(5);
-        tally.shed(Shed::Fenced);
+        tally.shed(Criticality::Bulk, Shed::Fenced);
         tally.waited();
         let sum = tally.drain();
         assert_eq!((sum.successes, sum.success_us), (2, 50));
@@ -242,9 +287,9 @@ mod tests {
     fn a_long_latency_does_not_spill_into_the_count() {
         let tally = Tally::new();
         for _ in 0..3000 {
-            tally.settle(0, Outcome::Success, LONG_US);
-            tally.settle(0, Outcome::Success, LONG_US - 1);
-            tally.settle(0, Outcome::Overload, u64::MAX);
+            tally.settle(0, Criticality::Default, Outcome::Success, LONG_US);
+            tally.settle(0, Criticality::Default, Outcome::Success, LONG_US - 1);
+            tally.settle(0, Criticality::Default, Outcome::Overload, u64::MAX);
         }
         let sum = tally.drain();
         assert_eq!((sum.successes, sum.overloads), (6000, 3000));

@@ -14,6 +14,7 @@ pub(crate) use crate::permit::line::Ticket;
 pub(crate) struct Handed {
     pub(crate) since: LocalTime,
     pub(crate) period: u32,
+    pub(crate) class: Criticality,
 }
 
 /// What a waiter learns of its place. A slot is the caller's now.
