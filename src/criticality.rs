@@ -27,6 +27,8 @@ impl Criticality {
 
 /// The part of the ceiling that each class may use, in 1/256, so that classes yield to one another without a queue.
 ///
+/// In a fleet they leave more to the more critical, as these need it: see [`Reserves`].
+///
 /// A class may use `ceil(ceiling * part / 256)` slots: rounding up, so that a ceiling of 1 serves every class.
 ///
 /// # Defaults

@@ -23,7 +23,7 @@ pub(crate) struct Demand {
 }
 
 impl Demand {
-    /// Takes in what was counted until `now`; answers whole slots, rounded up, at least 1.
+    /// Takes in what was counted until `now`; answers the whole, in slots, rounded up, at least 1.
     pub(crate) fn update(&mut self, now: LocalTime, totals: &Totals, in_flight: u32) -> u32 {
         let completions = totals.completions() - self.last.completions();
         if let Some(residence) = (totals.held_us() - self.last.held_us()).checked_div(completions) {
@@ -45,21 +45,41 @@ impl Demand {
             *milli = follow(*milli, concurrency(arrivals, residence_us, elapsed_us));
         }
         (self.last, self.last_in_flight, self.at) = (*totals, in_flight, now);
-        u32::try_from(self.milli.div_ceil(1000))
-            .unwrap_or(u32::MAX)
-            .max(1)
+        slots(self.milli).max(1)
     }
 
-    /// What the class with each index and all more critical ones would use, in thousandths of a slot.
+    /// What the class with each index and all more critical ones would use, in thousandths of a slot. Before anything
+    /// is known of classes all is of the default one.
     pub(crate) fn ranked(&self) -> [u64; CLASSES] {
         let all: u128 = self.classes.iter().map(|milli| u128::from(*milli)).sum();
+        let (classes, all) = if all == 0 {
+            ([0, 1, 0, 0], 1)
+        } else {
+            (self.classes, all)
+        };
         let mut sum = 0;
-        self.classes.map(|milli| {
+        classes.map(|milli| {
             sum += u128::from(milli);
-            let part = (u128::from(self.milli) * sum).checked_div(all);
-            part.map_or(0, |part| u64::try_from(part).unwrap_or(u64::MAX))
+            u64::try_from(u128::from(self.milli) * sum / all).unwrap_or(u64::MAX)
         })
     }
+
+    /// The same in slots, as it is reported: the least critical and all others are the whole.
+    pub(crate) fn ranked_slots(&self) -> [u32; CLASSES - 1] {
+        let ranked @ [.., all] = self.ranked();
+        // Who has nothing less critical reports the whole, which is at least one slot.
+        let slots = |rank: usize| match ranked[rank] {
+            0 if rank < Criticality::Default.index() => 0,
+            part if part == all => slots(all).max(1),
+            part => slots(part),
+        };
+        std::array::from_fn(slots)
+    }
+}
+
+/// Whole slots, rounded up.
+fn slots(milli: u64) -> u32 {
+    u32::try_from(milli.div_ceil(1000)).unwrap_or(u32::MAX)
 }
 
 /// Little's law, in thousandths of a slot.
@@ -135,5 +155,6 @@ mod tests {
         totals.classes[3] = class(100, 50_000, 100);
         assert_eq!(demand.update(at(500), &totals, 0), 23);
         assert_eq!(demand.ranked(), [4_500, 4_500, 4_500, 22_500]);
+        assert_eq!(demand.ranked_slots(), [5; 3]);
     }
 }

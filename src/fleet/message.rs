@@ -24,6 +24,8 @@ pub(crate) struct Report {
     pub(crate) local_limit: u32,
     /// Offered concurrency, in slots, rounded up; at least 1.
     pub(crate) demand: u32,
+    /// Of the demand, in slots, rounded up: what is critical, what is at least default, and at least sheddable.
+    pub(crate) ranked: [u32; 3],
     /// The most in flight since the last beat that was answered.
     pub(crate) peak: u32,
     pub(crate) weight: u32,

@@ -31,6 +31,7 @@
 //! | `message` | what nodes and store say to one another |
 //! | `record`, `key_state/` | the store's side: hold, beat, commit |
 //! | `plan`, `estimate/`, `demand`, `allocate/` | the next limit and shares |
+//! | `reserve` | what each class leaves of a share for the more critical |
 //! | `member`, `schedule` | the node's side, as a plain state machine, and when it beats |
 //! | `node` | the member and the gate it moves, still plain: what a driver or a simulator drives |
 //! | `guard`, `stats`, `error` | the handle users hold, and what it says |

@@ -281,6 +281,7 @@ fn sample(
         report: Report {
             local_limit: if has_samples { gate.local_limit() } else { 0 },
             demand: demand.update(now, &totals, in_flight),
+            ranked: demand.ranked_slots(),
             peak: *unheard,
             weight,
             baseline_us: gate.baseline().map_or(0, |baseline| {

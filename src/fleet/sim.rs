@@ -117,7 +117,10 @@ impl Message {
                 &mut report.local_limit,
                 &mut report.demand,
                 &mut report.peak,
-            ] {
+            ]
+            .into_iter()
+            .chain(&mut report.ranked)
+            {
                 *field = (f64::from(*field) * factor) as u32;
             }
             for field in [

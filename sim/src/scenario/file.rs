@@ -118,6 +118,15 @@ pub(super) struct Load {
     pub(super) timeout_ms: Option<Spanned<f64>>,
     pub(super) retries: Option<Spanned<Retries>>,
     pub(super) classes: Option<Spanned<Classes>>,
+    #[serde(default)]
+    pub(super) classes_of: Vec<Spanned<ClassesOf>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClassesOf {
+    pub(super) nodes: Vec<usize>,
+    pub(super) classes: Spanned<Classes>,
 }
 
 #[derive(Deserialize)]

@@ -80,6 +80,8 @@ pub(crate) struct LoadSpec {
     pub(crate) timeout: Option<Nanos>,
     /// The parts of the classes, from critical to bulk.
     pub(crate) classes: Option<[f64; 4]>,
+    /// The same of these nodes, instead.
+    pub(crate) classes_of: Vec<(Vec<usize>, [f64; 4])>,
     pub(crate) retries: Option<Retries>,
 }
 

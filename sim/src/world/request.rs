@@ -38,8 +38,13 @@ pub(super) struct Request {
 
 impl World<'_> {
     /// Drawn from the requests' stream, not from the nodes': it is the request's own.
-    pub(super) fn class(&self) -> Criticality {
-        let Some(parts) = self.scenario.load.classes else {
+    pub(super) fn class(&self, node: usize) -> Criticality {
+        let load = &self.scenario.load;
+        let own = load
+            .classes_of
+            .iter()
+            .find(|(nodes, _)| nodes.contains(&node));
+        let Some(parts) = own.map(|(_, parts)| *parts).or(load.classes) else {
             return Criticality::Default;
         };
         let mut left = of_request(!self.seed, self.numbers).f64();
@@ -54,10 +59,11 @@ impl World<'_> {
         if self.up.is_empty() {
             return;
         }
+        let node = self.pick_node();
         let request = Request {
             state: State::Idle,
             life: 0,
-            node: self.pick_node(),
+            node,
             number: self.numbers,
             asked: 0,
             admitted: 0,
@@ -65,7 +71,7 @@ impl World<'_> {
             held: None,
             attempts: 0,
             user,
-            class: self.class(),
+            class: self.class(node),
         };
         self.numbers += 1;
         if let Some(retries) = self.scenario.load.retries {

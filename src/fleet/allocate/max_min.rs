@@ -2,23 +2,18 @@
 //!
 //! Bertsekas and Gallager, "Data Networks", 6.5.2: raise everybody's level together; who has what it wants stops.
 
-use crate::fleet::allocate::Claimant;
+use crate::fleet::allocate::{Claimant, ranks};
 
-/// Targets for demand plus headroom, then the spare in proportion to the headroom, so that a burst finds it there.
+/// Targets for demand plus headroom, the more critical classes first, then the spare in proportion to the headroom, so that a burst finds it there.
 ///
-/// Headroom is the square root of the demand (Poisson fluctuation, square-root staffing). Shares that would move by
+/// Headroom is the [`headroom`] of the demand. Shares that would move by
 /// no more than `max(1, 5 %)` stay while nobody is refused for want of them.
 pub(super) fn split(limit: u32, claimants: &[Claimant<'_>], turn: u64) -> Vec<u32> {
     let headroom: Vec<u32> = claimants
         .iter()
-        .map(|claimant| claimant.demand.isqrt().max(1))
+        .map(|claimant| headroom(claimant.demand))
         .collect();
-    let wants: Vec<u32> = claimants
-        .iter()
-        .zip(&headroom)
-        .map(|(claimant, room)| claimant.demand.saturating_add(*room))
-        .collect();
-    let mut targets = fill(limit, claimants, &wants, turn);
+    let mut targets = ranks::fill(limit, claimants, turn);
     let spare = u64::from(limit) - sum(&targets);
     if spare > 0 {
         let rooms: u64 = sum(&headroom);
@@ -40,6 +35,11 @@ pub(super) fn split(limit: u32, claimants: &[Claimant<'_>], turn: u64) -> Vec<u3
         return claimants.iter().map(|claimant| claimant.share).collect();
     }
     targets
+}
+
+/// What a demand needs beyond itself for chance: its square root (Poisson fluctuation, square-root staffing).
+pub(super) fn headroom(demand: u32) -> u32 {
+    demand.isqrt().max(1)
 }
 
 /// The max-min split of `limit` over `wants`: nobody gets more than it wants, and nobody who gets less could have

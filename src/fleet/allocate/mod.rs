@@ -3,10 +3,12 @@
 mod demand;
 mod equal;
 mod max_min;
+mod ranks;
 mod turns;
 #[cfg(test)]
 mod vectors;
 
+use crate::Criticality;
 use crate::fleet::message::NodeView;
 use crate::fleet::settings::Allocation;
 use crate::time::StoreTime;
@@ -24,10 +26,14 @@ pub(crate) struct Claimant<'a> {
     pub(crate) in_flight: u32,
     /// Offered concurrency, in slots.
     pub(crate) demand: u32,
+    /// Of the demand, that of each class and all more critical ones, most critical first. The last is all of it.
+    pub(crate) ranked: [u32; CLASSES],
     pub(crate) weight: u32,
     /// Refusing requests below its target.
     pub(crate) starved: bool,
 }
+
+pub(crate) const CLASSES: usize = Criticality::ALL.len();
 
 /// Beyond what any node means by a demand or a weight. Reports are cut to it, so that no product of two of them and
 /// the number of nodes overflows, whatever a node says.
@@ -36,13 +42,25 @@ pub(crate) const ABSURD: u32 = 1_000_000;
 impl<'a> Claimant<'a> {
     pub(crate) fn of(node: &'a NodeView, now: StoreTime) -> Self {
         let held = now.as_micros().saturating_sub(node.since.as_micros());
+        let demand = node.report.demand.max(node.in_flight).clamp(1, ABSURD);
+        let mut ranked = [demand; CLASSES];
+        let mut sum = 0;
+        for (rank, said) in node.report.ranked.into_iter().enumerate() {
+            // What is in flight beyond the demand is of the least critical there are; without a demand, default.
+            let nothing = node.report.demand == 0 && rank < Criticality::Default.index();
+            if said < node.report.demand || nothing {
+                sum = said.clamp(sum, demand);
+                ranked[rank] = sum;
+            }
+        }
         Self {
             name: &node.name,
             share: node.share,
             target: node.target,
             held: Duration::from_micros(held),
             in_flight: node.in_flight,
-            demand: node.report.demand.max(node.in_flight).clamp(1, ABSURD),
+            demand,
+            ranked,
             weight: node.report.weight.clamp(1, ABSURD),
             starved: node.starved,
         }
@@ -68,6 +86,7 @@ impl<'a> Claimant<'a> {
             held: Duration::ZERO,
             in_flight: 0,
             demand,
+            ranked: [demand; CLASSES],
             weight: 1,
             starved: false,
         }
@@ -128,6 +147,7 @@ mod tests {
             in_flight: 0,
             report: Report {
                 demand,
+                ranked: [weight, 3, demand],
                 weight,
                 ..Report::default()
             },
@@ -135,6 +155,22 @@ mod tests {
         let mut nodes: Vec<NodeView> = (0..honest).map(|n| node(n + 10, 5, 1)).collect();
         nodes.extend([1, 2, 3].map(|liar| node(liar, u32::MAX, u32::MAX)));
         nodes
+    }
+
+    #[test]
+    fn what_is_in_flight_beyond_the_demand_is_of_the_least_critical_there_are() {
+        let ranked = |demand, ranked, in_flight| {
+            let mut node = views(1).swap_remove(0);
+            (node.in_flight, node.report.demand, node.report.ranked) = (in_flight, demand, ranked);
+            Claimant::of(&node, StoreTime::ZERO).ranked
+        };
+        assert_eq!(ranked(5, [1, 3, 4], 7), [1, 3, 4, 7]);
+        assert_eq!(ranked(5, [1, 5, 5], 7), [1, 7, 7, 7]);
+        assert_eq!(ranked(5, [5, 5, 5], 7), [7; CLASSES]);
+        assert_eq!(ranked(5, [0, 0, 0], 3), [0, 0, 0, 5]);
+        // Of who says nothing, and of who contradicts itself.
+        assert_eq!(ranked(0, [0, 0, 0], 7), [0, 7, 7, 7]);
+        assert_eq!(ranked(5, [4, 2, 9], 0), [4, 4, 5, 5]);
     }
 
     #[test]

@@ -168,6 +168,7 @@ fn report(report: &Report) -> String {
     let Report {
         local_limit,
         demand,
+        ranked: [critical, default, sheddable],
         peak,
         weight,
         baseline_us,
@@ -182,7 +183,7 @@ fn report(report: &Report) -> String {
     } = report;
     format!(
         "{local_limit},{demand},{peak},{weight},{baseline_us},{completions},{latency_us},{held_us},{arrivals},{sheds},\
-         {other_sheds},{drops},{clock_us}"
+         {other_sheds},{drops},{clock_us},{critical},{default},{sheddable}"
     )
 }
 
@@ -191,10 +192,11 @@ fn read_report(line: &str) -> Option<Report> {
     let mut next = || words.next().flatten();
     let mut small = || next().and_then(|number| u32::try_from(number).ok());
     let (local_limit, demand, peak, weight) = (small()?, small()?, small()?, small()?);
-    Some(Report {
+    let mut report = Report {
         local_limit,
         demand,
         peak,
+        ranked: [0; 3],
         weight,
         baseline_us: next()?,
         completions: next()?,
@@ -205,7 +207,12 @@ fn read_report(line: &str) -> Option<Report> {
         other_sheds: next()?,
         drops: next()?,
         clock_us: next()?,
-    })
+    };
+    // A node that says nothing of classes has but one.
+    for slots in &mut report.ranked {
+        *slots = next().map_or(Some(0), |number| u32::try_from(number).ok())?;
+    }
+    Some(report)
 }
 
 /// A record's line, in the order of the scripts' `FIELDS`.

@@ -4,6 +4,7 @@ use super::{Checked, ms, profile, within, wrong};
 use crate::engine::nanos;
 use crate::load::{Bursts, Spread, Wave};
 use crate::scenario::{LoadSpec, Retries, file};
+use toml::Spanned;
 
 pub(super) fn load(file: &file::Load) -> Checked<LoadSpec> {
     let spread = match &file.spread {
@@ -99,23 +100,15 @@ pub(super) fn load(file: &file::Load) -> Checked<LoadSpec> {
         }
         None => None,
     };
-    let classes = match &file.classes {
-        Some(classes) => {
-            let file::Classes {
-                critical,
-                default,
-                sheddable,
-                bulk,
-            } = *classes.get_ref();
-            let parts = [critical, default, sheddable, bulk];
-            let sum: f64 = parts.iter().sum();
-            if (sum - 1.0).abs() > 1e-9 || parts.iter().any(|part| *part < 0.0) {
-                return wrong(classes, "the parts of the classes add up to 1");
-            }
-            Some(parts)
+    let classes = file.classes.as_ref().map(parts).transpose()?;
+    let mut classes_of = Vec::new();
+    for some in &file.classes_of {
+        if classes.is_none() {
+            return wrong(some, "other nodes than these have classes too");
         }
-        None => None,
-    };
+        let some = some.get_ref();
+        classes_of.push((some.nodes.clone(), parts(&some.classes)?));
+    }
     Ok(LoadSpec {
         level: profile(&file.level, 1.0, 0.0, 1e4)?,
         spread,
@@ -124,6 +117,22 @@ pub(super) fn load(file: &file::Load) -> Checked<LoadSpec> {
         think,
         timeout,
         classes,
+        classes_of,
         retries,
     })
+}
+
+fn parts(classes: &Spanned<file::Classes>) -> Checked<[f64; 4]> {
+    let file::Classes {
+        critical,
+        default,
+        sheddable,
+        bulk,
+    } = *classes.get_ref();
+    let parts = [critical, default, sheddable, bulk];
+    let sum: f64 = parts.iter().sum();
+    if (sum - 1.0).abs() > 1e-9 || parts.iter().any(|part| *part < 0.0) {
+        return wrong(classes, "the parts of the classes add up to 1");
+    }
+    Ok(parts)
 }
