@@ -6,6 +6,7 @@
 //! | `axum_minimal`, `actix_minimal`, `hyper_minimal` | the shortest programs |
 //! | `per_route` | limits that differ from route to route |
 //! | `client_side` | the guard around a client instead of a server |
+//! | `layered_regions` | one limit over two regions with three processes each, in a live table |
 //! | `gateway` | a reverse proxy, many of which share one limit over Redis |
 
 /// The programs of the README compile.
