@@ -18,7 +18,8 @@
 //! | `tidegate_store_up` | gauge | `guard` | 0 while the fleet's store does not answer |
 //! | `tidegate_decisions_total` | counter | `policy`, `verdict` | rate limits: `allow`, `deny`; of several policies the binding one |
 //!
-//! `guard` is the key of a fleet, or the name given to a local guard's builder (`local` by default). Guards are read
+//! `guard` is the key of a fleet, or the name given to a local guard's builder (`local` by default); for a layered
+//! limit's stores it is the namespace, with ` (global)` behind it for the global one. Guards are read
 //! when a window of samples closes, when a fleet's node reports, and at the 1st, 2nd, 4th .. 1024th and then each
 //! 1024th refusal of a thread, so that a stuck backend shows too; nothing is emitted on the way of an admitted request.
 //! A rate limiter takes its counters from the recorder that is installed at its first decision: install it first.

@@ -1,0 +1,323 @@
+//! How much a layered limit admits, beside one exact counter of the same requests: real Redis servers, real windows of
+//! ten seconds, links with a round trip. And what a warm decision costs, and the longest of many cold ones.
+//!
+//! ```text
+//! cargo run --release -p tidegate-bench --bin accuracy
+//! ```
+//!
+//! All cases run at the same time, in about a minute. On a busy machine links are slower than they say.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+use tidegate::layered::LayeredLimiter;
+use tidegate::store::RedisStore;
+use tidegate::time::Clock;
+use tidegate::{Key, Quota};
+use tidegate_test_support::{RedisServer, TcpProxy};
+
+const WINDOW: Duration = Duration::from_secs(10);
+const WINDOWS: u32 = 4;
+const TICK: Duration = Duration::from_millis(5);
+
+/// One line of the table.
+#[derive(Clone, Copy)]
+struct Case {
+    what: &'static str,
+    bar: &'static str,
+    nodes: usize,
+    regions: usize,
+    limit: u32,
+    /// Times the limit.
+    load: u32,
+    /// Milliseconds to origin and back.
+    round_trip: u64,
+    /// What is shown.
+    show: Show,
+}
+
+#[derive(Clone, Copy)]
+enum Show {
+    Accuracy,
+    Reads,
+    Writes,
+}
+
+const fn case(nodes: usize, limit: u32, load: u32, round_trip: u64) -> Case {
+    Case {
+        what: "admitted / exact",
+        bar: ".95 to 1.05",
+        nodes,
+        regions: 1,
+        limit,
+        load,
+        round_trip,
+        show: Show::Accuracy,
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for nodes in [1, 3, 5, 9] {
+        for round_trip in [0, 20] {
+            cases.push(case(nodes, 1_000, 2, round_trip));
+        }
+    }
+    cases.extend(
+        [(1_000, "<= 1.05"), (10_000, "<= 1.06")].map(|(limit, bar)| Case {
+            bar,
+            ..case(5, limit, 2, 300)
+        }),
+    );
+    cases.push(Case {
+        what: "reads / request",
+        bar: "<= .05",
+        show: Show::Reads,
+        ..case(5, 1_000, 10, 0)
+    });
+    cases.push(Case {
+        what: "writes / accept",
+        bar: "<= .05",
+        show: Show::Writes,
+        ..case(5, 20_000, 2, 0)
+    });
+    cases.push(Case {
+        what: "two regions, last windows",
+        bar: "<= 1.05",
+        regions: 2,
+        ..case(3, 1_000, 2, 0)
+    });
+    cases
+}
+
+/// Servers and links for all cases.
+struct Bed {
+    origins: Vec<RedisServer>,
+    global: RedisServer,
+    links: Mutex<HashMap<(usize, u64), TcpProxy>>,
+}
+
+impl Bed {
+    fn start() -> Option<Self> {
+        Some(Self {
+            origins: vec![RedisServer::start()?, RedisServer::start()?],
+            global: RedisServer::start()?,
+            links: Mutex::default(),
+        })
+    }
+
+    /// A connection of its own to the origin of `region`.
+    fn origin(&self, region: usize, round_trip: u64) -> RedisStore {
+        let server = &self.origins[region];
+        let mut links = self.links.lock().expect("nothing panics under this lock");
+        let link = links.entry((region, round_trip)).or_insert_with(|| {
+            let link = TcpProxy::start(server.address());
+            link.delay(Duration::from_millis(round_trip) / 2);
+            link
+        });
+        RedisStore::new(server.url_through(link.address())).expect("an address")
+    }
+
+    fn nodes(&self, name: &str, case: &Case) -> Vec<LayeredLimiter> {
+        let quota = Quota::new(case.limit, WINDOW).expect("a window");
+        (0..case.nodes * case.regions)
+            .map(|number| {
+                let region = number % case.regions;
+                let origin = self.origin(region, case.round_trip);
+                let mut builder = LayeredLimiter::builder(origin, name, quota);
+                if case.regions > 1 {
+                    let store = RedisStore::new(self.global.url()).expect("an address");
+                    builder = builder.global(store, ["eu", "us"][region]);
+                }
+                builder.build().expect("settings that work")
+            })
+            .collect()
+    }
+}
+
+/// One counter for all, of the same two cells.
+#[derive(Default)]
+struct Exact(HashMap<u64, u64>);
+
+impl Exact {
+    fn admits(&mut self, limit: u32, now: Duration) -> bool {
+        let (now, window) = (now.as_micros() as u64, WINDOW.as_micros() as u64);
+        let (sequence, elapsed) = (now / window, now % window);
+        let count = |at| self.0.get(&at).copied().unwrap_or_default();
+        let before = count(sequence - 1) * (window - elapsed) / window;
+        let fits = count(sequence) + before < u64::from(limit);
+        if fits {
+            *self.0.entry(sequence).or_default() += 1;
+        }
+        fits
+    }
+}
+
+/// The requests of one case, each on a node of its own choosing; answers (requests, admitted, exact).
+async fn run(nodes: &[LayeredLimiter], case: Case) -> (u32, u32, u32) {
+    let mut random = fastrand::Rng::with_seed(u64::from(case.limit) + case.round_trip);
+    let (mut exact, mut requests, mut exactly) = (Exact::default(), 0, 0);
+    let admitted = Arc::new(AtomicU32::new(0));
+    let ticks = WINDOW.as_millis() / TICK.as_millis();
+    let whole = WINDOWS * case.limit * case.load;
+    // Two regions are compared once they know of each other.
+    let skip = if case.regions > 1 { 2 } else { 0 };
+    let mut timer = tokio::time::interval(TICK);
+    for tick in 1..=u64::from(WINDOWS) * ticks as u64 {
+        timer.tick().await;
+        let watched = tick > skip * ticks as u64;
+        let due = (u64::from(whole) * tick / (u64::from(WINDOWS) * ticks as u64)) as u32;
+        for _ in requests..due {
+            let exact = exact.admits(case.limit, since_1970());
+            exactly += u32::from(exact && watched);
+            let node = nodes[random.usize(..nodes.len())].clone();
+            let admitted = Arc::clone(&admitted);
+            tokio::spawn(async move {
+                let decision = node.decide(&Key::of("hot"), 1).await;
+                admitted.fetch_add(
+                    u32::from(decision.is_allowed() && watched),
+                    Ordering::Relaxed,
+                );
+            });
+        }
+        requests = due;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    (requests, admitted.load(Ordering::Relaxed), exactly)
+}
+
+#[tokio::main]
+async fn main() {
+    let Some(bed) = Bed::start() else {
+        return;
+    };
+    let progress = tokio::spawn(async {
+        let mut timer = tokio::time::interval(Duration::from_secs(1));
+        let whole = u64::from(WINDOWS) * WINDOW.as_secs() + 1;
+        for second in 0..=whole {
+            timer.tick().await;
+            eprint!("\r{second:3} of {whole} s ");
+            let _ = std::io::stderr().flush();
+        }
+        eprintln!();
+    });
+    let running: Vec<_> = cases()
+        .into_iter()
+        .enumerate()
+        .map(|(number, case)| {
+            let nodes = bed.nodes(&number.to_string(), &case);
+            tokio::spawn(async move { (case, run(&nodes, case).await, sums(&nodes)) })
+        })
+        .collect();
+    let mut lines = Vec::new();
+    for case in running {
+        let (case, (requests, admitted, exact), (reads, writes)) = case.await.expect("no panic");
+        let (of, by) = match case.show {
+            Show::Accuracy => (u64::from(admitted), exact),
+            Show::Reads => (reads, requests),
+            Show::Writes => (writes, admitted),
+        };
+        let nodes = format!("{} x {}", case.regions, case.nodes);
+        lines.push(format!(
+            "{:26} {nodes:>6} {:>7} {:>5}x {:>5} ms   {:>6.3}   {}",
+            case.what,
+            case.limit,
+            case.load,
+            case.round_trip,
+            of as f64 / f64::from(by),
+            case.bar,
+        ));
+    }
+    let _ = progress.await;
+    println!("what                        nodes   limit   load round trip  value   bar");
+    for line in lines {
+        println!("{line}");
+    }
+    burst(&bed).await;
+    costs(&bed).await;
+}
+
+fn sums(nodes: &[LayeredLimiter]) -> (u64, u64) {
+    let stats = nodes.iter().map(LayeredLimiter::stats);
+    stats.fold((0, 0), |(reads, writes), stats| {
+        (reads + stats.reads, writes + stats.writes)
+    })
+}
+
+/// Five cold nodes are asked for twice the limit each, at once.
+async fn burst(bed: &Bed) {
+    let case = case(5, 162_000, 2, 20);
+    let spent = Arc::new(AtomicU64::new(0));
+    let mut callers = Vec::new();
+    for node in bed.nodes("burst", &case) {
+        callers.extend((0..216).map(|_| {
+            let (node, spent) = (node.clone(), Arc::clone(&spent));
+            tokio::spawn(async move {
+                if node.decide(&Key::of("bulk"), 1_500).await.is_allowed() {
+                    spent.fetch_add(1_500, Ordering::Relaxed);
+                }
+            })
+        }));
+    }
+    for caller in callers {
+        caller.await.expect("no panic");
+    }
+    let spent = spent.load(Ordering::Relaxed) as f64 / f64::from(case.limit);
+    println!(
+        "{:26} {:>6} {:>7} {:>6} {:>5} ms   {spent:>6.3}   <= 1.2",
+        "a burst of 1500, cold", "1 x 5", case.limit, "", 20
+    );
+}
+
+/// A warm decision, and the longest of a million random keys.
+async fn costs(bed: &Bed) {
+    const WARM: u32 = 2_000_000;
+    const RANDOM: u64 = 1_000_000;
+    let quota = Quota::per_hour(u32::MAX);
+    let build = |name| {
+        let builder = LayeredLimiter::builder(bed.origin(0, 0), name, quota);
+        builder.build().expect("settings that work")
+    };
+    let clock = Clock::system();
+    let warm = build("warm");
+    let key = Key::of("warm");
+    let _ = warm.decide(&key, 1).await;
+    let begun = clock.now();
+    for _ in 0..WARM {
+        let _ = std::hint::black_box(warm.decide(&key, 1).await);
+    }
+    let each = clock.now().since(begun).as_nanos() / u128::from(WARM);
+    println!("a warm decision: {each} ns, with the clock it reads");
+
+    // From what is known at once, so that the time is the limiter's own and not origin's.
+    let flooded = build("flooded");
+    let (mut longest, mut above) = (Duration::ZERO, 0);
+    for number in 0..RANDOM {
+        let begun = clock.now();
+        let _ = std::hint::black_box(flooded.check(&Key::of(&number), 1));
+        let took = clock.now().since(begun);
+        longest = longest.max(took);
+        above += u32::from(took > Duration::from_millis(1));
+    }
+    let stats = flooded.stats();
+    println!(
+        "{RANDOM} random keys: longest {longest:?}, {above} above 1 ms (a busy machine interrupts); {} keys in {} kB, {} \
+         evicted, {} decided on a shared cell",
+        stats.keys,
+        stats.bytes / 1_000,
+        stats.evicted,
+        stats.overflowed
+    );
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "windows begin at moments of the wall clock"
+)]
+fn since_1970() -> Duration {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+}
