@@ -382,6 +382,8 @@ async fn what_cannot_work_is_refused_when_it_is_built() {
     let build = |quota| LayeredLimiter::builder(store("redis://127.0.0.1:1"), "a", quota);
     let quota = Quota::per_second(10);
     assert!(build(quota.burst(5)).build().is_err());
+    assert!(build(quota.fixed()).build().is_err());
+    assert!(build(quota.sliding()).build().is_ok());
     assert!(build(quota).max_keys(0).build().is_err());
     assert!(
         build(quota)

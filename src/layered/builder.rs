@@ -10,7 +10,7 @@ use crate::layered::space::Space;
 use crate::layered::tier::Setup;
 use crate::layered::time::OriginClock;
 use crate::layered::window::SlidingWindow;
-use crate::quota::Quota;
+use crate::quota::{Kind, Quota};
 use crate::store::RedisStore;
 use crate::time::Clock;
 use std::sync::Arc;
@@ -127,6 +127,14 @@ impl LayeredLimiterBuilder {
         let policy = Policy::new(PolicyName::new(&self.name)?, self.quota);
         if self.max_keys == 0 {
             return Err(ConfigError::MaxKeys);
+        }
+        // A plain quota is taken as a sliding one; what was asked for by name is not taken for something else.
+        if !matches!(self.quota.kind(), Kind::SlidingWindow | Kind::TokenBucket) {
+            return Err(ConfigError::setting(
+                "the quota of a layered limit",
+                self.quota,
+                "write one with .sliding()",
+            ));
         }
         if self.quota.burst_size() != self.quota.limit() {
             return Err(ConfigError::setting(
