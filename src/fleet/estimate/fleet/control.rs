@@ -12,18 +12,17 @@ const SHORT: f64 = 0.8;
 pub(super) const LONG: f64 = 1.4;
 /// A limit grows by so much while no queue has been met, and to one slot for each node that refuses...
 const CLIMB: f64 = 2.0;
-/// ...or at most one of this part of what is in flight...
+/// ...or at most one of this part of what is in flight, or of that while single slots go round, which come back late...
 pub(super) const CLEAR: f64 = 0.15;
+const ROUND: f64 = 0.5;
 /// ...later by half a square root, by more when that meets no queue for long, and by no more than this part.
 const STRIDE: f64 = 0.3;
 /// A first cut goes no deeper.
-const FIRST_CUT: f64 = 0.8;
+pub(super) const FIRST_CUT: f64 = 0.8;
 /// Drops in excess of this part cut the limit at once.
 const DROPS: f64 = 0.02;
 /// A limit of which less than this part is in use is not what holds the fleet back.
 const SLACK: f64 = 0.6;
-/// What chance needs at many nodes with small shares: a limit grows to so many times what is in flight.
-const IDLE: f64 = 4.0;
 /// A backend is full when more than this part of what comes is refused.
 const FULL: f64 = 0.03;
 /// How often the baseline is looked for, while it is known and while it is not.
@@ -111,7 +110,9 @@ impl Control {
         let is_over = seen.age >= self.window(seen);
         // A limit twice as large shows a queue of half; and by chance there is now and then one among a few requests.
         let clear = if self.climbs {
-            (CLEAR * seen.in_flight).max(2.0 * noise)
+            let goes_round = seen.hungry >= f64::from(present);
+            let part = if goes_round { ROUND } else { CLEAR };
+            (part * seen.in_flight).max(2.0 * noise)
         } else {
             0.0
         };
@@ -188,12 +189,16 @@ impl Control {
         let grown = if self.climbs {
             (limit * CLIMB).max(seen.hungry)
         } else {
+            if seen.in_flight < SLACK * limit {
+                // More of the limit brought no more work: that there was no queue either says little of what the
+                // backend can take.
+                self.growing = 1;
+            }
             let step = (limit.sqrt() / 3.0).max(1.0);
             let steps = 1_u64 << self.growing.saturating_sub(1).min(10);
             limit + (step * steps as f64).min(limit * STRIDE)
         };
         // What nobody uses cannot be judged; but whoever refuses can use one more.
-        let most = IDLE * seen.in_flight + seen.hungry;
-        floor(grown.min(most).max(limit))
+        floor(grown.min(seen.most()).max(limit))
     }
 }

@@ -1,7 +1,7 @@
 //! Cuts and dips as experiments: what did less in flight do to latency, or to drops?
 
 use crate::fleet::estimate::fleet::baseline::{FEW, PATIENCE};
-use crate::fleet::estimate::fleet::control::{CLEAR, LONG};
+use crate::fleet::estimate::fleet::control::{CLEAR, FIRST_CUT, LONG};
 use crate::fleet::estimate::fleet::memory::{Control, Point, Stage};
 use crate::fleet::estimate::fleet::seen::{Seen, floor};
 use crate::time::StoreTime;
@@ -14,6 +14,8 @@ const LOWEST: f64 = 0.7;
 const DEEP: f64 = 0.75;
 /// Drops that follow what is in flight by less than this part do not come from a full backend.
 const ELASTIC: f64 = 0.35;
+/// More than this part is tolerated only after half of the limit has not helped.
+const MANY: f64 = 0.1;
 /// A dip goes to this part of what Little's law says, a search for the baseline goes on by it.
 const DIP: f64 = 0.9;
 const DESCENT: f64 = 0.75;
@@ -33,11 +35,25 @@ impl Control {
         }
         self.stage = Stage::Track;
         let less = 1.0 - seen.in_flight / before.in_flight();
-        let fewer = 1.0 - seen.drop_rate() / before.drop_rate().max(1e-6);
+        let expected = (before.drop_rate() * (seen.samples + seen.drops)).max(1e-6);
+        let part = seen.drops / expected;
+        let fewer = 1.0 - part;
         // What started this was partly chance: fewer drops say something only beyond it.
         let counted = before.drop_rate() * before.samples as f64;
-        let chance = (1.0 / counted.max(1.0) + 1.0 / seen.drops.max(1.0)).sqrt();
-        if less > 0.05 && fewer - chance < ELASTIC * less {
+        let variance = (seen.drops + 1.0) / expected.powi(2) + part.powi(2) / counted.max(1.0);
+        let chance = variance.sqrt();
+        let follow = less <= 0.05 || fewer - chance >= ELASTIC * less;
+        let is_deep = before.drop_rate() < MANY || f64::from(present) <= f64::from(uncut) / 2.0;
+        if !follow && !is_deep && present > 1 {
+            // Slots beyond what a full backend can queue are refused at once and come back at once: the part that is
+            // refused hardly falls before there are none left.
+            self.stage = Stage::Refused {
+                limit: uncut,
+                before,
+            };
+            return Some(floor(f64::from(present) * FIRST_CUT));
+        }
+        if !follow {
             // They come whatever is in flight: time-outs of slow requests, not a full backend.
             self.tolerated_ppm = (seen.drop_rate().max(before.drop_rate()) * 1e6) as u64;
             return Some(uncut);

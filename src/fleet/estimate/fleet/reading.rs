@@ -17,6 +17,8 @@ pub(super) struct Reading {
     pub(super) milli: u64,
     /// Nodes that refused because their share was in use.
     pub(super) hungry: usize,
+    /// All nodes, with work or without.
+    pub(super) nodes: usize,
     /// What they refused.
     pub(super) sheds: u64,
     /// The backend said no, or timed out.
@@ -165,6 +167,7 @@ impl Memory {
             latency_us: self.latency_us().unwrap_or(0),
             milli,
             hungry,
+            nodes: self.nodes.len(),
             sheds,
             drops,
             age,

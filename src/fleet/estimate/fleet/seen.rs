@@ -7,6 +7,11 @@ use std::time::Duration;
 /// The queue to aim for, in square roots of what is in flight.
 pub(super) const QUEUE: f64 = 0.75;
 
+/// What chance needs at nodes whose shares are small: so many square roots of what is in flight at each, and a limit of
+/// at most so many times what is in flight.
+const CHANCE: f64 = 4.5;
+const IDLE: f64 = 3.0;
+
 /// An elasticity below this is none.
 const ROSE: f64 = -0.2;
 
@@ -20,6 +25,7 @@ pub(super) struct Seen {
     pub(super) is_limited: bool,
     /// Nodes that refused for want of a share, and the part of all requests that they refused.
     pub(super) hungry: f64,
+    pub(super) nodes: f64,
     pub(super) refusals: f64,
     /// How long the window has been.
     pub(super) age: Duration,
@@ -36,6 +42,7 @@ impl Seen {
             in_flight: (reading.milli as f64 / 1000.0).max(0.001),
             is_limited: reading.hungry > 0,
             hungry: reading.hungry as f64,
+            nodes: reading.nodes as f64,
             refusals: reading.sheds as f64 / (reading.sheds + reading.samples).max(1) as f64,
             age: reading.age,
             spread,
@@ -49,6 +56,13 @@ impl Seen {
     /// What is in flight now and then, when this is the mean.
     pub(super) fn reach(&self) -> f64 {
         self.in_flight + 2.0 * self.in_flight.sqrt()
+    }
+
+    /// The largest limit that is of use: beyond what each node needs for chance, when this is the mean, no share is
+    /// ever reached, and nothing would hold the fleet back when its backend fails.
+    pub(super) fn most(&self) -> f64 {
+        let chance = CHANCE * (self.in_flight * self.nodes).sqrt() + 2.0 * self.nodes;
+        (self.in_flight + chance).min(IDLE * self.in_flight) + self.hungry
     }
 
     /// The limit under which so much more is in flight: of a limit some part is never in use, where demand comes and

@@ -2,6 +2,9 @@
 //! waits. What chance does is for the simulator.
 
 use crate::fleet::estimate::fleet::Memory;
+use crate::fleet::estimate::fleet::memory::{Control, Point, Stage};
+use crate::fleet::estimate::fleet::reading::Reading;
+use crate::fleet::estimate::fleet::seen::Seen;
 use crate::fleet::message::{NodeView, Report};
 use crate::time::StoreTime;
 use std::sync::Arc;
@@ -299,4 +302,48 @@ fn a_backend_that_says_no_is_heard_and_one_that_always_does_a_little_is_put_up_w
     fleet.lie = many;
     let (lowest, _) = fleet.pass(1);
     assert!(lowest < 95, "{lowest}");
+}
+
+/// What a window of half a second said of so many slots in flight at two nodes.
+fn seen(in_flight: f64, samples: u64, drops: u64) -> Seen {
+    let reading = Reading {
+        samples,
+        latency_us: 60_000,
+        milli: (in_flight * 1000.0) as u64,
+        hungry: 2,
+        nodes: 2,
+        sheds: 100,
+        drops,
+        age: Duration::from_millis(500),
+    };
+    Seen::of(&reading, 1.0)
+}
+
+#[test]
+fn a_full_queue_that_refuses_most_is_left_before_its_refusals_are_put_up_with() {
+    let mut control = Control::default();
+    let before: Point = seen(31.7, 63, 193).point();
+    // Twelve slots too many were four: hardly less is refused.
+    let next = control.judge_drops(&seen(28.8, 74, 215), before, 40, 32);
+    let next = next.expect("that was long enough");
+    assert!(next < 32, "{next}");
+    assert!(matches!(control.stage, Stage::Refused { limit: 40, .. }));
+    // None too many, and nothing is.
+    let kept = control.judge_drops(&seen(22.8, 221, 0), before, 40, next);
+    assert_eq!(kept, Some(next));
+    assert_eq!(control.tolerated_ppm, 0);
+}
+
+#[test]
+fn a_limit_grows_no_further_than_what_chance_can_use() {
+    // One node knows what it has; many with a slot or two each need more of the limit, and three times what is in
+    // flight is the most.
+    let most = |in_flight, nodes| {
+        let mut seen = seen(in_flight, 1000, 0);
+        (seen.nodes, seen.hungry) = (nodes, 0.0);
+        seen.most() as u32
+    };
+    assert_eq!(most(100.0, 1.0), 147);
+    assert_eq!(most(50.0, 8.0), 150);
+    assert_eq!(most(100.0, 128.0), 300);
 }
