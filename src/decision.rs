@@ -15,6 +15,8 @@ pub enum Verdict {
     Deny,
     /// Its cost is more than the quota can ever admit at once, so trying again is pointless; nothing was booked.
     TooLarge,
+    /// The store that counts did not answer, and nothing may pass uncounted.
+    Unavailable,
 }
 
 impl Verdict {
@@ -25,6 +27,7 @@ impl Verdict {
             Self::Allow => "allow",
             Self::Deny => "deny",
             Self::TooLarge => "too_large",
+            Self::Unavailable => "unavailable",
         }
     }
 }
@@ -74,7 +77,8 @@ impl Decision {
     /// The wait after which the same request passes if nobody else comes: exact to the nanosecond, so one
     /// nanosecond earlier it is still denied.
     ///
-    /// `None` when waiting has no point: the request was allowed, is too large, or the quota denies everything.
+    /// `None` when waiting has no point, or nobody knows for how long: the request was allowed, is too large, the quota
+    /// denies everything, or the store did not answer.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self.retry_after_nanos {
@@ -106,6 +110,17 @@ impl Decision {
         self.policy
     }
 
+    /// The same some time later, if nothing else has happened.
+    #[cfg(feature = "redis")]
+    pub(crate) fn aged(mut self, by: Duration) -> Self {
+        let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        if self.retry_after_nanos != NO_WAIT {
+            self.retry_after_nanos = self.retry_after_nanos.saturating_sub(by).max(1);
+        }
+        self.reset_after_nanos = self.reset_after_nanos.saturating_sub(by);
+        self
+    }
+
     /// Whether a client feels this one first, of two on the same request: see [`binding`](crate::headers::binding).
     pub(crate) fn binds_before(&self, other: &Self) -> bool {
         self.urgency() < other.urgency()
@@ -113,7 +128,7 @@ impl Decision {
 
     pub(crate) const fn urgency(&self) -> (u8, u64) {
         match self.outcome {
-            Verdict::TooLarge => (0, 0),
+            Verdict::TooLarge | Verdict::Unavailable => (0, 0),
             // NO_WAIT, the wait of a quota that denies everything, is the longest.
             Verdict::Deny => (1, u64::MAX - self.retry_after_nanos),
             Verdict::Allow => (2, self.remaining as u64),
@@ -154,6 +169,15 @@ impl Decisions {
         }
         self.binding = binding;
         self
+    }
+
+    /// The same some time later, if nothing else has happened.
+    #[cfg(feature = "redis")]
+    pub(crate) fn aged(&self, by: Duration) -> Self {
+        Self {
+            binding: self.binding.aged(by),
+            each: self.each.iter().map(|decision| decision.aged(by)).collect(),
+        }
     }
 
     /// The one that a client feels: see [`binding`](crate::headers::binding).

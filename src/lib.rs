@@ -20,6 +20,7 @@
 //! | [`adaptive`] | limit algorithms over latency windows, and the [`LocalGuard`](adaptive::LocalGuard) |
 //! | [`observe`] | the names of metrics and events |
 //! | `fleet` | the fleet guard: one ceiling for many processes |
+//! | `strict` | rate limits that are exact over many processes, counted in a store |
 //! | `store` | where the fleet's shared state lives: memory, Redis |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
@@ -61,6 +62,8 @@ pub mod rule;
 pub mod slot;
 #[cfg(feature = "fleet")]
 pub mod store;
+#[cfg(feature = "redis")]
+pub mod strict;
 mod sync;
 pub mod time;
 #[cfg(feature = "tower")]

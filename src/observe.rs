@@ -262,6 +262,22 @@ pub(crate) fn upgraded_unheld() {
     );
 }
 
+/// Rate limits in a store are decided without it from now on.
+#[cfg(feature = "redis")]
+pub(crate) fn rates_store_away(error: &crate::store::StoreError) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(%error, "the store of a rate limit does not answer: decided without it, as configured");
+    #[cfg(not(feature = "tracing"))]
+    let _ = error;
+}
+
+/// The store answers again.
+#[cfg(feature = "redis")]
+pub(crate) fn rates_store_back() {
+    #[cfg(feature = "tracing")]
+    tracing::info!("the store of a rate limit answers again");
+}
+
 /// A node without a name drew one.
 pub(crate) fn named(key: &str, node: &str) {
     #[cfg(feature = "tracing")]

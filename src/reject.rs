@@ -92,6 +92,7 @@ impl Denial {
             Verdict::Allow => return None,
             Verdict::Deny => Reason::Quota,
             Verdict::TooLarge => Reason::TooLarge,
+            Verdict::Unavailable => return Some(Self::store()),
         };
         let denial = Self::new(reason, decision.retry_after());
         Some(denial.violating(decision.policy().as_str()))
@@ -293,6 +294,25 @@ mod tests {
             .flatten()
             .find(|(known, _)| *known == name)
             .map(|(_, value)| &**value)
+    }
+
+    #[test]
+    fn a_store_that_did_not_answer_is_503_with_a_time_to_come_back() {
+        let decision = Decision {
+            outcome: Verdict::Unavailable,
+            limit: 5,
+            remaining: 0,
+            chance: crate::decision::NOT_DRAWN,
+            retry_after_nanos: crate::decision::NO_WAIT,
+            reset_after_nanos: 0,
+            policy: crate::decision::PolicyName::DEFAULT,
+        };
+        let denial = Denial::of(&decision).expect("a denial");
+        assert_eq!(denial.reason(), Reason::Store);
+        let rendered = denial.render(Form::Problem);
+        assert_eq!(rendered.status, 503);
+        let seconds = header(&rendered, "retry-after").expect("when to come back");
+        assert!(["1", "2", "3"].contains(&seconds), "{seconds}");
     }
 
     #[test]

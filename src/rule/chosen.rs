@@ -153,6 +153,15 @@ impl Rule {
         }
     }
 
+    /// Units that are not back, rounded up.
+    #[cfg(feature = "redis")]
+    pub(crate) fn outstanding(&self, state: &[u64], at: Moment) -> u64 {
+        match self {
+            Self::Gcra(rule) => rule.outstanding(tat(state), at.now),
+            _ => self.used(state, at).0,
+        }
+    }
+
     /// What is spent, and what can be, in the same unit.
     fn used(&self, state: &[u64], at: Moment) -> (u64, u64) {
         match self {

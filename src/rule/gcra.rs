@@ -160,6 +160,15 @@ impl Gcra {
         (state.0.saturating_sub(ticks(now)), self.tolerance)
     }
 
+    /// Units that are not back at `now`, rounded up.
+    #[cfg(feature = "redis")]
+    pub(super) const fn outstanding(&self, state: Tat, now: LocalTime) -> u64 {
+        match self.interval {
+            0 => 0,
+            interval => state.0.saturating_sub(ticks(now)).div_ceil(interval),
+        }
+    }
+
     #[inline]
     const fn answer(&self, outcome: Verdict, used: u64, retry_after_nanos: u64) -> Decision {
         let left = self.tolerance.saturating_sub(used);

@@ -7,7 +7,7 @@ use crate::store::{StoreError, StoreErrorKind};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
-use redis::{FromRedisValue, PushInfo, PushKind, Script, Value};
+use redis::{FromRedisValue, PushInfo, PushKind, Script, ScriptInvocation, Value};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -94,6 +94,35 @@ impl Connection {
         if self.unanswered.load(Ordering::Relaxed) >= SILENT_AFTER {
             self.unanswered.store(0, Ordering::Relaxed);
             self.forget();
+        }
+    }
+
+    /// Runs what is prepared, once, and waits at most `patience`. A caller that is dropped before is no sign that the
+    /// peer is silent.
+    pub(super) async fn invoke(
+        &self,
+        call: &ScriptInvocation<'_>,
+        name: &'static str,
+        patience: Duration,
+    ) -> Result<Value, StoreError> {
+        self.replace_silent();
+        let answered = async {
+            let mut manager = self.manager().await?;
+            let answered = call.invoke_async::<Value>(&mut manager).await;
+            answered.map_err(|error| trouble(error, name))
+        };
+        match tokio::time::timeout(patience, answered).await {
+            Ok(answered) => {
+                self.unanswered.store(0, Ordering::Relaxed);
+                answered
+            }
+            Err(_) => {
+                self.unanswered.fetch_add(1, Ordering::Relaxed);
+                Err(StoreError::new(
+                    StoreErrorKind::Timeout,
+                    format!("the Redis did not answer {name} within {patience:?}"),
+                ))
+            }
         }
     }
 

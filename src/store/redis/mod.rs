@@ -16,6 +16,7 @@
 mod conformance;
 mod connection;
 pub(crate) mod layered;
+pub(crate) mod rates;
 mod trouble;
 mod wire;
 
@@ -29,10 +30,11 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 use tokio::sync::mpsc;
 
-/// A Redis server, or anything that speaks its protocol and runs its scripts, as the store of a fleet.
+/// A Redis server, or anything that speaks its protocol and runs its scripts, as the store of a fleet or of
+/// [strict rate limits](crate::strict).
 ///
 /// Cheap to clone; clones share the connection, which is made at the first beat and again whenever it breaks.
-/// Guards of one process over the same server should share one.
+/// Guards and limiters of one process over the same server should share one.
 ///
 /// # Examples
 /// ```no_run

@@ -1,0 +1,147 @@
+//! Rate limits in a Redis: one script that spells the rules, and its answers.
+//!
+//! The state of a key is one hash, with a field for each rule and window. The limit is in no name, so that a limit may
+//! change and keep its counts. Time is the server's own, in microseconds since 2020.
+
+#[cfg(test)]
+mod conformance;
+mod spelling;
+mod standing;
+
+pub(crate) use self::spelling::Spelling;
+pub(crate) use self::standing::{Standing, StoreMoment};
+
+use crate::key::Key;
+use crate::store::{RedisStore, StoreError};
+use redis::Script;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+static RATES: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/rates.lua")));
+
+/// What is to be done on a key.
+#[derive(Clone, Debug)]
+pub(crate) enum Operation<'a> {
+    /// Books so many units under every quota, if all allow it.
+    Decide { cost: u32, random: u32 },
+    /// How things stand for such a cost.
+    Ask(u32),
+    /// Books units whether they fit or not; a number for each quota.
+    Book(&'a [u64]),
+    /// Gives back the units that were booked last.
+    Undo(u32),
+    /// Gives back units of a booking.
+    GiveBack {
+        units: u32,
+        booked: StoreMoment,
+        /// What had been given back on the key before the booking.
+        given_back: u64,
+        /// Of each quota.
+        marks: &'a [u64],
+    },
+}
+
+/// The limits of one limiter, as a Redis counts them.
+#[derive(Clone, Debug)]
+pub(crate) struct Rates {
+    store: RedisStore,
+    namespace: Box<str>,
+    spelling: Spelling,
+}
+
+impl Rates {
+    pub(crate) fn new(store: RedisStore, namespace: &str, spelling: Spelling) -> Self {
+        Self {
+            store,
+            namespace: namespace.into(),
+            spelling,
+        }
+    }
+
+    pub(crate) const fn spelling(&self) -> &Spelling {
+        &self.spelling
+    }
+
+    /// Asks once, and waits at most `patience`: what is lost on the way may have happened.
+    pub(crate) async fn ask(
+        &self,
+        key: Key,
+        operation: Operation<'_>,
+        patience: Duration,
+    ) -> Result<Standing, StoreError> {
+        self.ask_at(key, operation, None, patience).await
+    }
+
+    /// As [`Self::ask`], at a moment of the caller's. For tests: one counter has one clock, the server's.
+    async fn ask_at(
+        &self,
+        key: Key,
+        operation: Operation<'_>,
+        now: Option<StoreMoment>,
+        patience: Duration,
+    ) -> Result<Standing, StoreError> {
+        let mut call = RATES.key(self.hash(key));
+        for word in self.spelling.words() {
+            call.arg(&**word);
+        }
+        let name = match operation {
+            Operation::Decide { .. } => "decide",
+            Operation::Ask(_) => "ask",
+            Operation::Book(_) => "book",
+            Operation::Undo(_) => "undo",
+            Operation::GiveBack { .. } => "give back",
+        };
+        let quotas = self.spelling.rules().len();
+        let random = match operation {
+            Operation::Decide { random, .. } => random,
+            _ => 0,
+        };
+        call.arg(name);
+        match now {
+            Some(now) => call.arg(now.as_micros()),
+            None => call.arg(""),
+        };
+        call.arg(random);
+        match operation {
+            Operation::Decide { cost: units, .. }
+            | Operation::Ask(units)
+            | Operation::Undo(units)
+            | Operation::GiveBack { units, .. } => {
+                for _ in 0..quotas {
+                    call.arg(units);
+                }
+            }
+            Operation::Book(units) => {
+                assert_eq!(units.len(), quotas, "a number for each quota");
+                units.iter().for_each(|units| {
+                    call.arg(units);
+                });
+            }
+        }
+        if let Operation::GiveBack {
+            booked,
+            given_back,
+            marks,
+            ..
+        } = operation
+        {
+            call.arg(given_back).arg(booked.as_micros());
+            for (rule, mark) in self.spelling.rules().iter().zip(marks) {
+                for word in spelling::mark_words(rule, *mark) {
+                    call.arg(word);
+                }
+            }
+        }
+        let value = self.store.connection.invoke(&call, name, patience).await?;
+        Standing::read(&value, &self.spelling)
+    }
+
+    /// The key of the hash: in one slot of a cluster, and apart from all other namespaces.
+    fn hash(&self, key: Key) -> String {
+        format!(
+            "tidegate:1:{{{}:{:032x}}}:rates",
+            self.namespace,
+            key.to_u128()
+        )
+    }
+}

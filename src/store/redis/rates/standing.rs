@@ -1,0 +1,214 @@
+//! The script's answer: how a key stood, which the rules of this process turn into decisions.
+
+use crate::decision::{Decision, Decisions, NO_WAIT, NOT_DRAWN, Policy, Verdict};
+use crate::rule::{Moment, Rule};
+use crate::store::redis::rates::Spelling;
+use crate::store::{StoreError, StoreErrorKind};
+use crate::time::{LocalTime, WallTime};
+use redis::{FromRedisValue, Value};
+
+/// A moment on the server's clock, in microseconds since 2020 UTC.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct StoreMoment(u64);
+
+impl StoreMoment {
+    pub(crate) const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    pub(crate) const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// What a server's clock shows that goes right.
+    pub(crate) const fn of_wall(wall: WallTime) -> Self {
+        Self((wall.as_unix_nanos() / 1_000).saturating_sub(SINCE_1970 * 1_000_000))
+    }
+
+    /// For the rules, whose windows then begin where the script's do.
+    pub(crate) const fn moment(self, random: u32) -> Moment {
+        let nanos = self.0.saturating_mul(1_000);
+        Moment::at(LocalTime::from_nanos(nanos))
+            .on(WallTime::from_unix_nanos(
+                nanos.saturating_add(SINCE_1970 * 1_000_000_000),
+            ))
+            // Only the upper half is looked at.
+            .drawing((random as u64) << 32)
+    }
+}
+
+/// How a key stood, and whether a cost was booked on it then.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    booked: bool,
+    now: StoreMoment,
+    given_back: u64,
+    states: Box<[State]>,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Words(Box<[u64]>),
+    /// Of a log, which stays where it is.
+    Log {
+        used: u64,
+        /// When enough units are back for the cost that was asked for.
+        enough: u64,
+        newest: u64,
+    },
+}
+
+impl Standing {
+    pub(super) fn read(value: &Value, spelling: &Spelling) -> Result<Self, StoreError> {
+        let malformed = || {
+            StoreError::new(
+                StoreErrorKind::Protocol,
+                "the answer of the script of rate limits is malformed",
+            )
+        };
+        let numbers = Vec::<u64>::from_redis_value_ref(value).map_err(|_| malformed())?;
+        let mut numbers = numbers.into_iter();
+        let mut next = || numbers.next().ok_or_else(malformed);
+        let (booked, now, given_back) = (next()? == 1, StoreMoment(next()?), next()?);
+        let mut states = Vec::with_capacity(spelling.rules().len());
+        for rule in spelling.rules() {
+            states.push(match rule {
+                Rule::Gcra(_) => {
+                    let (micros, ticks) = (next()?, next()?);
+                    let whole = micros.saturating_mul(super::spelling::TICKS_PER_MICRO);
+                    State::Words(Box::new([whole.saturating_add(ticks)]))
+                }
+                Rule::SlidingLog(_) => State::Log {
+                    used: next()?,
+                    enough: next()?,
+                    newest: next()?,
+                },
+                rule => {
+                    let words: Result<_, _> = (0..rule.words()).map(|_| next()).collect();
+                    State::Words(words?)
+                }
+            });
+        }
+        Ok(Self {
+            booked,
+            now,
+            given_back,
+            states: states.into(),
+        })
+    }
+
+    pub(crate) const fn now(&self) -> StoreMoment {
+        self.now
+    }
+
+    pub(crate) const fn given_back(&self) -> u64 {
+        self.given_back
+    }
+
+    /// What every policy says to `cost`, as [`RuleSet::decide_each`](crate::rule::RuleSet::decide_each).
+    ///
+    /// # Errors
+    /// If the script has decided otherwise, which then is not the script of this version.
+    pub(crate) fn decisions(
+        &self,
+        spelling: &Spelling,
+        cost: u32,
+        random: u32,
+    ) -> Result<Decisions, StoreError> {
+        let at = self.now.moment(random);
+        let ask = |cost| {
+            let each = spelling.policies().iter().zip(spelling.rules());
+            each.zip(&self.states)
+                .map(move |((policy, rule), state)| state.ask(policy, rule, cost, at))
+        };
+        let mut told: Vec<Decision> = ask(cost).collect();
+        let allowed = told.iter().all(Decision::is_allowed);
+        if cost > 0 && allowed != self.booked {
+            return Err(StoreError::new(
+                StoreErrorKind::Protocol,
+                "the script of rate limits decides otherwise than the rules of this version",
+            ));
+        }
+        if !allowed {
+            for (told, standing) in told.iter_mut().zip(ask(0)) {
+                if told.is_allowed() {
+                    *told = standing;
+                }
+            }
+        }
+        Ok(Decisions::of(told))
+    }
+
+    /// The mark that a booking of `cost` has left under each quota: see [`Rule::mark`].
+    pub(crate) fn marks(&self, spelling: &Spelling, cost: u32) -> Box<[u64]> {
+        let at = self.now.moment(0);
+        let each = spelling.policies().iter().zip(spelling.rules());
+        let mark = |((policy, rule), state): ((&Policy, &Rule), &State)| match state {
+            State::Words(words) => {
+                let mut words = words.clone();
+                rule.book(&mut words, cost, at);
+                rule.mark(&words)
+            }
+            State::Log { newest, .. } => {
+                let comes_back = self.now.0 + policy.quota().window_nanos() / 1_000;
+                comes_back.max(*newest) * 1_000
+            }
+        };
+        each.zip(&self.states).map(mark).collect()
+    }
+}
+
+impl State {
+    fn ask(&self, policy: &Policy, rule: &Rule, cost: u32, at: Moment) -> Decision {
+        match self {
+            Self::Words(words) => rule.ask(words, cost, at),
+            Self::Log {
+                used,
+                enough,
+                newest,
+            } => ask_log(policy, cost, at.now, *used, *enough, *newest),
+        }
+    }
+}
+
+/// As [`SlidingLog::ask`](crate::rule::SlidingLog::ask), of a log that is elsewhere.
+fn ask_log(
+    policy: &Policy,
+    cost: u32,
+    now: LocalTime,
+    used: u64,
+    enough: u64,
+    newest: u64,
+) -> Decision {
+    let quota = policy.quota();
+    let limit = quota.limit();
+    let now = now.as_nanos();
+    // At most `limit`, so it fits.
+    let back = u64::from(limit).saturating_sub(used) as u32;
+    let newest = newest * 1_000;
+    let (outcome, wait) = if limit == 0 {
+        (Verdict::Deny, NO_WAIT)
+    } else if cost > limit {
+        (Verdict::TooLarge, NO_WAIT)
+    } else if cost <= back {
+        (Verdict::Allow, NO_WAIT)
+    } else {
+        (Verdict::Deny, (enough * 1_000).saturating_sub(now))
+    };
+    let (remaining, all_back) = match outcome {
+        Verdict::Allow if cost > 0 => (back - cost, newest.max(now + quota.window_nanos())),
+        _ => (back, newest),
+    };
+    Decision {
+        outcome,
+        limit,
+        remaining,
+        chance: NOT_DRAWN,
+        retry_after_nanos: wait,
+        reset_after_nanos: all_back.saturating_sub(now),
+        policy: policy.name(),
+    }
+}
+
+/// Seconds from 1970 to 2020: a whole number of days, so that hours and days begin where they do in UTC.
+const SINCE_1970: u64 = 1_577_836_800;

@@ -1,0 +1,154 @@
+//! Keys that were denied a moment ago: until their time has come the store need not be asked again.
+
+use crate::decision::Decisions;
+use crate::key::Key;
+use crate::time::LocalTime;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The last denial of each key that is still to be waited for, at most so many.
+#[derive(Debug)]
+pub(super) struct DeniedKeys {
+    shards: Box<[Mutex<Shard>]>,
+    max_keys: usize,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    denials: HashMap<Key, Denied>,
+    /// Before this there is no point in looking for room again.
+    full_until: LocalTime,
+}
+
+#[derive(Clone, Debug)]
+struct Denied {
+    cost: u32,
+    decisions: Decisions,
+    heard: LocalTime,
+    /// The same cost cannot be allowed before.
+    until: LocalTime,
+}
+
+impl DeniedKeys {
+    pub(super) fn new(max_keys: usize) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            max_keys: max_keys.div_ceil(SHARDS),
+        }
+    }
+
+    /// The denial that still holds for this cost at `now`, with what is left to wait.
+    pub(super) fn find(&self, key: Key, cost: u32, now: LocalTime) -> Option<Decisions> {
+        let shard = self.shard(key);
+        let denied = shard.denials.get(&key)?;
+        let holds = denied.cost == cost && now < denied.until;
+        holds.then(|| denied.decisions.aged(now.since(denied.heard)))
+    }
+
+    /// The store was asked at `asked`, and its denial was heard at `heard`.
+    pub(super) fn note(
+        &self,
+        key: Key,
+        cost: u32,
+        decisions: &Decisions,
+        asked: LocalTime,
+        heard: LocalTime,
+    ) {
+        if self.max_keys == 0 {
+            return;
+        }
+        let wait = decisions.binding().retry_after().unwrap_or(FOR_EVER);
+        // The store decided after it was asked: what is waited for comes later still.
+        let until = asked.saturating_add(wait);
+        let mut shard = self.shard(key);
+        if shard.denials.len() >= self.max_keys && !shard.denials.contains_key(&key) {
+            if heard < shard.full_until {
+                return;
+            }
+            shard.denials.retain(|_, denied| heard < denied.until);
+            if shard.denials.len() >= self.max_keys {
+                shard.full_until = heard.saturating_add(LOOK_AGAIN);
+                return;
+            }
+        }
+        let denied = Denied {
+            cost,
+            decisions: decisions.clone(),
+            heard,
+            until,
+        };
+        shard.denials.insert(key, denied);
+    }
+
+    /// Something was given back on `key`.
+    pub(super) fn forget(&self, key: Key) {
+        self.shard(key).denials.remove(&key);
+    }
+
+    fn shard(&self, key: Key) -> MutexGuard<'_, Shard> {
+        let shard = &self.shards[key.halves()[0] as usize % SHARDS];
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const SHARDS: usize = 16;
+/// What can never be allowed is asked about again after this, for the sake of the headers.
+const FOR_EVER: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::Quota;
+    use crate::rule::{Moment, RuleSet};
+
+    fn at(millis: u64) -> LocalTime {
+        LocalTime::from_nanos(millis * 1_000_000)
+    }
+
+    /// Denied at 1000, allowed again 500 ms later.
+    fn denial() -> Decisions {
+        let rules = RuleSet::new(&[Quota::per_second(2).burst(1).into()]);
+        let mut state = vec![0; rules.words()];
+        let moment = Moment::at(at(1_000));
+        assert!(rules.decide(&mut state, 1, moment).is_allowed());
+        rules.decide_each(&mut state, 1, moment)
+    }
+
+    #[test]
+    fn a_denial_holds_until_the_store_could_say_otherwise() {
+        let (keys, key) = (DeniedKeys::new(100), Key::of("a"));
+        keys.note(key, 1, &denial(), at(0), at(40));
+        let told = keys.find(key, 1, at(140)).expect("it holds");
+        assert!(!told.is_allowed());
+        assert_eq!(
+            told.binding().retry_after(),
+            Some(Duration::from_millis(400))
+        );
+        assert!(keys.find(key, 1, at(499)).is_some());
+        assert_eq!(keys.find(key, 1, at(500)), None);
+        assert_eq!(keys.find(key, 2, at(140)), None, "another cost");
+        assert_eq!(keys.find(Key::of("b"), 1, at(140)), None);
+        keys.forget(key);
+        assert_eq!(keys.find(key, 1, at(140)), None);
+    }
+
+    #[test]
+    fn it_keeps_no_more_than_it_has_room_for() {
+        let keys = DeniedKeys::new(32);
+        let count = |now| {
+            let holds = |number: &u64| keys.find(Key::of(number), 1, at(now)).is_some();
+            (0..2_000_u64).filter(holds).count()
+        };
+        for number in 0..1_000_u64 {
+            keys.note(Key::of(&number), 1, &denial(), at(0), at(0));
+        }
+        assert_eq!(count(1), 32);
+        // What is over makes room.
+        for number in 1_000..2_000_u64 {
+            keys.note(Key::of(&number), 1, &denial(), at(600), at(600));
+        }
+        assert_eq!(count(601), 32);
+    }
+}

@@ -1,0 +1,142 @@
+//! What happens to requests while the store does not answer: a policy with a name, never a silent default.
+
+use crate::decision::{Decision, Decisions, NO_WAIT, NOT_DRAWN, Policy, Verdict};
+use crate::error::ConfigError;
+use crate::quota::{Kind, Quota};
+use std::num::NonZeroU32;
+
+/// What a [`StrictLimiter`](super::StrictLimiter) says while its store does not answer.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum OnFailure {
+    /// Nothing passes: [`Verdict::Unavailable`], which HTTP layers answer with 503. For limits that protect something
+    /// which must not be exceeded whatever it costs.
+    #[default]
+    Deny,
+    /// Everything passes, uncounted. For limits that are a courtesy.
+    Allow,
+    /// Each process enforces its part of every quota by itself, and tells the store when it is back.
+    ///
+    /// The part is rounded down, so that `of` processes together stay within the limit.
+    LocalShare {
+        /// How many processes share the limit.
+        of: NonZeroU32,
+    },
+}
+
+impl OnFailure {
+    /// A local share of one in `processes`.
+    ///
+    /// # Panics
+    /// If there are none; in a `const` that is a compile error.
+    #[must_use]
+    pub const fn local_share(processes: u32) -> Self {
+        match NonZeroU32::new(processes) {
+            Some(of) => Self::LocalShare { of },
+            None => panic!("a limit is shared by at least one process"),
+        }
+    }
+}
+
+/// The part of each quota that one process in `of` enforces.
+///
+/// # Errors
+/// If that is nothing.
+pub(super) fn shares(policies: &[Policy], of: NonZeroU32) -> Result<Vec<Policy>, ConfigError> {
+    let share = |policy: &Policy| {
+        let quota = share(policy.quota(), of.get());
+        match quota {
+            Some(quota) => Ok(Policy::new(policy.name(), quota)),
+            None => Err(ConfigError::setting(
+                "a local share",
+                format_args!("1/{of} of {}", policy.quota()),
+                "a process that may do nothing says so with OnFailure::Deny; or share among fewer",
+            )),
+        }
+    };
+    policies.iter().map(share).collect()
+}
+
+fn share(quota: &Quota, of: u32) -> Option<Quota> {
+    if quota.denies_all() {
+        return Some(*quota);
+    }
+    let (limit, most) = (quota.limit() / of, quota.burst_size() / of);
+    if limit == 0 || most == 0 {
+        return None;
+    }
+    let share = Quota::new(limit, quota.window()).expect("a quota's window is a quota's window");
+    Some(match quota.kind() {
+        // A part of the burst at a part of the rate takes no longer to refill, but for what is rounded.
+        Kind::TokenBucket => share.try_burst(most).unwrap_or(share),
+        Kind::FixedWindow => share.fixed(),
+        Kind::SlidingWindow => share.sliding(),
+        Kind::SlidingLog => share.sliding_log(),
+        Kind::Suppress => share.soft(most),
+        Kind::Calendar(calendar) => Quota::calendar(limit, calendar),
+    })
+}
+
+/// Nobody could be asked, so nothing passes.
+pub(super) fn unavailable(policies: &[Policy]) -> Decisions {
+    uncounted(policies, Verdict::Unavailable)
+}
+
+/// Nobody could be asked, and everything passes.
+pub(super) fn let_pass(policies: &[Policy]) -> Decisions {
+    uncounted(policies, Verdict::Allow)
+}
+
+fn uncounted(policies: &[Policy], outcome: Verdict) -> Decisions {
+    let decision = |policy: &Policy| Decision {
+        outcome,
+        limit: policy.quota().burst_size(),
+        remaining: match outcome {
+            Verdict::Allow => policy.quota().burst_size(),
+            _ => 0,
+        },
+        chance: NOT_DRAWN,
+        retry_after_nanos: NO_WAIT,
+        reset_after_nanos: 0,
+        policy: policy.name(),
+    };
+    Decisions::of(policies.iter().map(decision).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(quota: &str, of: u32) -> Option<String> {
+        share(&quota.parse().unwrap(), of).map(|quota| quota.to_string())
+    }
+
+    #[test]
+    fn shares_are_of_the_same_kind_and_never_add_up_to_more() {
+        for (quota, of, share) in [
+            ("100/s", 4, "25/s"),
+            ("100/s burst 20", 3, "33/s burst 6"),
+            ("100/min fixed", 3, "33/min fixed"),
+            ("100/min sliding", 100, "1/min sliding"),
+            ("100/min log", 7, "14/min log"),
+            ("100/min soft 80", 2, "50/min soft 40"),
+            (
+                "1000/month calendar +01:00",
+                10,
+                "100/month calendar +01:00",
+            ),
+            ("0/s", 10, "0/s"),
+        ] {
+            assert_eq!(text(quota, of).as_deref(), Some(share), "{quota} / {of}");
+        }
+    }
+
+    #[test]
+    fn a_share_of_nothing_is_refused() {
+        assert_eq!(text("5/s", 6), None);
+        assert_eq!(text("100/s burst 5", 6), None);
+        let policies = [Quota::per_second(5).into()];
+        let error = shares(&policies, NonZeroU32::new(6).unwrap()).unwrap_err();
+        assert!(error.to_string().contains("1/6 of 5/s"), "{error}");
+    }
+}

@@ -1,0 +1,464 @@
+//! The strict limiter as users hold it, and the way of a decision: remembered, asked, or made without the store.
+
+use crate::decision::{Decision, Decisions, Policy};
+use crate::key::Key;
+use crate::limiter::RateLimiter;
+use crate::observe;
+use crate::quota::Quota;
+use crate::rule::Moment;
+use crate::store::redis::rates::{Operation, Rates, Standing, StoreMoment};
+use crate::store::{RedisStore, StoreError};
+use crate::strict::StrictLimiterBuilder;
+use crate::strict::breaker::{Breaker, Change, Pass};
+use crate::strict::denied::DeniedKeys;
+use crate::strict::failure;
+use crate::strict::untold::Untold;
+use crate::time::{Clock, LocalTime};
+use futures_util::future::join_all;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Holds every key to a quota, or to several at once, counting in a store for all processes.
+///
+/// Cloning is cheap; clones share everything. All limiters over the same store, namespace and windows count together;
+/// their limits may differ, and may change without losing counts.
+///
+/// # Guarantees
+/// * Of all processes together no key ever gets more than the quota's rule says (see [`rule`](crate::rule)), as long as
+///   the store keeps its data and failures are answered by [`OnFailure::Deny`](super::OnFailure::Deny).
+/// * Of several policies all allow a request, in one atomic step, or it consumes nothing of any.
+/// * No decision is repeated. One whose answer did not come in time may have been counted: that request is lost for its
+///   key, and nobody gets more for it.
+/// * Nobody waits longer than [`patience`](StrictLimiterBuilder::patience), twice that for a key that was decided on
+///   without the store and is to be told of, and nobody at all while the circuit breaker is open.
+/// * `retry_after` is exact on the store's clock, which is in microseconds. A store that is put back in time lets those
+///   who were denied wait so much longer; put forward, everything comes back so much earlier.
+/// * A store that forgot (restarted without persistence, failed over before it was copied, evicted) begins anew: up to
+///   the limit once more.
+///
+/// # Examples
+/// ```no_run
+/// use tidegate::store::RedisStore;
+/// use tidegate::strict::{OnFailure, StrictLimiter};
+/// use tidegate::{Key, Quota};
+///
+/// # async fn example() -> Result<(), tidegate::ConfigError> {
+/// let store = RedisStore::new("redis://127.0.0.1:6379")?;
+/// let limiter = StrictLimiter::builder(store, "api", Quota::per_second(100))
+///     .also("monthly", "1000000/month calendar".parse()?)
+///     .on_failure(OnFailure::local_share(4))
+///     .build()?;
+/// if limiter.decide(&Key::of("alice"), 1).await.is_allowed() {
+///     // ...
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct StrictLimiter(pub(super) Arc<Inner>);
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    parts: Parts,
+    breaker: Mutex<Breaker>,
+    clock_of_store: ClockOfStore,
+    telling: AtomicBool,
+    counts: Counts,
+    seen: observe::Decisions,
+}
+
+/// What a limiter is made of.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) rates: Rates,
+    pub(super) fallback: Fallback,
+    pub(super) breaker: Breaker,
+    pub(super) denied: DeniedKeys,
+    pub(super) untold: Untold,
+    pub(super) patience: Duration,
+    pub(super) clock: Clock,
+}
+
+/// Who decides while the store does not answer.
+#[derive(Debug)]
+pub(super) enum Fallback {
+    Deny,
+    Allow,
+    Share(RateLimiter),
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    asked: AtomicU64,
+    failures: AtomicU64,
+    without: AtomicU64,
+    remembered: AtomicU64,
+}
+
+/// What has happened to a [`StrictLimiter`] since it was built.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct StrictStats {
+    /// Whether the store is asked: false while the circuit breaker is open or probing.
+    pub up: bool,
+    /// Times that the store was asked.
+    pub asked: u64,
+    /// Times that it did not answer in time, or not as it should.
+    pub failures: u64,
+    /// Decisions that were made without it.
+    pub without: u64,
+    /// Denials that were remembered, and cost no round trip.
+    pub remembered: u64,
+    /// Keys that something was admitted on which the store does not know of yet.
+    pub untold: usize,
+    /// Units that were admitted and that the store will never know of, since there were too many keys.
+    pub lost: u64,
+}
+
+impl StrictLimiter {
+    /// Starts a limiter that counts in `store`, together with all of the same `namespace`.
+    pub fn builder(store: RedisStore, namespace: &str, quota: Quota) -> StrictLimiterBuilder {
+        StrictLimiterBuilder::new(store, namespace, quota)
+    }
+
+    /// Books `cost` units on `key` if they fit, and says whether they did. Of several policies the
+    /// [`binding`](crate::headers::binding) one answers. A cost of 0 books nothing.
+    ///
+    /// # Cancel safety
+    /// A future that is dropped before it is ready may have booked the cost.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with timers and I/O.
+    pub async fn decide(&self, key: &Key, cost: u32) -> Decision {
+        *self.decide_each(key, cost).await.binding()
+    }
+
+    /// As [`Self::decide`], with the answers of all policies.
+    pub async fn decide_each(&self, key: &Key, cost: u32) -> Decisions {
+        let decisions = self.weigh(*key, cost).await.decisions;
+        let policies = self.policies();
+        self.0.seen.count(policies, decisions.binding());
+        decisions
+    }
+
+    /// How `key` stands, without booking anything.
+    pub async fn peek(&self, key: &Key) -> Decision {
+        *self.peek_each(key).await.binding()
+    }
+
+    /// As [`Self::peek`], with the answers of all policies.
+    pub async fn peek_each(&self, key: &Key) -> Decisions {
+        self.weigh(*key, 0).await.decisions
+    }
+
+    /// The quota, and the name under which clients see it; of several the first.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policies()[0]
+    }
+
+    /// All policies, in the order in which they were given.
+    #[must_use]
+    pub fn policies(&self) -> &[Policy] {
+        self.0.parts.rates.spelling().policies()
+    }
+
+    /// How it goes with the store.
+    #[must_use]
+    pub fn stats(&self) -> StrictStats {
+        let inner = &*self.0;
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        StrictStats {
+            up: inner.breaker().is_closed(),
+            asked: read(&inner.counts.asked),
+            failures: read(&inner.counts.failures),
+            without: read(&inner.counts.without),
+            remembered: read(&inner.counts.remembered),
+            untold: inner.parts.untold.keys(),
+            lost: inner.parts.untold.lost(),
+        }
+    }
+
+    pub(super) fn assemble(parts: Parts) -> Self {
+        Self(Arc::new(Inner {
+            breaker: Mutex::new(parts.breaker.clone()),
+            clock_of_store: ClockOfStore::guess(&parts.clock),
+            parts,
+            telling: AtomicBool::new(false),
+            counts: Counts::default(),
+            seen: observe::Decisions::default(),
+        }))
+    }
+
+    /// The decisions on a request, and how the key stood if the store has decided.
+    pub(super) async fn weigh(&self, key: Key, cost: u32) -> Weighed {
+        let inner = &*self.0;
+        let parts = &inner.parts;
+        let now = parts.clock.now();
+        if cost > 0
+            && let Some(decisions) = parts.denied.find(key, cost, now)
+        {
+            inner.counts.remembered.fetch_add(1, Ordering::Relaxed);
+            return Weighed::without(decisions);
+        }
+        let spelling = parts.rates.spelling();
+        // A coin that is thrown again may fall otherwise.
+        let by_chance = spelling.needs_random();
+        let random = if by_chance { draw() } else { 0 };
+        let asked = self.ask(key, spelling.decide(cost, random)).await;
+        let told = asked.and_then(|standing| {
+            let decisions = standing.decisions(spelling, cost, random)?;
+            Ok((decisions, standing))
+        });
+        let Ok((decisions, standing)) = told else {
+            return Weighed::without(inner.decide_without(key, cost));
+        };
+        if cost > 0 && !by_chance && !decisions.is_allowed() {
+            let heard = parts.clock.now();
+            parts.denied.note(key, cost, &decisions, now, heard);
+        }
+        Weighed {
+            decisions,
+            standing: Some(standing),
+        }
+    }
+
+    /// Asks the store once, if it is to be asked, having told it first what it does not know of this key.
+    pub(super) async fn ask(
+        &self,
+        key: Key,
+        operation: Operation<'_>,
+    ) -> Result<Standing, StoreError> {
+        let inner = &*self.0;
+        if inner.parts.untold.keys() > 0 {
+            self.tell(key).await?;
+        }
+        let standing = inner.ask_once(key, operation).await?;
+        if inner.parts.untold.keys() > 0 && !inner.telling.swap(true, Ordering::AcqRel) {
+            tokio::spawn(tell_all(self.clone()));
+        }
+        Ok(standing)
+    }
+
+    /// Tells the store what was admitted on `key` without it.
+    async fn tell(&self, key: Key) -> Result<(), StoreError> {
+        let inner = &*self.0;
+        let untold = &inner.parts.untold;
+        if !inner.may_ask() {
+            return Err(away());
+        }
+        let Some(units) = untold.take(key, inner.moment()) else {
+            return Ok(());
+        };
+        let telling = Telling {
+            inner,
+            key,
+            units: Some(units),
+        };
+        let units = telling.units.as_ref().expect("nothing was told yet");
+        inner.ask_once(key, Operation::Book(units)).await?;
+        telling.heard();
+        Ok(())
+    }
+}
+
+/// What was said to a request.
+pub(super) struct Weighed {
+    pub(super) decisions: Decisions,
+    /// Of the store.
+    pub(super) standing: Option<Standing>,
+}
+
+impl Weighed {
+    const fn without(decisions: Decisions) -> Self {
+        Self {
+            decisions,
+            standing: None,
+        }
+    }
+}
+
+impl Inner {
+    pub(super) const fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    pub(super) fn count(&self, decision: &Decision) {
+        let policies = self.parts.rates.spelling().policies();
+        self.seen.count(policies, decision);
+    }
+
+    /// The present moment on the store's clock, as far as it is known here.
+    pub(super) fn moment(&self) -> Moment {
+        self.clock_of_store.at(self.parts.clock.now()).moment(0)
+    }
+
+    async fn ask_once(&self, key: Key, operation: Operation<'_>) -> Result<Standing, StoreError> {
+        let now = self.parts.clock.now();
+        let Some(pass) = self.breaker().pass(now) else {
+            return Err(away());
+        };
+        let mut question = Question {
+            inner: self,
+            pass: Some(pass),
+        };
+        self.counts.asked.fetch_add(1, Ordering::Relaxed);
+        let answer = self.parts.rates.ask(key, operation, self.parts.patience);
+        let answer = answer.await;
+        question.answered(answer.as_ref().err());
+        if let Ok(standing) = &answer {
+            self.clock_of_store
+                .note(standing.now(), self.parts.clock.now());
+        }
+        answer
+    }
+
+    /// Whether a question would not be refused by the breaker.
+    fn may_ask(&self) -> bool {
+        self.breaker().would_pass(self.parts.clock.now())
+    }
+
+    fn decide_without(&self, key: Key, cost: u32) -> Decisions {
+        self.counts.without.fetch_add(1, Ordering::Relaxed);
+        let policies = self.parts.rates.spelling().policies();
+        match &self.parts.fallback {
+            Fallback::Deny => failure::unavailable(policies),
+            Fallback::Allow => failure::let_pass(policies),
+            Fallback::Share(share) => {
+                let decisions = share.check_each(&key, cost);
+                if cost > 0 && decisions.is_allowed() {
+                    self.parts.untold.add(key, cost, self.moment());
+                }
+                decisions
+            }
+        }
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A question under way. Dropped before its answer, it leaves the breaker as it is.
+struct Question<'a> {
+    inner: &'a Inner,
+    pass: Option<Pass>,
+}
+
+impl Question<'_> {
+    fn answered(&mut self, failure: Option<&StoreError>) {
+        let Some(pass) = self.pass.take() else {
+            return;
+        };
+        let now = self.inner.parts.clock.now();
+        let change = match failure {
+            None => self.inner.breaker().handle_answer(pass),
+            Some(_) => {
+                self.inner.counts.failures.fetch_add(1, Ordering::Relaxed);
+                self.inner.breaker().handle_failure(pass, now)
+            }
+        };
+        match (change, failure) {
+            (Change::Opened, Some(error)) => observe::rates_store_away(error),
+            (Change::Closed, _) => observe::rates_store_back(),
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        if let Some(pass) = self.pass.take() {
+            let now = self.inner.parts.clock.now();
+            self.inner.breaker().handle_abandoned(pass, now);
+        }
+    }
+}
+
+/// Units that the store is being told. Dropped before it has confirmed them, they are still to be told: then they may
+/// count twice, and never not at all.
+struct Telling<'a> {
+    inner: &'a Inner,
+    key: Key,
+    units: Option<Box<[u64]>>,
+}
+
+impl Telling<'_> {
+    fn heard(mut self) {
+        self.units = None;
+    }
+}
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        if let Some(units) = self.units.take() {
+            let untold = &self.inner.parts.untold;
+            untold.add_each(self.key, &units, self.inner.moment());
+        }
+    }
+}
+
+/// Tells everything that is untold, a few keys at a time, until it is told or the store fails.
+async fn tell_all(limiter: StrictLimiter) {
+    let untold = &limiter.0.parts.untold;
+    loop {
+        let keys = untold.some(AT_A_TIME);
+        if keys.is_empty() {
+            break;
+        }
+        let told = join_all(keys.into_iter().map(|key| limiter.tell(key))).await;
+        if told.iter().any(Result::is_err) {
+            break;
+        }
+    }
+    limiter.0.telling.store(false, Ordering::Release);
+}
+
+/// The store's clock by this process's: how far ahead it was when it was heard of last.
+#[derive(Debug)]
+struct ClockOfStore {
+    /// Microseconds, wrapping.
+    ahead: AtomicU64,
+}
+
+impl ClockOfStore {
+    /// Before the store was heard of: as the wall clock here.
+    fn guess(clock: &Clock) -> Self {
+        let wall = StoreMoment::of_wall(clock.wall());
+        Self {
+            ahead: AtomicU64::new(wall.as_micros().wrapping_sub(micros(clock.now()))),
+        }
+    }
+
+    fn note(&self, store: StoreMoment, now: LocalTime) {
+        let ahead = store.as_micros().wrapping_sub(micros(now));
+        self.ahead.store(ahead, Ordering::Relaxed);
+    }
+
+    fn at(&self, now: LocalTime) -> StoreMoment {
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        StoreMoment::from_micros(micros(now).wrapping_add(ahead))
+    }
+}
+
+const fn micros(at: LocalTime) -> u64 {
+    at.as_nanos() / 1_000
+}
+
+fn away() -> StoreError {
+    StoreError::new(
+        crate::store::StoreErrorKind::Unreachable,
+        "the store has failed too often and is left alone for a while",
+    )
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the edge: rules take the number as an argument"
+)]
+fn draw() -> u32 {
+    (fastrand::u64(..) >> 32) as u32
+}
+
+const AT_A_TIME: usize = 64;

@@ -1,0 +1,28 @@
+//! The strict rate limit: every decision is the store's, so the limit is exact over all processes.
+//!
+//! One script decides under all quotas of a limiter on one key, on the store's clock. That costs a round trip a
+//! decision; decisions that are made at the same time share the way. What happens while the store does not answer is a
+//! policy of the caller's, [`OnFailure`].
+//!
+//! | file | what |
+//! |---|---|
+//! | `handle` | the limiter as users hold it, and the way of one decision |
+//! | `breaker` | when a store that fails is left alone |
+//! | `failure` | what is said meanwhile |
+//! | `untold` | what was admitted meanwhile, to be told when it is back |
+//! | `denied` | keys that need not be asked about yet |
+//! | `reservation`, `batch` | costs that are known afterwards; many decisions in one round trip |
+
+mod batch;
+mod breaker;
+mod builder;
+mod denied;
+mod failure;
+mod handle;
+mod reservation;
+mod untold;
+
+pub use self::builder::StrictLimiterBuilder;
+pub use self::failure::OnFailure;
+pub use self::handle::{StrictLimiter, StrictStats};
+pub use self::reservation::StrictReservation;

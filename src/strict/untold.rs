@@ -1,0 +1,160 @@
+//! What was admitted without the store, to be told when it answers again.
+//!
+//! Each key's untold units are kept as a state of the limiter's own rules, on the store's clock as it is known here:
+//! what would have come back by itself meanwhile need not be told.
+
+use crate::key::Key;
+use crate::rule::{Moment, Rule};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+#[derive(Debug)]
+pub(super) struct Untold {
+    rules: Box<[Rule]>,
+    max_keys: usize,
+    keys: Mutex<HashMap<Key, Box<[u64]>>>,
+    /// The number of keys, to be read without the lock.
+    count: AtomicUsize,
+    /// Units that there was no room for.
+    lost: AtomicU64,
+}
+
+impl Untold {
+    pub(super) fn new(rules: &[Rule], max_keys: usize) -> Self {
+        Self {
+            rules: rules.into(),
+            max_keys,
+            keys: Mutex::default(),
+            count: AtomicUsize::new(0),
+            lost: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn keys(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// `units` were admitted on `key`.
+    pub(super) fn add(&self, key: Key, units: u32, at: Moment) {
+        self.add_each(key, &vec![units.into(); self.rules.len()], at);
+    }
+
+    /// As [`Self::add`], with a number for each rule: also those that were taken and could not be told.
+    pub(super) fn add_each(&self, key: Key, units: &[u64], at: Moment) {
+        let mut keys = self.lock();
+        if !keys.contains_key(&key) && keys.len() >= self.max_keys {
+            // What has come back since needs no room.
+            keys.retain(|_, state| self.outstanding(state, at).iter().any(|units| *units > 0));
+        }
+        if !keys.contains_key(&key) && keys.len() >= self.max_keys {
+            let most = units.iter().copied().max().unwrap_or(0);
+            self.lost.fetch_add(most, Ordering::Relaxed);
+        } else {
+            let words = self.rules.iter().map(Rule::words).sum();
+            let state = keys.entry(key).or_insert_with(|| vec![0; words].into());
+            self.each(state, |place, rule, state| {
+                let units = u32::try_from(units[place]).unwrap_or(u32::MAX);
+                rule.book(state, units, at);
+            });
+        }
+        self.count.store(keys.len(), Ordering::Release);
+    }
+
+    /// The last `units` on `key` were not used after all.
+    pub(super) fn give_back(&self, key: Key, units: u32, at: Moment) {
+        if let Some(state) = self.lock().get_mut(&key) {
+            self.each(state, |_, rule, state| {
+                rule.give_back_last(state, units, at)
+            });
+        }
+    }
+
+    /// Takes out what is to be told of `key`: units under each rule.
+    pub(super) fn take(&self, key: Key, at: Moment) -> Option<Box<[u64]>> {
+        let mut keys = self.lock();
+        let state = keys.remove(&key)?;
+        self.count.store(keys.len(), Ordering::Release);
+        let units = self.outstanding(&state, at);
+        units.iter().any(|units| *units > 0).then_some(units)
+    }
+
+    /// Keys of which there is something to tell, at most so many.
+    pub(super) fn some(&self, most: usize) -> Vec<Key> {
+        self.lock().keys().take(most).copied().collect()
+    }
+
+    fn outstanding(&self, state: &[u64], at: Moment) -> Box<[u64]> {
+        let mut rest = state;
+        let units = |rule: &Rule| {
+            let (own, others) = rest.split_at(rule.words());
+            rest = others;
+            rule.outstanding(own, at)
+        };
+        self.rules.iter().map(units).collect()
+    }
+
+    fn each(&self, state: &mut [u64], mut change: impl FnMut(usize, &Rule, &mut [u64])) {
+        let mut rest = state;
+        for (place, rule) in self.rules.iter().enumerate() {
+            let (own, others) = rest.split_at_mut(rule.words());
+            rest = others;
+            change(place, rule, own);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Box<[u64]>>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::Quota;
+    use crate::time::LocalTime;
+
+    fn untold(quota: Quota, max_keys: usize) -> Untold {
+        Untold::new(&[Rule::new(quota.into())], max_keys)
+    }
+
+    fn at(millis: u64) -> Moment {
+        Moment::at(LocalTime::from_nanos(millis * 1_000_000))
+    }
+
+    #[test]
+    fn what_came_back_meanwhile_is_not_told() {
+        let (a, b) = (Key::of("a"), Key::of("b"));
+        let bucket = untold(Quota::per_second(10), 9);
+        bucket.add(a, 3, at(1_000));
+        bucket.add(a, 2, at(1_100));
+        bucket.add(b, 1, at(1_000));
+        assert_eq!(bucket.keys(), 2);
+        assert_eq!(bucket.take(a, at(1_250)).as_deref(), Some(&[3][..]));
+        assert_eq!(bucket.take(b, at(1_250)), None);
+        assert_eq!((bucket.keys(), bucket.take(a, at(1_250))), (0, None));
+
+        let window = untold(Quota::per_second(10).fixed(), 9);
+        window.add(a, 3, at(1_000));
+        window.add(a, 4, at(2_000));
+        assert_eq!(window.take(a, at(2_999)).as_deref(), Some(&[4][..]));
+        window.add(a, 4, at(2_000));
+        assert_eq!(window.take(a, at(3_000)), None);
+    }
+
+    #[test]
+    fn without_room_it_counts_what_it_cannot_keep() {
+        let untold = untold(Quota::per_second(10), 2);
+        for (number, key) in ["a", "b", "c"].into_iter().enumerate() {
+            untold.add(Key::of(key), 1 + number as u32, at(1_000));
+        }
+        assert_eq!((untold.keys(), untold.lost()), (2, 3));
+        // Both have come back, which makes room.
+        untold.add(Key::of("d"), 5, at(2_000));
+        assert_eq!((untold.keys(), untold.lost()), (1, 3));
+    }
+}

@@ -1,0 +1,410 @@
+//! Strict limits against a real Redis: exact over all handles, and what happens when the store fails, forgets its
+//! scripts, is slow or comes back.
+#![cfg(feature = "redis")]
+
+use std::time::Duration;
+use tidegate::decision::Verdict;
+use tidegate::limiter::BatchError;
+use tidegate::quota::Calendar;
+use tidegate::store::RedisStore;
+use tidegate::strict::{OnFailure, StrictLimiter, StrictLimiterBuilder};
+use tidegate::time::{Clock, ManualClock};
+use tidegate::{Key, Quota};
+use tidegate_test_support::{Data, RedisServer, TcpProxy};
+
+/// Long enough for a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_secs(5);
+
+fn builder(url: &str, quota: Quota) -> StrictLimiterBuilder {
+    let store = RedisStore::new(url).expect("an address");
+    StrictLimiter::builder(store, "test", quota).patience(PATIENCE)
+}
+
+fn limiter(server: &RedisServer, quota: Quota) -> StrictLimiter {
+    builder(&server.url(), quota).build().expect("a limiter")
+}
+
+/// On a clock that is moved by hand, so that only the test ends a pause.
+fn on_a_manual_clock(builder: StrictLimiterBuilder) -> (StrictLimiter, ManualClock) {
+    let (clock, lever) = Clock::manual();
+    let limiter = builder.clock(clock).breaker(2, PAUSE).build();
+    (limiter.expect("a limiter"), lever)
+}
+
+/// Units of this come back in years: within a test it is a plain count.
+fn so_many(limit: u32) -> Quota {
+    Quota::new(limit, Quota::MAX_WINDOW).expect("a window within bounds")
+}
+
+#[tokio::test]
+async fn handles_that_hammer_one_key_get_exactly_the_limit_together() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    for (number, quota) in [
+        so_many(37),
+        so_many(37).fixed(),
+        so_many(37).sliding(),
+        so_many(37).sliding_log(),
+        so_many(37).soft(37),
+        Quota::calendar(37, Calendar::MONTH),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let key = Key::of(&(number as u64));
+        let mut callers = tokio::task::JoinSet::new();
+        for _ in 0..4 {
+            // Each with a connection of its own, as processes have.
+            let limiter = limiter(&server, quota);
+            for _ in 0..20 {
+                let limiter = limiter.clone();
+                callers.spawn(async move { limiter.decide(&key, 1).await });
+            }
+        }
+        let decisions = callers.join_all().await;
+        let allowed = decisions.iter().filter(|it| it.is_allowed()).count();
+        assert_eq!(allowed, 37, "{quota}");
+        assert!(
+            decisions
+                .iter()
+                .all(|it| it.outcome() != Verdict::Unavailable)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_gives_no_more_than_came_back() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let script = "local t = redis.call('TIME') return t[1] * 1000000 + t[2]";
+    let micros = || server.cli(&["EVAL", script, "0"]).integer().unsigned_abs();
+    let limiters = [(); 3].map(|()| {
+        let quota = Quota::per_second(200).burst(10);
+        builder(&server.url(), quota)
+            .denied_keys(0)
+            .build()
+            .unwrap()
+    });
+    let before = micros();
+    let mut allowed = 0;
+    for _ in 0..200 {
+        for limiter in &limiters {
+            allowed += u64::from(limiter.decide(&Key::EVERYONE, 1).await.is_allowed());
+        }
+    }
+    let passed = micros() - before;
+    assert!(
+        allowed >= 10 && allowed <= 10 + passed * 200 / 1_000_000 + 1,
+        "{allowed} in {passed} us"
+    );
+}
+
+#[tokio::test]
+async fn several_quotas_are_all_or_nothing_and_each_is_told() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let limiter = builder(&server.url(), so_many(5))
+        .also("more", so_many(8).fixed())
+        .build()
+        .unwrap();
+    let key = Key::of("a");
+    assert!(limiter.decide(&key, 5).await.is_allowed());
+    let denied = limiter.decide_each(&key, 2).await;
+    assert_eq!(denied.binding().policy().as_str(), "default");
+    assert_eq!(denied.each()[1].remaining(), 3);
+    assert_eq!(limiter.decide(&key, 9).await.outcome(), Verdict::TooLarge);
+    assert_eq!(limiter.peek_each(&key).await.each()[1].remaining(), 3);
+    // Other limits, the same windows: the counts are still there.
+    let reloaded = builder(&server.url(), so_many(7))
+        .also("more", so_many(6).fixed())
+        .build()
+        .unwrap();
+    let each: Vec<_> = reloaded
+        .peek_each(&key)
+        .await
+        .each()
+        .iter()
+        .map(|it| it.remaining())
+        .collect();
+    assert_eq!(each[1], 1);
+    assert!(each[0] <= 2);
+}
+
+#[tokio::test]
+async fn a_server_that_forgot_its_scripts_still_counts_once() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let limiter = limiter(&server, so_many(10));
+    for left in (0..10).rev() {
+        server.cli(&["SCRIPT", "FLUSH"]);
+        assert_eq!(limiter.decide(&Key::EVERYONE, 1).await.remaining(), left);
+    }
+    assert!(!limiter.decide(&Key::EVERYONE, 1).await.is_allowed());
+    assert_eq!(limiter.stats().failures, 0);
+}
+
+#[tokio::test]
+async fn what_is_idle_is_forgotten_by_the_server() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let limiter = limiter(&server, Quota::per_second(1_000).fixed());
+    assert!(limiter.decide(&Key::of("a"), 1).await.is_allowed());
+    let key = server.cli(&["EVAL", "return redis.call('KEYS', '*')[1]", "0"]);
+    let key = key.text();
+    assert!(key.starts_with("tidegate:1:{test:"), "{key}");
+    let left = server.cli(&["PTTL", &key]).integer();
+    assert!((1..=6_000).contains(&left), "{left} ms");
+    assert!(limiter.peek(&Key::of("b")).await.is_allowed());
+    assert_eq!(server.cli(&["DBSIZE"]).integer(), 1);
+}
+
+#[tokio::test]
+async fn deny_lets_nothing_pass_and_a_probe_finds_the_store_again() {
+    let Some(mut server) = RedisServer::builder().persistent().start() else {
+        return;
+    };
+    let key = Key::EVERYONE;
+    let (limiter, lever) = on_a_manual_clock(builder(&server.url(), so_many(5)));
+    assert_eq!(limiter.decide(&key, 2).await.remaining(), 3);
+    server.kill();
+    for _ in 0..20 {
+        assert_eq!(
+            limiter.decide(&key, 1).await.outcome(),
+            Verdict::Unavailable
+        );
+    }
+    let stats = limiter.stats();
+    assert!(
+        !stats.up && stats.failures == 2 && stats.asked == 3,
+        "{stats:?}"
+    );
+    // A probe that fails.
+    lever.advance(PAUSE);
+    assert_eq!(
+        limiter.decide(&key, 1).await.outcome(),
+        Verdict::Unavailable
+    );
+    assert_eq!(limiter.stats().asked, 4);
+    server.restart(Data::Keep);
+    lever.advance(PAUSE);
+    assert_eq!(
+        limiter.decide(&key, 1).await.outcome(),
+        Verdict::Unavailable
+    );
+    assert_eq!(
+        limiter.stats().asked,
+        4,
+        "the second pause is twice as long"
+    );
+    lever.advance(PAUSE);
+    until_up(&limiter, &lever).await;
+    assert_eq!(limiter.peek(&key).await.remaining(), 3);
+    server.restart(Data::Lose);
+    until_up(&limiter, &lever).await;
+    assert_eq!(limiter.peek(&key).await.remaining(), 5);
+}
+
+/// Peeks until the store answers, over connections that are yet to be found broken.
+async fn until_up(limiter: &StrictLimiter, lever: &ManualClock) {
+    for _ in 0..100 {
+        if limiter.peek(&Key::EVERYONE).await.outcome() == Verdict::Allow && limiter.stats().up {
+            return;
+        }
+        lever.advance(40 * PAUSE);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{:?}", limiter.stats());
+}
+
+#[tokio::test]
+async fn allow_lets_everything_pass() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let proxy = TcpProxy::start(server.address());
+    let open =
+        builder(&server.url_through(proxy.address()), so_many(1)).on_failure(OnFailure::Allow);
+    let (limiter, _lever) = on_a_manual_clock(open);
+    proxy.refuse();
+    for _ in 0..20 {
+        assert!(limiter.decide(&Key::EVERYONE, 1).await.is_allowed());
+    }
+    assert_eq!(limiter.stats().without, 20);
+}
+
+#[tokio::test]
+async fn a_local_share_is_kept_and_told_once() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    for quota in [
+        so_many(100),
+        so_many(100).fixed(),
+        so_many(100).sliding(),
+        so_many(100).sliding_log(),
+    ] {
+        let proxy = TcpProxy::start(server.address());
+        let key = Key::of(&quota.to_string());
+        let share = builder(&server.url_through(proxy.address()), quota)
+            .on_failure(OnFailure::local_share(5));
+        let (limiter, lever) = on_a_manual_clock(share);
+        assert!(limiter.decide(&key, 30).await.is_allowed());
+        proxy.refuse();
+        let mut allowed = 0;
+        for _ in 0..50 {
+            allowed += u32::from(limiter.decide(&key, 1).await.is_allowed());
+        }
+        assert_eq!(allowed, 20, "{quota}");
+        assert_eq!(limiter.stats().untold, 1);
+        proxy.heal();
+        until_up(&limiter, &lever).await;
+        let left = limiter.peek(&key).await.remaining();
+        assert_eq!((left, limiter.stats().untold), (50, 0), "{quota}");
+        assert_eq!(limiter.peek(&key).await.remaining(), 50);
+    }
+}
+
+#[tokio::test]
+async fn a_slow_store_is_waited_for_no_longer_than_told_and_then_left_alone() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let proxy = TcpProxy::start(server.address());
+    let url = server.url_through(proxy.address());
+    let quota = so_many(1_000);
+    // Connects before it is slow.
+    let (limiter, _lever) =
+        on_a_manual_clock(builder(&url, quota).patience(Duration::from_secs(1)));
+    assert!(limiter.decide(&Key::EVERYONE, 1).await.is_allowed());
+    proxy.delay(Duration::from_secs(2));
+    for _ in 0..100 {
+        let decision = limiter.decide(&Key::EVERYONE, 1).await;
+        assert_eq!(decision.outcome(), Verdict::Unavailable);
+    }
+    let stats = limiter.stats();
+    assert_eq!((stats.asked, stats.failures, stats.up), (3, 2, false));
+    // Those that were given up have been counted or not, but not twice.
+    proxy.heal();
+    let left = self::limiter(&server, quota)
+        .peek(&Key::EVERYONE)
+        .await
+        .remaining();
+    assert!((997..=999).contains(&left), "{left}");
+}
+
+#[tokio::test]
+async fn a_flood_of_denied_requests_costs_no_round_trips() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let (limiter, lever) = on_a_manual_clock(builder(&server.url(), Quota::per_hour(1)));
+    let key = Key::of("a");
+    assert!(limiter.decide(&key, 1).await.is_allowed());
+    let first = limiter.decide(&key, 1).await;
+    let asked = limiter.stats().asked;
+    lever.advance(Duration::from_secs(60));
+    for _ in 0..1_000 {
+        let again = limiter.decide(&key, 1).await;
+        assert_eq!(
+            first.retry_after().unwrap() - again.retry_after().unwrap(),
+            Duration::from_secs(60)
+        );
+    }
+    assert_eq!(limiter.stats().asked, asked);
+    assert_eq!(limiter.stats().remembered, 1_000);
+    // Another key, and a look at this one.
+    assert!(limiter.decide(&Key::of("b"), 1).await.is_allowed());
+    assert_eq!(limiter.peek(&key).await.remaining(), 0);
+    lever.advance(Duration::from_secs(3_600));
+    // The time of this process is over: the store is asked, whose is not.
+    assert!(!limiter.decide(&key, 1).await.is_allowed());
+    assert_eq!(limiter.stats().asked, asked + 3);
+}
+
+#[tokio::test]
+async fn reservations_settle_what_they_came_to() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    for quota in [
+        so_many(100),
+        so_many(100).fixed(),
+        so_many(100).sliding(),
+        so_many(100).sliding_log(),
+    ] {
+        let limiter = limiter(&server, quota);
+        let key = Key::of(&quota.to_string());
+        let reservation = limiter.reserve(&key, 60).await.unwrap();
+        assert!(limiter.reserve(&key, 60).await.is_err());
+        reservation.commit(20).await;
+        assert_eq!(limiter.peek(&key).await.remaining(), 80, "{quota}");
+        limiter.reserve(&key, 50).await.unwrap().cancel().await;
+        assert_eq!(limiter.peek(&key).await.remaining(), 80, "{quota}");
+        limiter.reserve(&key, 50).await.unwrap().commit(90).await;
+        assert_eq!(limiter.peek(&key).await.remaining(), 0, "{quota}");
+        limiter.refund(&key, 15).await;
+        let left = limiter.peek(&key).await.remaining();
+        // More than the limit was booked; a log keeps no more than that.
+        assert_eq!(
+            left,
+            if quota == so_many(100).sliding_log() {
+                15
+            } else {
+                5
+            },
+            "{quota}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_batch_is_all_or_nothing_or_each_by_itself() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let limiter = limiter(&server, so_many(3));
+    let [a, b] = ["a", "b"].map(Key::of);
+    let each = limiter
+        .decide_many(&[(a, 1), (b, 4), (a, 2), (a, 1)])
+        .await
+        .unwrap();
+    let allowed: Vec<_> = each.iter().map(|it| it.is_allowed()).collect();
+    assert_eq!(allowed, [true, false, true, false]);
+    let limiter = self::limiter(&server, so_many(3).fixed());
+    assert!(limiter.decide_all(&[(a, 1), (b, 2), (a, 1)]).await.is_ok());
+    let error = limiter
+        .decide_all(&[(a, 1), (b, 1), (b, 1)])
+        .await
+        .unwrap_err();
+    assert!(matches!(error, BatchError::Denied { at: 2, .. }), "{error}");
+    let left = [
+        limiter.peek(&a).await.remaining(),
+        limiter.peek(&b).await.remaining(),
+    ];
+    assert_eq!(left, [1, 1]);
+    let many = vec![(a, 0); 101];
+    assert_eq!(
+        limiter.decide_many(&many).await,
+        Err(BatchError::TooMany { checks: 101 })
+    );
+}
+
+#[test]
+fn the_builder_refuses_what_cannot_work() {
+    let builder = || builder("redis://127.0.0.1:1", Quota::per_second(10));
+    let says = |builder: StrictLimiterBuilder| builder.build().unwrap_err().to_string();
+    assert!(says(builder().on_failure(OnFailure::local_share(11))).contains("1/11 of 10/s"));
+    assert!(says(builder().patience(Duration::ZERO)).contains("patience"));
+    assert!(says(builder().breaker(0, PAUSE)).contains("circuit breaker"));
+    assert!(says(builder().also("default", Quota::per_hour(1))).contains("default"));
+    let odd = Quota::new(5, Duration::from_nanos(1_000_001)).unwrap();
+    assert!(says(builder().also("odd", odd.fixed())).contains("microseconds"));
+    let store = RedisStore::new("redis://127.0.0.1:1").unwrap();
+    assert!(says(StrictLimiter::builder(store, "{a}", odd)).contains("namespace"));
+}
