@@ -4,6 +4,8 @@ use crate::classify::Answer;
 use crate::decision::Decisions;
 use crate::key::Key;
 use crate::limiter::{RateLimiter, Reservation};
+#[cfg(feature = "redis")]
+use crate::strict::StrictReservation;
 
 /// Which requests a layer counts.
 ///
@@ -42,10 +44,19 @@ impl Count {
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Counting {
-    limiter: RateLimiter,
-    key: Key,
     count: Count,
-    reservation: Option<Reservation>,
+    booked: Option<Booked>,
+}
+
+#[derive(Debug)]
+enum Booked {
+    Local {
+        limiter: RateLimiter,
+        key: Key,
+        reservation: Reservation,
+    },
+    #[cfg(feature = "redis")]
+    Strict(Box<StrictReservation>),
 }
 
 impl Counting {
@@ -61,40 +72,73 @@ impl Counting {
     ) -> Result<Self, Decisions> {
         match limiter.reserve(&key, cost) {
             Ok(reservation) => Ok(Self {
-                limiter: limiter.clone(),
-                key,
                 count,
-                reservation: Some(reservation),
+                booked: Some(Booked::Local {
+                    limiter: limiter.clone(),
+                    key,
+                    reservation,
+                }),
             }),
             Err(decision) => Err(limiter.peek_each(&key).with(decision)),
         }
     }
 
-    /// What was said when the cost was reserved.
-    pub fn decision(&self) -> &crate::Decision {
-        let reservation = self.reservation.as_ref();
-        reservation.expect("settled at the end").decision()
+    /// The same, reserved in a store.
+    #[cfg(feature = "redis")]
+    pub(crate) fn of_strict(reservation: StrictReservation, count: Count) -> Self {
+        Self {
+            count,
+            booked: Some(Booked::Strict(Box::new(reservation))),
+        }
     }
 
-    /// Keeps the cost or gives it back, and says how the key stands then.
+    /// What was said when the cost was reserved.
+    pub fn decision(&self) -> &crate::Decision {
+        match self.booked.as_ref().expect("settled at the end") {
+            Booked::Local { reservation, .. } => reservation.decision(),
+            #[cfg(feature = "redis")]
+            Booked::Strict(reservation) => reservation.decision(),
+        }
+    }
+
+    /// Keeps the cost or gives it back, and says how the key stands then; in a store, which is told in the background,
+    /// how it stood when the cost was reserved.
     ///
     /// `ours` is an answer that a layer of ours wrote.
     pub fn answered(mut self, answer: Answer, ours: bool) -> Decisions {
-        if let Some(reservation) = self.reservation.take() {
-            if !ours && self.count.counts(answer) {
-                keep(reservation);
-            } else {
-                reservation.cancel();
+        let keeps = !ours && self.count.counts(answer);
+        match self.booked.take().expect("settled at the end") {
+            Booked::Local {
+                limiter,
+                key,
+                reservation,
+            } => {
+                if keeps {
+                    keep(reservation);
+                } else {
+                    reservation.cancel();
+                }
+                limiter.peek_each(&key)
+            }
+            #[cfg(feature = "redis")]
+            Booked::Strict(reservation) => {
+                let decisions = reservation.decisions().clone();
+                if keeps {
+                    reservation.keep();
+                }
+                decisions
             }
         }
-        self.limiter.peek_each(&self.key)
     }
 }
 
 impl Drop for Counting {
     fn drop(&mut self) {
-        if let Some(reservation) = self.reservation.take() {
-            keep(reservation);
+        match self.booked.take() {
+            Some(Booked::Local { reservation, .. }) => keep(reservation),
+            #[cfg(feature = "redis")]
+            Some(Booked::Strict(reservation)) => reservation.keep(),
+            None => {}
         }
     }
 }

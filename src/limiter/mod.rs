@@ -3,6 +3,8 @@
 //! [`RateLimiter`] keeps its counts in this process: it never blocks on anything but a shard's lock, never fails, and
 //! holds at most `max_keys` keys however many identifiers an attacker makes up.
 
+#[cfg(feature = "fleet")]
+mod any;
 mod batch;
 mod booking;
 mod builder;
@@ -20,6 +22,8 @@ mod table;
 #[cfg(feature = "fleet")]
 mod wait;
 
+#[cfg(feature = "fleet")]
+pub use self::any::AnyLimiter;
 pub use self::batch::BatchError;
 pub use self::builder::RateLimiterBuilder;
 pub use self::count::Count;

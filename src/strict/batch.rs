@@ -51,11 +51,7 @@ impl StrictLimiter {
             return Err(BatchError::Denied { at, decision });
         }
         let decisions = booked.iter().map(|it| *it.decision()).collect();
-        join_all(booked.into_iter().map(|reservation| {
-            let cost = reservation.cost();
-            reservation.commit(cost)
-        }))
-        .await;
+        booked.into_iter().for_each(StrictReservation::keep);
         Ok(decisions)
     }
 }

@@ -196,10 +196,7 @@ impl StrictLimiter {
         let inner = &*self.0;
         let parts = &inner.parts;
         let now = parts.clock.now();
-        if cost > 0
-            && let Some(decisions) = parts.denied.find(key, cost, now)
-        {
-            inner.counts.remembered.fetch_add(1, Ordering::Relaxed);
+        if let Some(decisions) = self.remembered(key, cost) {
             return Weighed::without(decisions);
         }
         let spelling = parts.rates.spelling();
@@ -222,6 +219,18 @@ impl StrictLimiter {
             decisions,
             standing: Some(standing),
         }
+    }
+
+    /// A denial that still holds.
+    pub(super) fn remembered(&self, key: Key, cost: u32) -> Option<Decisions> {
+        let inner = &*self.0;
+        if cost == 0 {
+            return None;
+        }
+        let now = inner.parts.clock.now();
+        let decisions = inner.parts.denied.find(key, cost, now)?;
+        inner.counts.remembered.fetch_add(1, Ordering::Relaxed);
+        Some(decisions)
     }
 
     /// Asks the store once, if it is to be asked, having told it first what it does not know of this key.

@@ -10,12 +10,14 @@
 //! | `breaker` | when a store that fails is left alone |
 //! | `failure` | what is said meanwhile |
 //! | `untold` | what was admitted meanwhile, to be told when it is back |
+//! | `deciding` | how layers ask, and how anybody waits |
 //! | `denied` | keys that need not be asked about yet |
 //! | `reservation`, `batch` | costs that are known afterwards; many decisions in one round trip |
 
 mod batch;
 mod breaker;
 mod builder;
+mod deciding;
 mod denied;
 mod failure;
 mod handle;

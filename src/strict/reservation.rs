@@ -1,6 +1,6 @@
 //! Costs that are known only afterwards: book what it may cost, settle what it did.
 
-use crate::decision::Decision;
+use crate::decision::{Decision, Decisions};
 use crate::key::Key;
 use crate::store::redis::rates::{Operation, StoreMoment};
 use crate::strict::StrictLimiter;
@@ -24,11 +24,20 @@ impl StrictLimiter {
     /// # }
     /// ```
     pub async fn reserve(&self, key: &Key, cost: u32) -> Result<StrictReservation, Decision> {
-        let weighed = self.weigh(*key, cost).await;
-        let decision = *weighed.decisions.binding();
-        self.0.count(&decision);
-        if !decision.is_allowed() {
-            return Err(decision);
+        let reserved = self.reserve_each(*key, cost).await;
+        reserved.map_err(|decisions| *decisions.binding())
+    }
+
+    /// As [`Self::reserve`], with the answers of all policies.
+    pub(super) async fn reserve_each(
+        &self,
+        key: Key,
+        cost: u32,
+    ) -> Result<StrictReservation, Decisions> {
+        let weighed = self.weigh(key, cost).await;
+        self.0.count(weighed.decisions.binding());
+        if !weighed.decisions.is_allowed() {
+            return Err(weighed.decisions);
         }
         let spelling = self.0.parts().rates.spelling();
         let booking = weighed.standing.map(|standing| Booking {
@@ -38,9 +47,9 @@ impl StrictLimiter {
         });
         Ok(StrictReservation {
             limiter: self.clone(),
-            key: *key,
+            key,
             cost,
-            decision,
+            decisions: weighed.decisions,
             booking,
             settled: false,
         })
@@ -122,7 +131,7 @@ pub struct StrictReservation {
     limiter: StrictLimiter,
     key: Key,
     cost: u32,
-    decision: Decision,
+    decisions: Decisions,
     /// None where it was decided without the store.
     booking: Option<Booking>,
     settled: bool,
@@ -131,7 +140,16 @@ pub struct StrictReservation {
 impl StrictReservation {
     /// What was said when it was booked.
     pub const fn decision(&self) -> &Decision {
-        &self.decision
+        self.decisions.binding()
+    }
+
+    pub(crate) const fn decisions(&self) -> &Decisions {
+        &self.decisions
+    }
+
+    /// It came to what was reserved.
+    pub(crate) fn keep(mut self) {
+        self.settled = true;
     }
 
     /// Units that are booked.

@@ -1,10 +1,10 @@
 //! The layer: which limiter, whose requests count together, and what clients are told.
 
-use crate::decision::Decisions;
+use crate::decision::{Decisions, Verdict};
 use crate::headers::{self, Headers, Legacy, RateLimitWriter};
 use crate::intern::interned;
 use crate::key::{Key, KeySecret};
-use crate::limiter::{Asking, Count, Deciding, RateLimiter};
+use crate::limiter::{AnyLimiter, Asking, Count, Deciding};
 use crate::reject::Denial;
 use crate::tower::RequestHead;
 use crate::tower::denial::Responder;
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tower_layer::Layer;
 
-/// Puts a [`RateLimiter`] in front of a service.
+/// Puts a [`RateLimiter`](crate::RateLimiter), or one that counts in a store, in front of a service.
 ///
 /// Cheap to clone. Clones, and all the services they wrap, share the limiter's counts. The type has no parameters:
 /// it can be returned from functions and kept in structs.
@@ -47,7 +47,7 @@ type Rule<T> = Arc<dyn Fn(&RequestHead<'_>) -> T + Send + Sync>;
 
 #[derive(Clone)]
 pub(super) struct Settings {
-    pub(super) limiter: RateLimiter,
+    pub(super) limiter: AnyLimiter,
     key: Option<RequestKey>,
     secret: Option<KeySecret>,
     cost: Option<Rule<u32>>,
@@ -67,7 +67,8 @@ pub(super) struct Settings {
 impl RateLimitLayer {
     /// A layer that asks `limiter`. Keep a clone of the limiter to read its statistics.
     #[must_use]
-    pub fn new(limiter: RateLimiter) -> Self {
+    pub fn new(limiter: impl Into<AnyLimiter>) -> Self {
+        let limiter = limiter.into();
         let policy = headers::rate_limit_policy(limiter.policies());
         Self {
             settings: Arc::new(Settings {
@@ -235,6 +236,10 @@ impl Settings {
 
     /// Adds the headers that tell about `decisions` to those that layers inside have added.
     pub(super) fn tell(&self, decisions: &Decisions, to: &mut HeaderMap) {
+        if decisions.binding().outcome() == Verdict::Unavailable {
+            // Nobody knows how the client stands.
+            return;
+        }
         if self.headers.standard() {
             to.append(RATE_LIMIT_POLICY, self.policy.clone());
             to.append(

@@ -12,14 +12,14 @@ use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tidegate::decision::Decisions;
+use tidegate::Key;
+use tidegate::decision::{Decisions, Verdict};
 use tidegate::headers::{self, Headers, Legacy, RateLimitWriter};
 use tidegate::key::KeySecret;
-use tidegate::limiter::{Asking, Count, Deciding};
+use tidegate::limiter::{AnyLimiter, Asking, Count, Deciding};
 use tidegate::reject::Denial;
-use tidegate::{Key, RateLimiter};
 
-/// Puts a [`RateLimiter`] in front of an app, a scope or a resource.
+/// Puts a [`RateLimiter`](tidegate::RateLimiter), or one that counts in a store, in front of an app, a scope or a resource.
 ///
 /// Cheap to clone. Clones, in all workers, share the limiter's counts. The type has no parameters: it can be returned
 /// from functions and kept in structs.
@@ -49,7 +49,7 @@ type Rule<T> = Arc<dyn Fn(&ServiceRequest) -> T + Send + Sync>;
 
 #[derive(Clone)]
 pub(super) struct Settings {
-    limiter: RateLimiter,
+    limiter: AnyLimiter,
     key: Option<RequestKey>,
     secret: Option<KeySecret>,
     cost: Option<Rule<u32>>,
@@ -69,7 +69,8 @@ pub(super) struct Settings {
 impl RateLimit {
     /// A middleware that asks `limiter`. Keep a clone of the limiter to read its statistics.
     #[must_use]
-    pub fn new(limiter: RateLimiter) -> Self {
+    pub fn new(limiter: impl Into<AnyLimiter>) -> Self {
+        let limiter = limiter.into();
         let policy = headers::rate_limit_policy(limiter.policies());
         Self {
             settings: Arc::new(Settings {
@@ -242,6 +243,10 @@ impl Settings {
 
     /// Adds the headers that tell about `decisions` to those that middlewares inside have added.
     pub(super) fn tell(&self, decisions: &Decisions, to: &mut HeaderMap) {
+        if decisions.binding().outcome() == Verdict::Unavailable {
+            // Nobody knows how the client stands.
+            return;
+        }
         if self.headers.standard() {
             to.append(RATE_LIMIT_POLICY, self.policy.clone());
             to.append(
