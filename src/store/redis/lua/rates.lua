@@ -21,38 +21,6 @@ local SLACK = 5000 -- milliseconds for which a key outlives its counts, so that 
 local floor, fmod, max, min = math.floor, math.fmod, math.max, math.min
 local pack, unpack_numbers = struct.pack, struct.unpack
 
-local function div(a, b) return (a - fmod(a, b)) / b end
-
--- floor(a * b / c) for b <= c below 2^49: where the product is too large, digit by digit to base 8.
-local function part(a, b, c)
-  if a * b < 9007199254740992 then return div(a * b, c) end
-  local digits, quotient, rest = {}, 0, 0
-  while a > 0 do
-    digits[#digits + 1] = fmod(a, 8)
-    a = div(a, 8)
-  end
-  for place = #digits, 1, -1 do
-    local sum = rest * 8 + digits[place] * b
-    quotient, rest = quotient * 8 + div(sum, c), fmod(sum, c)
-  end
-  return quotient
-end
-
--- A difference of (microseconds, ticks) down to zero.
-local function less(aw, ar, bw, br)
-  if aw < bw or (aw == bw and ar <= br) then return 0, 0 end
-  if ar < br then return aw - bw - 1, ar - br + TICKS end
-  return aw - bw, ar - br
-end
-
-local function above(aw, ar, bw, br) return aw > bw or (aw == bw and ar > br) end
-
--- `units` times (w, r), added to (bw, br).
-local function times(units, w, r, bw, br)
-  local ticks = units * r + br
-  return units * w + bw + div(ticks, TICKS), fmod(ticks, TICKS)
-end
-
 local base = 2 + 6 * QUOTAS
 local operation, now = ARGV[base], tonumber(ARGV[base + 1])
 local random = tonumber(ARGV[base + 2])
@@ -61,276 +29,358 @@ if not now then
   now = max(0, (time[1] - SINCE_1970) * 1000000 + time[2])
 end
 
--- Hinnant, "chrono-compatible low-level date algorithms": months from January of the year 0.
-local function month_of(day)
-  day = day + 719468
-  local era = floor(day / 146097)
-  day = day - era * 146097
-  local year = floor((day - floor(day / 1460) + floor(day / 36524) - floor(day / 146096)) / 365)
-  day = day - (365 * year + floor(year / 4) - floor(year / 100))
-  return (era * 400 + year) * 12 + floor((5 * day + 2) / 153) + 2
-end
-
-local function period_of(period, offset)
-  local hour = max(0, div(now + SINCE_1970 * 1000000 + offset, HOUR))
-  if period == 1 then return hour end
-  local day = floor(hour / 24)
-  if period == 2 then return day end
-  return month_of(day)
-end
-
--- A count in its window, or in this one where that is later.
-local function counted(state, sequence)
-  if not state then return { sequence, 0 } end
-  local its, count = unpack_numbers('>dd', state)
-  if its >= sequence then return { its, count } end
-  return { sequence, 0 }
-end
-
-local function count_state(state)
-  if not state then return 0, 0 end
-  local sequence, count = unpack_numbers('>dd', state)
-  return sequence, count
-end
-
-local function cell_state(state)
-  if not state then return 0, 0, 0 end
-  local sequence, current, previous = unpack_numbers('>ddd', state)
-  return sequence, current, previous
-end
-
--- The cells as they count now, and how much that is.
-local function cells_at(state, window)
-  local here = div(now, window)
-  local sequence, current, previous = cell_state(state)
-  if sequence < here then
-    previous = sequence + 1 == here and current or 0
-    sequence, current = here, 0
+-- The most usual limiter, one token bucket, without the machinery below.
+if QUOTAS == 1 and ARGV[2] == 'g' and operation == 'decide' then
+  local states = redis.call('HMGET', KEY, ARGV[3], 'e', 'r')
+  local given_back, units = tonumber(states[3] or 0), tonumber(ARGV[base + 3])
+  local tw, tr, w, r = 0, 0, 0, 0
+  if states[1] then
+    tw, tr = unpack_numbers('>dd', states[1])
+    if tw >= now then w, r = tw - now, tr end
   end
-  local elapsed = max(0, now - sequence * window)
-  return sequence, current, previous, current + part(previous, window - elapsed, window)
+  local ticks = units * ARGV[5] + r
+  r = fmod(ticks, TICKS)
+  w = units * ARGV[4] + w + (ticks - r) / TICKS
+  local most = tonumber(ARGV[6])
+  if w > most or (w == most and r > tonumber(ARGV[7])) then return { 0, now, given_back, tw, tr } end
+  if now + w < NEVER then
+    local lives = math.ceil((w + 1) / 1000)
+    local ends = floor(now / 1000) + lives
+    if ends > tonumber(states[2] or 0) then
+      redis.call('HSET', KEY, ARGV[3], pack('>dd', now + w, r), 'e', string.format('%.0f', ends + SLACK))
+      redis.call('PEXPIRE', KEY, lives + SLACK)
+    else
+      redis.call('HSET', KEY, ARGV[3], pack('>dd', now + w, r))
+    end
+    return { 1, now, given_back, tw, tr }
+  end
 end
+
+-- Only what is used is made: to make all the functions takes longer than to decide.
+local uses = {}
+for place = 1, QUOTAS do uses[ARGV[2 + 6 * (place - 1)]] = true end
+local settles = operation ~= 'decide' and operation ~= 'ask'
+
+local function div(a, b) return (a - fmod(a, b)) / b end
 
 -- Each rule: `state` for the answer; `fits`; `book`, which gives the state to write and for how long it counts;
 -- `give_back`, by the booking's mark; `undo`, of what was booked last.
 local rules = {}
 
--- Token bucket: interval and tolerance, both as (microseconds, ticks).
-rules.g = {
-  state = function(_, state)
+if uses.g then
+  -- A difference of (microseconds, ticks) down to zero.
+  local function less(aw, ar, bw, br)
+    if aw < bw or (aw == bw and ar <= br) then return 0, 0 end
+    if ar < br then return aw - bw - 1, ar - br + TICKS end
+    return aw - bw, ar - br
+  end
+
+  local function above(aw, ar, bw, br) return aw > bw or (aw == bw and ar > br) end
+
+  -- `units` times (w, r), added to (bw, br).
+  local function times(units, w, r, bw, br)
+    local ticks = units * r + br
+    return units * w + bw + div(ticks, TICKS), fmod(ticks, TICKS)
+  end
+
+  -- Token bucket: interval and tolerance, both as (microseconds, ticks).
+  rules.g = {
+    state = function(_, state)
+      if not state then return 0, 0 end
+      local w, r = unpack_numbers('>dd', state)
+      return w, r
+    end,
+    after = function(q, state, units)
+      local w, r = 0, 0
+      if state then w, r = unpack_numbers('>dd', state) end
+      w, r = less(w, r, now, 0)
+      return times(units, q[1], q[2], w, r)
+    end,
+    fits = function(q, state, units)
+      local w, r = rules.g.after(q, state, units)
+      return not above(w, r, q[3], q[4])
+    end,
+    book = function(q, state, units)
+      local w, r = rules.g.after(q, state, units)
+      if above(now + w, r, NEVER, NEVER_TICKS) then w, r = NEVER - now, NEVER_TICKS end
+      return pack('>dd', now + w, r), w + 1
+    end,
+  }
+  if settles then
+    local function take(state, w, r)
+      local tw, tr = unpack_numbers('>dd', state)
+      tw, tr = less(tw, tr, w, r)
+      return pack('>dd', tw, tr)
+    end
+    rules.g.give_back = function(q, state, units, refund, mw, mr)
+      local bw, br = times(units, q[1], q[2], 0, 0)
+      local ow, o_rest = times(refund.others, q[1], q[2], 0, 0)
+      local lw, lr = less(mw, mr, ow, o_rest)
+      lw, lr = less(lw, lr, now, 0)
+      local sw, sr = less(bw, br, max(0, now - refund.booked), 0)
+      if above(sw, sr, lw, lr) then lw, lr = sw, sr end
+      if above(lw, lr, bw, br) then lw, lr = bw, br end
+      return take(state, lw, lr)
+    end
+    rules.g.undo = function(q, state, units)
+      local bw, br = times(units, q[1], q[2], 0, 0)
+      return take(state, bw, br)
+    end
+  end
+end
+
+if uses.f or uses.c then
+  -- A count in its window, or in this one where that is later.
+  local function counted(state, sequence)
+    if not state then return { sequence, 0 } end
+    local its, count = unpack_numbers('>dd', state)
+    if its >= sequence then return { its, count } end
+    return { sequence, 0 }
+  end
+
+  local function count_state(state)
     if not state then return 0, 0 end
-    local w, r = unpack_numbers('>dd', state)
-    return w, r
-  end,
-  after = function(q, state, units)
-    local w, r = 0, 0
-    if state then w, r = unpack_numbers('>dd', state) end
-    w, r = less(w, r, now, 0)
-    return times(units, q[1], q[2], w, r)
-  end,
-  fits = function(q, state, units)
-    local w, r = rules.g.after(q, state, units)
-    return not above(w, r, q[3], q[4])
-  end,
-  book = function(q, state, units)
-    local w, r = rules.g.after(q, state, units)
-    if above(now + w, r, NEVER, NEVER_TICKS) then w, r = NEVER - now, NEVER_TICKS end
-    return pack('>dd', now + w, r), w + 1
-  end,
-  take = function(state, w, r)
-    local tw, tr = unpack_numbers('>dd', state)
-    tw, tr = less(tw, tr, w, r)
-    return pack('>dd', tw, tr)
-  end,
-  give_back = function(q, state, units, refund, mw, mr)
-    local bw, br = times(units, q[1], q[2], 0, 0)
-    local ow, o_rest = times(refund.others, q[1], q[2], 0, 0)
-    local lw, lr = less(mw, mr, ow, o_rest)
-    lw, lr = less(lw, lr, now, 0)
-    local sw, sr = less(bw, br, max(0, now - refund.booked), 0)
-    if above(sw, sr, lw, lr) then lw, lr = sw, sr end
-    if above(lw, lr, bw, br) then lw, lr = bw, br end
-    return rules.g.take(state, lw, lr)
-  end,
-  undo = function(q, state, units)
-    local bw, br = times(units, q[1], q[2], 0, 0)
-    return rules.g.take(state, bw, br)
-  end,
-}
+    local sequence, count = unpack_numbers('>dd', state)
+    return sequence, count
+  end
 
-local function count_less(state, units)
-  local sequence, count = unpack_numbers('>dd', state)
-  return pack('>dd', sequence, max(0, count - units))
-end
-
--- Fixed window: its length and limit.
-rules.f = {
-  state = function(_, state) return count_state(state) end,
-  here = function(q, state) return counted(state, div(now, q[1])) end,
-  ends = function(q, sequence) return (sequence + 1) * q[1] - now end,
-  fits = function(q, state, units, rule) return rule.here(q, state)[2] + units <= q[2] end,
-  book = function(q, state, units, rule)
-    local here = rule.here(q, state)
-    return pack('>dd', here[1], here[2] + units), rule.ends(q, here[1])
-  end,
-  give_back = function(_, state, units, _, mark)
-    local sequence = unpack_numbers('>dd', state)
-    return sequence == mark and count_less(state, units) or state
-  end,
-  undo = function(_, state, units) return count_less(state, units) end,
-}
-
--- Calendar: minutes from UTC in microseconds, the limit, and 1 for hours, 2 for days, 3 for months.
-rules.c = {
-  state = rules.f.state, fits = rules.f.fits, book = rules.f.book, give_back = rules.f.give_back, undo = rules.f.undo,
-  here = function(q, state)
-    local period = period_of(q[3], q[1])
-    local sequence, count = count_state(state)
-    -- A clock that was far ahead.
-    if sequence > period + 1 then return { period, count } end
-    return counted(state, period)
-  end,
-  -- The longest: a month may be the next one's clock's.
-  ends = function(q) return 2 * (q[3] == 1 and HOUR or q[3] == 2 and 24 * HOUR or 744 * HOUR) end,
-}
-
--- Sliding window: its length and limit.
-rules.s = {
-  state = function(_, state) return cell_state(state) end,
-  fits = function(q, state, units)
-    local _, _, _, used = cells_at(state, q[1])
-    return used + units <= q[2]
-  end,
-  book = function(q, state, units)
-    local sequence, current, previous = cells_at(state, q[1])
-    return pack('>ddd', sequence, current + units, previous), (sequence + 2) * q[1] - now
-  end,
-  give_back = function(_, state, units, _, mark)
-    local sequence, current, previous = cell_state(state)
-    if sequence == mark then
-      current = max(0, current - units)
-    elseif sequence - 1 == mark then
-      previous = max(0, previous - units)
+  -- Fixed window: its length and limit.
+  rules.f = {
+    state = function(_, state) return count_state(state) end,
+    here = function(q, state) return counted(state, div(now, q[1])) end,
+    ends = function(q, sequence) return (sequence + 1) * q[1] - now end,
+    fits = function(q, state, units, rule) return rule.here(q, state)[2] + units <= q[2] end,
+    book = function(q, state, units, rule)
+      local here = rule.here(q, state)
+      return pack('>dd', here[1], here[2] + units), rule.ends(q, here[1])
+    end,
+  }
+  if settles then
+    local function count_less(state, units)
+      local sequence, count = unpack_numbers('>dd', state)
+      return pack('>dd', sequence, max(0, count - units))
     end
-    return pack('>ddd', sequence, current, previous)
-  end,
-  undo = function(_, state, units)
+    rules.f.give_back = function(_, state, units, _, mark)
+      local sequence = unpack_numbers('>dd', state)
+      return sequence == mark and count_less(state, units) or state
+    end
+    rules.f.undo = function(_, state, units) return count_less(state, units) end
+  end
+
+  if uses.c then
+    -- Hinnant, "chrono-compatible low-level date algorithms": months from January of the year 0.
+    local function month_of(day)
+      day = day + 719468
+      local era = floor(day / 146097)
+      day = day - era * 146097
+      local year = floor((day - floor(day / 1460) + floor(day / 36524) - floor(day / 146096)) / 365)
+      day = day - (365 * year + floor(year / 4) - floor(year / 100))
+      return (era * 400 + year) * 12 + floor((5 * day + 2) / 153) + 2
+    end
+
+    local function period_of(period, offset)
+      local hour = max(0, div(now + SINCE_1970 * 1000000 + offset, HOUR))
+      if period == 1 then return hour end
+      local day = floor(hour / 24)
+      if period == 2 then return day end
+      return month_of(day)
+    end
+
+    -- Calendar: minutes from UTC in microseconds, the limit, and 1 for hours, 2 for days, 3 for months.
+    rules.c = {
+      state = rules.f.state, fits = rules.f.fits, book = rules.f.book,
+      here = function(q, state)
+        local period = period_of(q[3], q[1])
+        local sequence, count = count_state(state)
+        -- A clock that was far ahead.
+        if sequence > period + 1 then return { period, count } end
+        return counted(state, period)
+      end,
+      -- The longest: a month may be the next one's clock's.
+      ends = function(q) return 2 * (q[3] == 1 and HOUR or q[3] == 2 and 24 * HOUR or 744 * HOUR) end,
+    }
+    rules.c.give_back, rules.c.undo = rules.f.give_back, rules.f.undo
+  end
+end
+
+if uses.s or uses.p then
+  -- floor(a * b / c) for b <= c below 2^49: where the product is too large, digit by digit to base 8.
+  local function part(a, b, c)
+    if a * b < 9007199254740992 then return div(a * b, c) end
+    local digits, quotient, rest = {}, 0, 0
+    while a > 0 do
+      digits[#digits + 1] = fmod(a, 8)
+      a = div(a, 8)
+    end
+    for place = #digits, 1, -1 do
+      local sum = rest * 8 + digits[place] * b
+      quotient, rest = quotient * 8 + div(sum, c), fmod(sum, c)
+    end
+    return quotient
+  end
+
+  local function cell_state(state)
+    if not state then return 0, 0, 0 end
+    local sequence, current, previous = unpack_numbers('>ddd', state)
+    return sequence, current, previous
+  end
+
+  -- The cells as they count now, and how much that is.
+  local function cells_at(state, window)
+    local here = div(now, window)
     local sequence, current, previous = cell_state(state)
-    return pack('>ddd', sequence, max(0, current - units), previous)
-  end,
-}
-
--- Soft limit: the window's length, the limit and the soft limit.
-rules.p = {
-  state = rules.s.state, book = rules.s.book, give_back = rules.s.give_back, undo = rules.s.undo,
-  fits = function(q, state, units)
-    local _, _, _, used = cells_at(state, q[1])
-    local wanted = used + units
-    if wanted <= q[3] then return true end
-    if wanted > q[2] then return false end
-    return random < part(q[2] + 1 - wanted, 4294967296, q[2] - q[3] + 1)
-  end,
-}
-
--- A log: units in all, then pairs of a moment and how many units come back at it, from the oldest to the newest.
-local function entry(log, place)
-  local moment, units = unpack_numbers('>dd', log, 16 * place - 7)
-  return moment, units
-end
-
-local function entries(log) return (#log - 8) / 16 end
-
-local function newest(log)
-  local last = entries(log)
-  if last == 0 then return 0 end
-  local moment = entry(log, last)
-  return moment
-end
-
--- What is not back yet: the place of the oldest, and how many units.
-local function alive(log)
-  local used, place, last = unpack_numbers('>d', log), 1, entries(log)
-  while place <= last do
-    local moment, units = entry(log, place)
-    if moment > now then break end
-    used, place = used - units, place + 1
+    if sequence < here then
+      previous = sequence + 1 == here and current or 0
+      sequence, current = here, 0
+    end
+    local elapsed = max(0, now - sequence * window)
+    return sequence, current, previous, current + part(previous, window - elapsed, window)
   end
-  return place, used
-end
 
--- When so many of the units from `place` on are back.
-local function moment_of(log, place, units)
-  while true do
-    local moment, here = entry(log, place)
-    units = units - here
-    if units <= 0 then return moment end
-    place = place + 1
+  -- Sliding window: its length and limit.
+  rules.s = {
+    state = function(_, state) return cell_state(state) end,
+    fits = function(q, state, units)
+      local _, _, _, used = cells_at(state, q[1])
+      return used + units <= q[2]
+    end,
+    book = function(q, state, units)
+      local sequence, current, previous = cells_at(state, q[1])
+      return pack('>ddd', sequence, current + units, previous), (sequence + 2) * q[1] - now
+    end,
+  }
+  if settles then
+    rules.s.give_back = function(_, state, units, _, mark)
+      local sequence, current, previous = cell_state(state)
+      if sequence == mark then
+        current = max(0, current - units)
+      elseif sequence - 1 == mark then
+        previous = max(0, previous - units)
+      end
+      return pack('>ddd', sequence, current, previous)
+    end
+    rules.s.undo = function(_, state, units)
+      local sequence, current, previous = cell_state(state)
+      return pack('>ddd', sequence, max(0, current - units), previous)
+    end
   end
+  -- Soft limit: the window's length, the limit and the soft limit.
+  rules.p = {
+    state = rules.s.state, book = rules.s.book,
+    fits = function(q, state, units)
+      local _, _, _, used = cells_at(state, q[1])
+      local wanted = used + units
+      if wanted <= q[3] then return true end
+      if wanted > q[2] then return false end
+      return random < part(q[2] + 1 - wanted, 4294967296, q[2] - q[3] + 1)
+    end,
+  }
+  rules.p.give_back, rules.p.undo = rules.s.give_back, rules.s.undo
 end
 
-local NO_LOG = pack('>d', 0)
+if uses.l then
+  -- A log: units in all, then pairs of a moment and how many units come back at it, from the oldest to the newest.
+  local function entry(log, place)
+    local moment, units = unpack_numbers('>dd', log, 16 * place - 7)
+    return moment, units
+  end
 
--- Sliding log: the window's length and the limit.
-rules.l = {
-  -- Units that are not back, the moment at which enough are for `units`, and the newest moment.
-  state = function(q, state, units)
-    local log = state or NO_LOG
-    local place, used = alive(log)
-    local missing = used + units - q[2]
-    return used, missing > 0 and used >= missing and moment_of(log, place, missing) or 0, newest(log)
-  end,
-  fits = function(q, state, units)
-    local _, used = alive(state or NO_LOG)
-    return used + units <= q[2]
-  end,
-  book = function(q, state, units)
-    local log = state or NO_LOG
-    local place, used = alive(log)
-    units = min(units, q[2])
-    -- Beyond the limit the oldest make room.
-    local over = used + units - q[2]
-    used = used + units
-    local rest = {}
-    while over > 0 do
+  local function entries(log) return (#log - 8) / 16 end
+
+  local function newest(log)
+    local last = entries(log)
+    if last == 0 then return 0 end
+    local moment = entry(log, last)
+    return moment
+  end
+
+  -- What is not back yet: the place of the oldest, and how many units.
+  local function alive(log)
+    local used, place, last = unpack_numbers('>d', log), 1, entries(log)
+    while place <= last do
+      local moment, units = entry(log, place)
+      if moment > now then break end
+      used, place = used - units, place + 1
+    end
+    return place, used
+  end
+
+  -- When so many of the units from `place` on are back.
+  local function moment_of(log, place, units)
+    while true do
       local moment, here = entry(log, place)
+      units = units - here
+      if units <= 0 then return moment end
       place = place + 1
-      local goes = min(over, here)
-      used, over = used - goes, over - goes
-      if here > goes then rest[1] = pack('>dd', moment, here - goes) end
     end
-    local moment = max(now + q[1], newest(log))
-    rest[#rest + 1] = string.sub(log, 16 * place - 7)
-    if units > 0 then rest[#rest + 1] = pack('>dd', moment, units) end
-    return pack('>d', used) .. table.concat(rest), moment - now
-  end,
-  give_back = function(_, state, units, _, mark)
-    local out, total = {}, 0
-    for place = 1, entries(state) do
-      local moment, here = entry(state, place)
-      if moment == mark then
+  end
+
+  local NO_LOG = pack('>d', 0)
+
+  -- Sliding log: the window's length and the limit.
+  rules.l = {
+    -- Units that are not back, the moment at which enough are for `units`, and the newest moment.
+    state = function(q, state, units)
+      local log = state or NO_LOG
+      local place, used = alive(log)
+      local missing = used + units - q[2]
+      return used, missing > 0 and used >= missing and moment_of(log, place, missing) or 0, newest(log)
+    end,
+    fits = function(q, state, units)
+      local _, used = alive(state or NO_LOG)
+      return used + units <= q[2]
+    end,
+    book = function(q, state, units)
+      local log = state or NO_LOG
+      local place, used = alive(log)
+      units = min(units, q[2])
+      -- Beyond the limit the oldest make room.
+      local over = used + units - q[2]
+      used = used + units
+      local rest = {}
+      while over > 0 do
+        local moment, here = entry(log, place)
+        place = place + 1
+        local goes = min(over, here)
+        used, over = used - goes, over - goes
+        if here > goes then rest[1] = pack('>dd', moment, here - goes) end
+      end
+      local moment = max(now + q[1], newest(log))
+      rest[#rest + 1] = string.sub(log, 16 * place - 7)
+      if units > 0 then rest[#rest + 1] = pack('>dd', moment, units) end
+      return pack('>d', used) .. table.concat(rest), moment - now
+    end,
+  }
+  if settles then
+    rules.l.give_back = function(_, state, units, _, mark)
+      local out, total = {}, 0
+      for place = 1, entries(state) do
+        local moment, here = entry(state, place)
+        if moment == mark then
+          local goes = min(units, here)
+          units, here = units - goes, here - goes
+        end
+        if here > 0 then out[#out + 1] = pack('>dd', moment, here) end
+        total = total + here
+      end
+      return pack('>d', total) .. table.concat(out)
+    end
+    rules.l.undo = function(_, state, units)
+      local total, last = unpack_numbers('>d', state), entries(state)
+      while last > 0 and units > 0 do
+        local moment, here = entry(state, last)
+        if moment <= now then break end
         local goes = min(units, here)
-        units, here = units - goes, here - goes
+        units, total = units - goes, total - goes
+        if here > goes then
+          return pack('>d', total) .. string.sub(state, 9, 16 * last - 8) .. pack('>dd', moment, here - goes)
+        end
+        last = last - 1
       end
-      if here > 0 then out[#out + 1] = pack('>dd', moment, here) end
-      total = total + here
+      return pack('>d', total) .. string.sub(state, 9, 16 * last + 8)
     end
-    return pack('>d', total) .. table.concat(out)
-  end,
-  undo = function(_, state, units)
-    local total, last = unpack_numbers('>d', state), entries(state)
-    while last > 0 and units > 0 do
-      local moment, here = entry(state, last)
-      if moment <= now then break end
-      local goes = min(units, here)
-      units, total = units - goes, total - goes
-      if here > goes then
-        return pack('>d', total) .. string.sub(state, 9, 16 * last - 8) .. pack('>dd', moment, here - goes)
-      end
-      last = last - 1
-    end
-    return pack('>d', total) .. string.sub(state, 9, 16 * last + 8)
-  end,
-}
+  end
+end
 
 local quotas, fields = {}, {}
 for place = 1, QUOTAS do
