@@ -78,3 +78,5 @@ impl Moment {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) mod vectors;

@@ -7,6 +7,8 @@
 mod conformance;
 mod spelling;
 mod standing;
+#[cfg(test)]
+mod vectors;
 
 pub(crate) use self::spelling::Spelling;
 pub(crate) use self::standing::{Standing, StoreMoment};
@@ -17,7 +19,14 @@ use redis::Script;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-static RATES: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/rates.lua")));
+static RATES: LazyLock<Script> = LazyLock::new(|| {
+    let parts = [
+        include_str!("../lua/rates_bucket.lua"),
+        include_str!("../lua/rates_rules.lua"),
+        include_str!("../lua/rates_step.lua"),
+    ];
+    Script::new(&parts.concat())
+});
 
 /// What is to be done on a key.
 #[derive(Clone, Debug)]

@@ -1,0 +1,80 @@
+-- The step under all quotas, behind `rates_rules.lua`.
+local quotas, fields = {}, {}
+for place = 1, QUOTAS do
+  local at = 2 + 6 * (place - 1)
+  fields[place] = ARGV[at + 1]
+  quotas[place] = {
+    tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]),
+    rule = rules[ARGV[at]], units = tonumber(ARGV[base + 2 + place]),
+  }
+end
+fields[QUOTAS + 1], fields[QUOTAS + 2] = 'e', 'r'
+local states = redis.call('HMGET', KEY, unpack(fields))
+local given_back = tonumber(states[QUOTAS + 2] or 0)
+
+local answer = { 1, now, given_back }
+for place, quota in ipairs(quotas) do
+  local a, b, c = quota.rule.state(quota, states[place], quota.units)
+  answer[#answer + 1], answer[#answer + 2] = a, b
+  if c then answer[#answer + 1] = c end
+end
+
+local writes = {}
+local function write(place, state)
+  writes[#writes + 1], writes[#writes + 2] = fields[place], state
+end
+
+local function book()
+  local lives = 0
+  for place, quota in ipairs(quotas) do
+    if quota.units > 0 then
+      local state, counts = quota.rule.book(quota, states[place], quota.units, quota.rule)
+      write(place, state)
+      lives = max(lives, counts)
+    end
+  end
+  if #writes == 0 then return end
+  local ends = floor(now / 1000) + math.ceil(lives / 1000)
+  local expires = ends > tonumber(states[QUOTAS + 1] or 0)
+  if expires then
+    writes[#writes + 1], writes[#writes + 2] = 'e', string.format('%.0f', ends + SLACK)
+  end
+  redis.call('HSET', KEY, unpack(writes))
+  if expires then redis.call('PEXPIRE', KEY, math.ceil(lives / 1000) + SLACK) end
+end
+
+local function give_back(change)
+  local most = 0
+  for place, quota in ipairs(quotas) do
+    if states[place] and quota.units > 0 then
+      write(place, change(place, quota))
+      most = max(most, quota.units)
+    end
+  end
+  if #writes == 0 then return end
+  redis.call('HSET', KEY, 'r', string.format('%.0f', given_back + most), unpack(writes))
+end
+
+if operation == 'decide' then
+  for place, quota in ipairs(quotas) do
+    if quota.units == 0 or not quota.rule.fits(quota, states[place], quota.units, quota.rule) then
+      answer[1] = 0
+      break
+    end
+  end
+  if answer[1] == 1 then book() end
+elseif operation == 'ask' then
+  answer[1] = 0
+elseif operation == 'book' then
+  book()
+elseif operation == 'undo' then
+  give_back(function(place, quota) return quota.rule.undo(quota, states[place], quota.units) end)
+else
+  local at = base + 2 + QUOTAS
+  local refund = { others = max(0, given_back - tonumber(ARGV[at + 1])), booked = tonumber(ARGV[at + 2]) }
+  give_back(function(place, quota)
+    local mark = at + 1 + 2 * place
+    return quota.rule.give_back(quota, states[place], quota.units, refund, tonumber(ARGV[mark]), tonumber(ARGV[mark + 1]))
+  end)
+end
+return answer
