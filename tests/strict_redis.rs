@@ -10,7 +10,7 @@ use tidegate::store::RedisStore;
 use tidegate::strict::{OnFailure, StrictLimiter, StrictLimiterBuilder};
 use tidegate::time::{Clock, ManualClock};
 use tidegate::{Key, Quota};
-use tidegate_test_support::{Data, RedisServer, TcpProxy};
+use tidegate_test_support::{Data, Direction, RedisServer, TcpProxy};
 
 /// Long enough for a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -268,6 +268,32 @@ async fn a_local_share_is_kept_and_told_once() {
         assert_eq!((left, limiter.stats().untold), (50, 0), "{quota}");
         assert_eq!(limiter.peek(&key).await.remaining(), 50);
     }
+}
+
+#[tokio::test]
+async fn what_was_counted_though_its_answer_came_too_late_is_not_told_again() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let proxy = TcpProxy::start(server.address());
+    let key = Key::EVERYONE;
+    let share = builder(&server.url_through(proxy.address()), so_many(100))
+        .patience(Duration::from_secs(2))
+        .on_failure(OnFailure::local_share(2));
+    let (limiter, _lever) = on_a_manual_clock(share);
+    assert!(limiter.decide(&key, 30).await.is_allowed());
+    proxy.hold_one_way(Direction::Responses);
+    assert!(limiter.decide(&key, 7).await.is_allowed());
+    assert_eq!((limiter.stats().failures, limiter.stats().untold), (1, 1));
+    proxy.heal();
+    for _ in 0..2_000 {
+        if limiter.stats().untold == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(limiter.peek(&key).await.remaining(), 63);
+    assert_eq!(limiter.stats().failures, 1);
 }
 
 #[tokio::test]

@@ -203,7 +203,7 @@ impl StrictLimiter {
         // A coin that is thrown again may fall otherwise.
         let by_chance = spelling.needs_random();
         let random = if by_chance { draw() } else { 0 };
-        let asked = self.ask(key, spelling.decide(cost, random)).await;
+        let asked = self.ask_to_decide(key, cost, random).await;
         let told = asked.and_then(|standing| {
             let decisions = standing.decisions(spelling, cost, random)?;
             Ok((decisions, standing))
@@ -239,11 +239,46 @@ impl StrictLimiter {
         key: Key,
         operation: Operation<'_>,
     ) -> Result<Standing, StoreError> {
+        let parts = &self.0.parts;
+        let ask = || parts.rates.ask(key, operation, parts.patience);
+        self.ask_after_telling(key, ask).await
+    }
+
+    /// As [`Self::ask`]. What a share has admitted, since the answer came too late, need not be told if it was counted.
+    async fn ask_to_decide(
+        &self,
+        key: Key,
+        cost: u32,
+        random: u32,
+    ) -> Result<Standing, StoreError> {
+        let parts = &self.0.parts;
+        let operation = parts.rates.spelling().decide(cost, random);
+        if !matches!(parts.fallback, Fallback::Share(_)) {
+            return self.ask(key, operation).await;
+        }
+        let inner = Arc::clone(&self.0);
+        let late = move || {
+            let moment = inner.moment();
+            inner.parts.untold.give_back(key, cost, moment);
+        };
+        let (rates, patience) = (&parts.rates, parts.patience);
+        let ask = || rates.ask_or_hear_late(key, operation, patience, late);
+        self.ask_after_telling(key, ask).await
+    }
+
+    async fn ask_after_telling<F>(
+        &self,
+        key: Key,
+        ask: impl FnOnce() -> F,
+    ) -> Result<Standing, StoreError>
+    where
+        F: Future<Output = Result<Standing, StoreError>>,
+    {
         let inner = &*self.0;
         if inner.parts.untold.keys() > 0 {
             self.tell(key).await?;
         }
-        let standing = inner.ask_once(key, operation).await?;
+        let standing = inner.ask_once(ask).await?;
         if inner.parts.untold.keys() > 0 && !inner.telling.swap(true, Ordering::AcqRel) {
             tokio::spawn(tell_all(self.clone()));
         }
@@ -266,7 +301,9 @@ impl StrictLimiter {
             units: Some(units),
         };
         let units = telling.units.as_ref().expect("nothing was told yet");
-        inner.ask_once(key, Operation::Book(units)).await?;
+        let parts = &inner.parts;
+        let book = || parts.rates.ask(key, Operation::Book(units), parts.patience);
+        inner.ask_once(book).await?;
         telling.heard();
         Ok(())
     }
@@ -303,7 +340,10 @@ impl Inner {
         self.clock_of_store.at(self.parts.clock.now()).moment(0)
     }
 
-    async fn ask_once(&self, key: Key, operation: Operation<'_>) -> Result<Standing, StoreError> {
+    async fn ask_once<F>(&self, ask: impl FnOnce() -> F) -> Result<Standing, StoreError>
+    where
+        F: Future<Output = Result<Standing, StoreError>>,
+    {
         let now = self.parts.clock.now();
         let Some(pass) = self.breaker().pass(now) else {
             return Err(away());
@@ -313,8 +353,7 @@ impl Inner {
             pass: Some(pass),
         };
         self.counts.asked.fetch_add(1, Ordering::Relaxed);
-        let answer = self.parts.rates.ask(key, operation, self.parts.patience);
-        let answer = answer.await;
+        let answer = ask().await;
         question.answered(answer.as_ref().err());
         if let Ok(standing) = &answer {
             self.clock_of_store

@@ -67,10 +67,15 @@ impl Untold {
 
     /// The last `units` on `key` were not used after all.
     pub(super) fn give_back(&self, key: Key, units: u32, at: Moment) {
-        if let Some(state) = self.lock().get_mut(&key) {
+        let mut keys = self.lock();
+        if let Some(state) = keys.get_mut(&key) {
             self.each(state, |_, rule, state| {
-                rule.give_back_last(state, units, at)
+                rule.give_back_last(state, units, at);
             });
+            if self.outstanding(state, at).iter().all(|units| *units == 0) {
+                keys.remove(&key);
+                self.count.store(keys.len(), Ordering::Release);
+            }
         }
     }
 

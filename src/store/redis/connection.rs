@@ -20,6 +20,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// without a word.
 const SILENT_AFTER: u32 = 2;
 
+/// How long an answer is listened for whose caller has given up.
+const LATEST: Duration = Duration::from_secs(60);
+
+/// What is to be done with such an answer.
+pub(super) type Late = Box<dyn FnOnce(Value) + Send>;
+
 type Attempt = Shared<BoxFuture<'static, Result<ConnectionManager, StoreError>>>;
 
 pub(super) struct Connection {
@@ -98,26 +104,35 @@ impl Connection {
     }
 
     /// Runs what is prepared, once, and waits at most `patience`. A caller that is dropped before is no sign that the
-    /// peer is silent.
+    /// peer is silent. An answer that comes later, if it comes at all, is for `late`.
     pub(super) async fn invoke(
-        &self,
-        call: &ScriptInvocation<'_>,
+        self: &Arc<Self>,
+        call: ScriptInvocation<'static>,
         name: &'static str,
         patience: Duration,
+        late: Option<Late>,
     ) -> Result<Value, StoreError> {
         self.replace_silent();
-        let answered = async {
-            let mut manager = self.manager().await?;
+        let connection = Arc::clone(self);
+        let mut answered = Box::pin(async move {
+            let mut manager = connection.manager().await?;
             let answered = call.invoke_async::<Value>(&mut manager).await;
             answered.map_err(|error| trouble(error, name))
-        };
-        match tokio::time::timeout(patience, answered).await {
+        });
+        match tokio::time::timeout(patience, &mut answered).await {
             Ok(answered) => {
                 self.unanswered.store(0, Ordering::Relaxed);
                 answered
             }
             Err(_) => {
                 self.unanswered.fetch_add(1, Ordering::Relaxed);
+                if let Some(late) = late {
+                    tokio::spawn(async move {
+                        if let Ok(Ok(value)) = tokio::time::timeout(LATEST, answered).await {
+                            late(value);
+                        }
+                    });
+                }
                 Err(StoreError::new(
                     StoreErrorKind::Timeout,
                     format!("the Redis did not answer {name} within {patience:?}"),

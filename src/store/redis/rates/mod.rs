@@ -15,7 +15,7 @@ pub(crate) use self::standing::{Standing, StoreMoment};
 
 use crate::key::Key;
 use crate::store::{RedisStore, StoreError};
-use redis::Script;
+use redis::{Script, ScriptInvocation, Value};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -78,10 +78,34 @@ impl Rates {
         operation: Operation<'_>,
         patience: Duration,
     ) -> Result<Standing, StoreError> {
-        self.ask_at(key, operation, None, patience).await
+        let (call, name) = self.call(key, &operation, None);
+        let value = self.store.connection.invoke(call, name, patience, None);
+        Standing::read(&value.await?, &self.spelling)
+    }
+
+    /// As [`Self::ask`]. If the answer comes when nobody waits for it any more, and it says that something was booked,
+    /// `late` is called.
+    pub(crate) async fn ask_or_hear_late(
+        &self,
+        key: Key,
+        operation: Operation<'_>,
+        patience: Duration,
+        late: impl FnOnce() + Send + 'static,
+    ) -> Result<Standing, StoreError> {
+        let (call, name) = self.call(key, &operation, None);
+        let spelling = self.spelling.clone();
+        let late = move |value: Value| {
+            if Standing::read(&value, &spelling).is_ok_and(|standing| standing.booked()) {
+                late();
+            }
+        };
+        let connection = &self.store.connection;
+        let value = connection.invoke(call, name, patience, Some(Box::new(late)));
+        Standing::read(&value.await?, &self.spelling)
     }
 
     /// As [`Self::ask`], at a moment of the caller's. For tests: one counter has one clock, the server's.
+    #[cfg(test)]
     async fn ask_at(
         &self,
         key: Key,
@@ -89,6 +113,18 @@ impl Rates {
         now: Option<StoreMoment>,
         patience: Duration,
     ) -> Result<Standing, StoreError> {
+        let (call, name) = self.call(key, &operation, now);
+        let value = self.store.connection.invoke(call, name, patience, None);
+        Standing::read(&value.await?, &self.spelling)
+    }
+
+    /// The script with all that it is told; without a moment it asks the server for it.
+    fn call(
+        &self,
+        key: Key,
+        operation: &Operation<'_>,
+        now: Option<StoreMoment>,
+    ) -> (ScriptInvocation<'static>, &'static str) {
         let mut call = RATES.key(self.hash(key));
         for word in self.spelling.words() {
             call.arg(&**word);
@@ -102,7 +138,7 @@ impl Rates {
         };
         let quotas = self.spelling.rules().len();
         let random = match operation {
-            Operation::Decide { random, .. } => random,
+            Operation::Decide { random, .. } => *random,
             _ => 0,
         };
         call.arg(name);
@@ -135,14 +171,13 @@ impl Rates {
         } = operation
         {
             call.arg(given_back).arg(booked.as_micros());
-            for (rule, mark) in self.spelling.rules().iter().zip(marks) {
+            for (rule, mark) in self.spelling.rules().iter().zip(*marks) {
                 for word in spelling::mark_words(rule, *mark) {
                     call.arg(word);
                 }
             }
         }
-        let value = self.store.connection.invoke(&call, name, patience).await?;
-        Standing::read(&value, &self.spelling)
+        (call, name)
     }
 
     /// The key of the hash: in one slot of a cluster, and apart from all other namespaces.

@@ -101,6 +101,11 @@ impl Standing {
         self.now
     }
 
+    /// Whether the cost was booked.
+    pub(super) const fn booked(&self) -> bool {
+        self.booked
+    }
+
     pub(crate) const fn given_back(&self) -> u64 {
         self.given_back
     }
