@@ -7,7 +7,7 @@ use crate::store::{StoreError, StoreErrorKind};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
-use redis::{FromRedisValue, PushInfo, PushKind, Script, ScriptInvocation, Value};
+use redis::{Cmd, ErrorKind, FromRedisValue, PushInfo, PushKind, Script, ServerErrorKind, Value};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -103,20 +103,31 @@ impl Connection {
         }
     }
 
-    /// Runs what is prepared, once, and waits at most `patience`. A caller that is dropped before is no sign that the
+    /// Sends `call`, an `EVALSHA` of `script`, once, or again if the server did not know the script and so has done
+    /// nothing. Waits at most `patience`. A caller that is dropped before is no sign that the
     /// peer is silent. An answer that comes later, if it comes at all, is for `late`.
     pub(super) async fn invoke(
         self: &Arc<Self>,
-        call: ScriptInvocation<'static>,
+        call: Cmd,
+        script: &Arc<Script>,
         name: &'static str,
         patience: Duration,
         late: Option<Late>,
     ) -> Result<Value, StoreError> {
         self.replace_silent();
-        let connection = Arc::clone(self);
+        let (connection, script) = (Arc::clone(self), Arc::clone(script));
         let mut answered = Box::pin(async move {
             let mut manager = connection.manager().await?;
-            let answered = call.invoke_async::<Value>(&mut manager).await;
+            let mut answered = call.query_async::<Value>(&mut manager).await;
+            let unknown = ErrorKind::Server(ServerErrorKind::NoScript);
+            if answered
+                .as_ref()
+                .is_err_and(|error| error.kind() == unknown)
+            {
+                let loaded = script.load_async(&mut manager).await;
+                loaded.map_err(|error| trouble(error, name))?;
+                answered = call.query_async::<Value>(&mut manager).await;
+            }
             answered.map_err(|error| trouble(error, name))
         });
         match tokio::time::timeout(patience, &mut answered).await {

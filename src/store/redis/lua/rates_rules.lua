@@ -1,6 +1,6 @@
 -- The rules, behind `rates_bucket.lua`. Only what is used is made: to make all the functions takes longer than to decide.
 local uses = {}
-for place = 1, QUOTAS do uses[ARGV[2 + 6 * (place - 1)]] = true end
+for place = 1, QUOTAS do uses[WORDS[6 * place - 5]] = true end
 local settles = operation ~= 'decide' and operation ~= 'ask'
 
 local function div(a, b) return (a - fmod(a, b)) / b end

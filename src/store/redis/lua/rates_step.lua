@@ -1,11 +1,11 @@
 -- The step under all quotas, behind `rates_rules.lua`.
 local quotas, fields = {}, {}
 for place = 1, QUOTAS do
-  local at = 2 + 6 * (place - 1)
-  fields[place] = ARGV[at + 1]
+  local at = 6 * place - 5
+  fields[place] = WORDS[at + 1]
   quotas[place] = {
-    tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]),
-    rule = rules[ARGV[at]], units = tonumber(ARGV[base + 2 + place]),
+    WORDS[at + 2], WORDS[at + 3], WORDS[at + 4], WORDS[at + 5],
+    rule = rules[WORDS[at]], units = tonumber(ARGV[3 + place]),
   }
 end
 fields[QUOTAS + 1], fields[QUOTAS + 2] = 'e', 'r'
@@ -70,7 +70,7 @@ elseif operation == 'book' then
 elseif operation == 'undo' then
   give_back(function(place, quota) return quota.rule.undo(quota, states[place], quota.units) end)
 else
-  local at = base + 2 + QUOTAS
+  local at = 3 + QUOTAS
   local refund = { others = max(0, given_back - tonumber(ARGV[at + 1])), booked = tonumber(ARGV[at + 2]) }
   give_back(function(place, quota)
     local mark = at + 1 + 2 * place

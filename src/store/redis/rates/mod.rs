@@ -15,18 +15,9 @@ pub(crate) use self::standing::{Standing, StoreMoment};
 
 use crate::key::Key;
 use crate::store::{RedisStore, StoreError};
-use redis::{Script, ScriptInvocation, Value};
-use std::sync::LazyLock;
+use redis::{Cmd, Value};
+use std::sync::Arc;
 use std::time::Duration;
-
-static RATES: LazyLock<Script> = LazyLock::new(|| {
-    let parts = [
-        include_str!("../lua/rates_bucket.lua"),
-        include_str!("../lua/rates_rules.lua"),
-        include_str!("../lua/rates_step.lua"),
-    ];
-    Script::new(&parts.concat())
-});
 
 /// What is to be done on a key.
 #[derive(Clone, Debug)]
@@ -55,7 +46,7 @@ pub(crate) enum Operation<'a> {
 pub(crate) struct Rates {
     store: RedisStore,
     namespace: Box<str>,
-    spelling: Spelling,
+    spelling: Arc<Spelling>,
 }
 
 impl Rates {
@@ -63,11 +54,11 @@ impl Rates {
         Self {
             store,
             namespace: namespace.into(),
-            spelling,
+            spelling: Arc::new(spelling),
         }
     }
 
-    pub(crate) const fn spelling(&self) -> &Spelling {
+    pub(crate) fn spelling(&self) -> &Spelling {
         &self.spelling
     }
 
@@ -79,7 +70,10 @@ impl Rates {
         patience: Duration,
     ) -> Result<Standing, StoreError> {
         let (call, name) = self.call(key, &operation, None);
-        let value = self.store.connection.invoke(call, name, patience, None);
+        let value =
+            self.store
+                .connection
+                .invoke(call, self.spelling.script(), name, patience, None);
         Standing::read(&value.await?, &self.spelling)
     }
 
@@ -93,14 +87,20 @@ impl Rates {
         late: impl FnOnce() + Send + 'static,
     ) -> Result<Standing, StoreError> {
         let (call, name) = self.call(key, &operation, None);
-        let spelling = self.spelling.clone();
+        let spelling = Arc::clone(&self.spelling);
         let late = move |value: Value| {
             if Standing::read(&value, &spelling).is_ok_and(|standing| standing.booked()) {
                 late();
             }
         };
         let connection = &self.store.connection;
-        let value = connection.invoke(call, name, patience, Some(Box::new(late)));
+        let value = connection.invoke(
+            call,
+            self.spelling.script(),
+            name,
+            patience,
+            Some(Box::new(late)),
+        );
         Standing::read(&value.await?, &self.spelling)
     }
 
@@ -114,7 +114,10 @@ impl Rates {
         patience: Duration,
     ) -> Result<Standing, StoreError> {
         let (call, name) = self.call(key, &operation, now);
-        let value = self.store.connection.invoke(call, name, patience, None);
+        let value =
+            self.store
+                .connection
+                .invoke(call, self.spelling.script(), name, patience, None);
         Standing::read(&value.await?, &self.spelling)
     }
 
@@ -124,11 +127,10 @@ impl Rates {
         key: Key,
         operation: &Operation<'_>,
         now: Option<StoreMoment>,
-    ) -> (ScriptInvocation<'static>, &'static str) {
-        let mut call = RATES.key(self.hash(key));
-        for word in self.spelling.words() {
-            call.arg(&**word);
-        }
+    ) -> (Cmd, &'static str) {
+        let mut call = redis::cmd("EVALSHA");
+        call.arg(self.spelling.script().get_hash());
+        call.arg(1).arg(self.hash(key));
         let name = match operation {
             Operation::Decide { .. } => "decide",
             Operation::Ask(_) => "ask",

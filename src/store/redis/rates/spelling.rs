@@ -5,20 +5,22 @@ use crate::error::ConfigError;
 use crate::quota::{Kind, Period, Quota, TICKS_PER_NANO};
 use crate::rule::Rule;
 use crate::store::redis::rates::Operation;
+use redis::Script;
+use std::sync::Arc;
 
 /// Quotas as the script takes them, and as the rules of this process that read its answers.
 #[derive(Clone, Debug)]
 pub(crate) struct Spelling {
     policies: Box<[Policy]>,
     rules: Box<[Rule]>,
-    words: Box<[Box<str>]>,
+    script: Arc<Script>,
 }
 
 impl Spelling {
     /// # Errors
     /// If a window is no whole number of microseconds, in which a Redis counts.
     pub(crate) fn new(policies: &[Policy]) -> Result<Self, ConfigError> {
-        let mut words: Vec<Box<str>> = vec![policies.len().to_string().into()];
+        let mut words = String::new();
         let mut fields: Vec<Box<str>> = Vec::new();
         for policy in policies {
             let quota = policy.quota();
@@ -32,15 +34,21 @@ impl Spelling {
                 ));
             }
             let field = distinct(&field(quota), &fields);
-            fields.push(field.clone());
-            words.extend([letter(quota).into(), field]);
-            let number = |number: i64| number.to_string().into();
-            words.extend(numbers(quota, micros).map(number));
+            let [a, b, c, d] = numbers(quota, micros);
+            words += &format!("'{}', '{field}', {a}, {b}, {c}, {d}, ", letter(quota));
+            fields.push(field);
         }
+        let quotas = format!("local QUOTAS, WORDS = {}, {{ {words}}}\n", policies.len());
+        let parts = [
+            &*quotas,
+            include_str!("../lua/rates_bucket.lua"),
+            include_str!("../lua/rates_rules.lua"),
+            include_str!("../lua/rates_step.lua"),
+        ];
         Ok(Self {
             policies: policies.into(),
             rules: policies.iter().map(|policy| Rule::new(*policy)).collect(),
-            words: words.into(),
+            script: Arc::new(Script::new(&parts.concat())),
         })
     }
 
@@ -52,8 +60,9 @@ impl Spelling {
         &self.rules
     }
 
-    pub(super) const fn words(&self) -> &[Box<str>] {
-        &self.words
+    /// The script, with the quotas in it: a Redis keeps one for each limiter that differs.
+    pub(super) const fn script(&self) -> &Arc<Script> {
+        &self.script
     }
 
     /// Whether chance decides here.
