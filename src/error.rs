@@ -161,6 +161,29 @@ pub enum ConfigError {
         /// The prefix that was asked for.
         prefix: u8,
     },
+    /// A text is not a route.
+    #[error(
+        "cannot read {text:?} as a route; write a method in capitals and the template of a path, as in \
+         \"GET /items/{{id}}\", or one of \"/items/{{id}}\", \"POST *\", \"*\" and \"<unmatched>\""
+    )]
+    RouteText {
+        /// The text, cut to 64 characters.
+        text: Box<str>,
+    },
+    /// A route has two limits.
+    #[error("the route {route:?} is there twice; write one limit with all its quotas")]
+    RouteTwice {
+        /// The route.
+        route: Box<str>,
+    },
+    /// A route names a limit that is not there.
+    #[error("there is no limit called {name:?}; add it, or write one of those there are: {known}")]
+    UnknownLimit {
+        /// The name, cut to 64 characters.
+        name: Box<str>,
+        /// The names that are there.
+        known: Box<str>,
+    },
     /// A number is below the least that makes sense.
     #[error("{what} are too few; write {least} or more")]
     TooFew {

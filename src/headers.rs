@@ -99,7 +99,7 @@ pub fn rate_limit(decisions: &[Decision]) -> FieldValue {
 /// Writes [`rate_limit`] for the decisions of a limiter's policies; for one, from a beginning that is made once.
 // For adapters alone: it may change in any release.
 #[doc(hidden)]
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RateLimitWriter {
     /// `"name";r=` of the first policy.
     beginning: FieldValue,
@@ -221,6 +221,12 @@ enum Store {
 }
 
 const INLINE: usize = 126;
+
+impl Default for FieldValue {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl FieldValue {
     const fn new() -> Self {

@@ -10,6 +10,7 @@
 //! | [`rule`] | rate limits as pure functions of `(state, cost, now)` |
 //! | [`limiter`] | the [`RateLimiter`]: a rule over a bounded table of keys |
 //! | `layered` | a limit over many processes and regions, decided in memory |
+//! | [`limits`] | limits by route, from a file, exchanged while requests run |
 //! | [`client_ip`] | the client's address behind trusted proxies |
 //! | [`headers`] | what a client is told: `RateLimit`, `RateLimit-Policy`, `Retry-After` |
 //! | [`classify`] | what an answer says about the backend |
@@ -53,6 +54,7 @@ pub mod layered;
 #[cfg(not(feature = "fleet"))]
 mod layered;
 pub mod limiter;
+pub mod limits;
 pub mod observe;
 pub mod permit;
 pub mod quota;

@@ -117,6 +117,11 @@ impl<W: Width> Cells<W> {
         (at < self.capacity && !self.is_free(at)).then(|| &self.cell(at)[KEY..])
     }
 
+    /// The key in cell `at` and its state, unless it is free.
+    pub(super) fn entry(&self, at: usize) -> Option<(Key, &[u64])> {
+        Some((self.key(at), self.get(at)?))
+    }
+
     /// Puts in a key that has no cell. Moves all of them, to an array twice as large, when three quarters are taken.
     pub(super) fn insert(&mut self, key: Key, state: &[u64]) {
         if (self.len + 1) * 4 > self.capacity * 3 {

@@ -51,7 +51,7 @@ pub struct RateLimiter(pub(super) Arc<Inner>);
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) policies: Box<[Policy]>,
-    clock: Clock,
+    pub(super) clock: Clock,
     draws: Draws,
     pub(super) local: Local,
     pub(super) refunded: Refunded,
@@ -133,6 +133,15 @@ impl RateLimiter {
     #[must_use]
     pub fn stats(&self) -> TableStats {
         self.0.local.stats()
+    }
+
+    /// A limiter with policies whose names differ.
+    pub(crate) fn of_policies(
+        policies: Box<[Policy]>,
+        max_keys: NonZeroUsize,
+        clock: Clock,
+    ) -> Self {
+        Self::assemble(policies, max_keys, clock, None)
     }
 
     pub(super) fn assemble(

@@ -99,6 +99,63 @@ impl Local {
         }
     }
 
+    /// The state of [`Key::EVERYONE`].
+    pub(super) fn everyone(&self) -> Box<[u64]> {
+        match self {
+            Self::Bucket(bucket) => Box::new([bucket.everyone.load(Ordering::Acquire)]),
+            Self::Several(several) => several.everyone().clone(),
+        }
+    }
+
+    /// Sets the state of [`Key::EVERYONE`].
+    pub(super) fn set_everyone(&self, state: &[u64]) {
+        match self {
+            Self::Bucket(bucket) => bucket.everyone.store(state[0], Ordering::Release),
+            Self::Several(several) => several.everyone().copy_from_slice(state),
+        }
+    }
+
+    /// Words of a state.
+    pub(super) fn words(&self) -> usize {
+        match self {
+            Self::Bucket(_) => 1,
+            Self::Several(several) => several.table.rules().words(),
+        }
+    }
+
+    /// Shows the states of all other keys, a shard at a time and outside of its lock, and before those of a shard what
+    /// keys without a cell have spent there.
+    pub(super) fn each(&self, overflow: impl FnMut(&[u64]), key: impl FnMut(Key, &[u64])) {
+        match self {
+            Self::Bucket(bucket) => bucket.table.each(overflow, key),
+            Self::Several(several) => several.table.each(overflow, key),
+        }
+    }
+
+    /// As [`Rules::absorb`](crate::limiter::rules::Rules::absorb).
+    pub(super) fn absorb(&self, state: &mut [u64], other: &[u64]) {
+        match self {
+            Self::Bucket(bucket) => Rules::absorb(bucket.table.rules(), state, other),
+            Self::Several(several) => several.table.rules().absorb(state, other),
+        }
+    }
+
+    /// Keys without a cell have spent at least as much as `overflow` says.
+    pub(super) fn raise_overflow(&self, overflow: &[u64]) {
+        match self {
+            Self::Bucket(bucket) => bucket.table.raise_overflow(overflow),
+            Self::Several(several) => several.table.raise_overflow(overflow),
+        }
+    }
+
+    /// Gives a key that has none a cell with `state`.
+    pub(super) fn put(&self, key: Key, state: &[u64], at: Moment) {
+        match self {
+            Self::Bucket(bucket) => bucket.table.put(key, state, at),
+            Self::Several(several) => several.table.put(key, state, at),
+        }
+    }
+
     pub(super) fn stats(&self) -> TableStats {
         match self {
             Self::Bucket(bucket) => bucket.table.stats(),

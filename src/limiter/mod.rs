@@ -8,6 +8,7 @@ mod any;
 mod batch;
 mod booking;
 mod builder;
+mod carry;
 mod cells;
 mod count;
 #[cfg(feature = "fleet")]

@@ -155,6 +155,23 @@ impl<W: Width> Shard<W> {
         least.map(|(cell, _)| cell)
     }
 
+    /// Shows every key that has a cell.
+    pub(super) fn each(&self, mut show: impl FnMut(Key, &[u64])) {
+        for at in 0..self.cells.capacity() {
+            if let Some((key, state)) = self.cells.entry(at) {
+                show(key, state);
+            }
+        }
+    }
+
+    /// Keys without a cell have spent at least as much as `state` says.
+    pub(super) fn raise_overflow<R: Rules<Width = W>>(&mut self, rules: &R, state: &[u64]) {
+        let mut overflow = self.overflow().into_owned();
+        rules.absorb(&mut overflow, state);
+        self.scratch = overflow.clone().into();
+        self.overflow = overflow.into();
+    }
+
     /// What a key without a cell has spent, for all that is known.
     pub(super) fn overflow(&self) -> Cow<'_, [u64]> {
         if self.overflow.is_empty() {

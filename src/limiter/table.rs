@@ -123,6 +123,42 @@ impl<R: Rules> Table<R> {
         decision
     }
 
+    /// Shows every key's state: see [`Local::each`](crate::limiter::local::Local::each).
+    pub(super) fn each(&self, mut overflow: impl FnMut(&[u64]), mut each: impl FnMut(Key, &[u64])) {
+        let width = self.rules.width().words();
+        let (mut keys, mut states) = (Vec::new(), Vec::new());
+        for shard in &self.shards {
+            keys.clear();
+            states.clear();
+            let shard = lock(shard);
+            let spent = shard.overflow().into_owned();
+            shard.each(|key, state| {
+                keys.push(key);
+                states.extend_from_slice(state);
+            });
+            drop(shard);
+            overflow(&spent);
+            for (key, state) in keys.iter().zip(states.chunks_exact(width)) {
+                each(*key, state);
+            }
+        }
+    }
+
+    /// Makes every overflow cell one that has spent at least as much as `state`.
+    pub(super) fn raise_overflow(&self, state: &[u64]) {
+        for shard in &self.shards {
+            lock(shard).raise_overflow(&self.rules, state);
+        }
+    }
+
+    /// Puts in a key with its state.
+    pub(super) fn put(&self, key: Key, state: &[u64], at: Moment) {
+        let _ = self.step(key, at, |own| {
+            self.rules.absorb(own, state);
+            self.rules.ask(own, 0, at)
+        });
+    }
+
     pub(super) fn stats(&self) -> TableStats {
         let mut stats = TableStats {
             max_keys: self.max_keys,

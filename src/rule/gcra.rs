@@ -155,6 +155,20 @@ impl Gcra {
         Tat(state.0.saturating_sub(left))
     }
 
+    /// The state under this rule of a key that was in `state` under rule `from`: as many units are spent, but never more
+    /// than a full burst, so that a key need not wait for what it could not have spent under this rule.
+    pub(super) fn carry(&self, from: &Self, state: Tat, now: LocalTime) -> Tat {
+        let now = ticks(now);
+        let used = state.0.saturating_sub(now);
+        if used == 0 || from.interval == 0 {
+            return Tat::IDLE;
+        }
+        let scaled = u128::from(used) * u128::from(self.interval);
+        let used = scaled.div_ceil(u128::from(from.interval));
+        let used = u64::try_from(used).unwrap_or(u64::MAX);
+        Tat(now.saturating_add(used.min(self.tolerance)))
+    }
+
     /// What has not come back at `now`, and what a full burst is, in the same unit.
     pub(super) const fn used(&self, state: Tat, now: LocalTime) -> (u64, u64) {
         (state.0.saturating_sub(ticks(now)), self.tolerance)

@@ -16,6 +16,7 @@
 //! [`Rule`] is one of them, as a policy's quota chose it, over a slice of words; [`RuleSet`] is several for one key.
 
 mod calendar;
+mod carry;
 mod chosen;
 mod fixed_window;
 mod gcra;
@@ -28,6 +29,7 @@ mod suppress;
 use crate::time::{LocalTime, WallTime};
 
 pub use self::calendar::CalendarWindow;
+pub(crate) use self::carry::Carry;
 pub use self::chosen::Rule;
 pub use self::fixed_window::{FixedWindow, WindowCount};
 pub use self::gcra::{Gcra, Tat};

@@ -140,6 +140,18 @@ impl SlidingLog {
         state[0] = 0;
     }
 
+    /// Makes `state` the log `before` of another length: of its newest units if it was longer.
+    pub(super) fn carry(&self, before: &[u64], state: &mut [u64]) {
+        let before = Log::of(before);
+        let (length, old) = (state.len() - 1, before.ring.len());
+        let kept = length.min(old);
+        // What was never spent is older than anything that was.
+        state[..=length - kept].fill(0);
+        for (word, place) in state[1 + length - kept..].iter_mut().zip(old - kept..) {
+            *word = before.moment(place);
+        }
+    }
+
     /// When a unit that is spent at `now` comes back: never before one that was spent already, though a thread may
     /// have read its clock before another one.
     const fn comes_back(&self, log: &Log<'_>, now: LocalTime) -> u64 {

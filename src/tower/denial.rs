@@ -32,17 +32,14 @@ impl Responder {
         }
     }
 
-    /// Ready for denials by `policies`.
-    pub(super) fn of(policies: &[Policy]) -> Self {
+    /// Makes denials by `policies` ready.
+    pub(super) fn prepare(&mut self, policies: &[Policy]) {
         let document = |policy: &Policy| {
             let name = policy.name().as_str();
             let denial = Denial::too_large().violating(name);
             (name, interned(&denial.problem()))
         };
-        Self {
-            custom: None,
-            quotas: policies.iter().map(document).collect(),
-        }
+        self.quotas = policies.iter().map(document).collect();
     }
 
     /// The document that is ready for `denial`.

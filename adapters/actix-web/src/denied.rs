@@ -113,17 +113,14 @@ impl Responder {
         }
     }
 
-    /// Ready for denials by `policies`.
-    pub(crate) fn of(policies: &[Policy]) -> Self {
+    /// Makes denials by `policies` ready.
+    pub(crate) fn prepare(&mut self, policies: &[Policy]) {
         let document = |policy: &Policy| {
             let name = policy.name().as_str();
             let denial = Denial::too_large().violating(name);
             (name, text(denial.render(Form::Problem).body))
         };
-        Self {
-            custom: None,
-            quotas: policies.iter().map(document).collect(),
-        }
+        self.quotas = policies.iter().map(document).collect();
     }
 
     /// The document that is ready for `denial`.

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use tidegate_actix_web::RateLimit;
 use tidegate_actix_web::key::{self, RequestKey};
 use tidegate_actix_web::tidegate::key::KeySecret;
+use tidegate_actix_web::tidegate::limits::{Limits, Plan};
 use tidegate_actix_web::tidegate::{ClientIp, Key, Quota, RateLimiter};
 
 /// Which of the requests pass, when everybody may ask once.
@@ -165,4 +166,40 @@ async fn a_secret_separates_middlewares_that_share_a_limiter() {
 #[should_panic(expected = "\"x tenant\" cannot be the name of a header")]
 fn a_name_that_is_no_headers_name_is_refused_at_once() {
     let _ = key::header("x tenant");
+}
+
+#[actix_web::test]
+async fn methods_and_patterns_have_limits_of_their_own_that_can_change() {
+    let plan = |reads| {
+        let plan = Plan::new().limit("reads", Quota::per_hour(reads)).unwrap();
+        let plan = plan.limit("strangers", Quota::per_hour(1)).unwrap();
+        let plan = plan.route("GET /items/{id}", "reads").unwrap();
+        plan.route("<unmatched>", "strangers").unwrap()
+    };
+    let limits = Limits::new(&plan(2));
+    let limit = RateLimit::routed(limits.clone());
+    let app = init_service(
+        App::new()
+            .wrap(limit.clone())
+            .service(web::scope("/items").route("/{id}", web::route().to(HttpResponse::Ok))),
+    )
+    .await;
+    let ask = async |method: Method, path: &str| {
+        let request = TestRequest::with_uri(path).method(method);
+        let response = call_service(&app, request.to_request()).await;
+        let policy = response.headers().get("ratelimit-policy");
+        let policy = policy.map(|it| it.to_str().unwrap().to_owned());
+        (response.status().as_u16(), policy)
+    };
+    let told = |limit| Some(format!("\"reads\";q={limit};w=3600"));
+    for (path, status) in [("/items/1", 200), ("/items/2", 200), ("/items/3", 429)] {
+        assert_eq!(ask(Method::GET, path).await, (status, told(2)));
+        assert_eq!(ask(Method::POST, path).await, (200, None));
+    }
+    assert_eq!(ask(Method::GET, "/made").await.0, 404);
+    assert_eq!(ask(Method::GET, "/up").await.0, 429);
+    assert_eq!(limit.denied(), 2);
+    assert_eq!(limits.change(&plan(3)).len(), 1);
+    assert_eq!(ask(Method::GET, "/items/4").await, (200, told(3)));
+    assert_eq!(ask(Method::GET, "/items/5").await, (429, told(3)));
 }

@@ -7,6 +7,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`key`] | whose requests count together, from what axum knows of them |
+//! | [`routed`] | rate limits by method and route, in one layer |
 //! | [`Slot`] | extractor: what was decided, when to stop, a hold on the slot |
 //! | [`Denied`] | a denial as a handler's answer |
 //! | `ws` | WebSockets that keep their slot |
@@ -16,11 +17,13 @@
 mod denied;
 mod extract;
 pub mod key;
+mod routed;
 #[cfg(feature = "ws")]
 pub mod ws;
 
 pub use self::denied::Denied;
 pub use self::extract::{MissingSlot, Slot};
+pub use self::routed::routed;
 #[cfg(feature = "ws")]
 pub use self::ws::on_upgrade;
 pub use tidegate;

@@ -6,9 +6,10 @@ use axum::Router;
 use axum::routing::get;
 use http::Version;
 use support::{Client, serve, serve_plain};
+use tidegate::limits::{Limits, Plan};
 use tidegate::tower::RateLimitLayer;
 use tidegate::{Quota, RateLimiter};
-use tidegate_axum::{key, tidegate};
+use tidegate_axum::{key, routed, tidegate};
 
 fn app(key: tidegate::tower::key::RequestKey) -> (Router, RateLimiter) {
     let limiter = RateLimiter::new(Quota::per_hour(2));
@@ -45,6 +46,24 @@ async fn without_connect_info_all_share_one_quota_and_nobody_gets_a_500() {
     assert_eq!(statuses(address, &["/items/1"; 3]).await, [200, 200, 429]);
     let unknown = tidegate::Key::of("<unknown peer>");
     assert_eq!(limiter.peek(&unknown).remaining(), 0);
+}
+
+#[tokio::test]
+async fn methods_and_templates_have_limits_of_their_own_in_one_layer() {
+    let plan = Plan::new().limit("reads", Quota::per_hour(2)).unwrap();
+    let plan = plan.limit("strangers", Quota::per_hour(1)).unwrap();
+    let plan = plan.route("GET /shop/items/{id}", "reads").unwrap();
+    let plan = plan.route("<unmatched>", "strangers").unwrap();
+    let items = Router::new().route("/items/{id}", get(async || "item"));
+    let app = Router::new()
+        .nest("/shop", items)
+        .route("/users/{id}", get(async || "user"))
+        .layer(routed(Limits::new(&plan)));
+    let address = serve_plain(app).await;
+    let items = ["/shop/items/1", "/shop/items/2", "/shop/items/3"];
+    assert_eq!(statuses(address, &items).await, [200, 200, 429]);
+    assert_eq!(statuses(address, &["/users/1"; 3]).await, [200, 200, 200]);
+    assert_eq!(statuses(address, &["/made", "/up"]).await, [404, 429]);
 }
 
 #[tokio::test]

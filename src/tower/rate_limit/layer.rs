@@ -5,13 +5,14 @@ use crate::headers::{self, Headers, Legacy, RateLimitWriter};
 use crate::intern::interned;
 use crate::key::{Key, KeySecret};
 use crate::limiter::{AnyLimiter, Asking, Count, Deciding};
+use crate::limits::{Limits, Seen};
 use crate::reject::Denial;
 use crate::tower::RequestHead;
 use crate::tower::denial::Responder;
 use crate::tower::key::RequestKey;
 use crate::tower::rate_limit::RateLimit;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Response};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,7 +48,9 @@ type Rule<T> = Arc<dyn Fn(&RequestHead<'_>) -> T + Send + Sync>;
 
 #[derive(Clone)]
 pub(super) struct Settings {
-    pub(super) limiter: AnyLimiter,
+    /// None if every route has its own.
+    limiter: Option<AnyLimiter>,
+    pub(super) routes: Option<Routes>,
     key: Option<RequestKey>,
     secret: Option<KeySecret>,
     cost: Option<Rule<u32>>,
@@ -64,18 +67,44 @@ pub(super) struct Settings {
     denied: Arc<AtomicU64>,
 }
 
+/// Where the limits of routes are, and what this layer made of each.
+#[derive(Clone, Debug)]
+pub(super) struct Routes {
+    seen: Seen<Arc<Settings>>,
+    template: fn(&Extensions) -> Option<&str>,
+}
+
 impl RateLimitLayer {
     /// A layer that asks `limiter`. Keep a clone of the limiter to read its statistics.
     #[must_use]
     pub fn new(limiter: impl Into<AnyLimiter>) -> Self {
         let limiter = limiter.into();
-        let policy = headers::rate_limit_policy(limiter.policies());
+        Self::with_limits(None).with(|settings| settings.set_limiter(limiter))
+    }
+
+    /// A layer that asks the limiter of each request's method and path template, as `limits` says at that moment. What
+    /// has no limit passes uncounted. All other settings are the same for all routes.
+    ///
+    /// `template` finds the template in the extensions, as for [`key::path_template`]; adapters have it ready. Without
+    /// one a request has the limit of `<unmatched>`.
+    ///
+    /// [`key::path_template`]: crate::tower::key::path_template
+    #[must_use]
+    pub fn routed(limits: Limits, template: fn(&Extensions) -> Option<&str>) -> Self {
+        Self::with_limits(Some(Routes {
+            seen: Seen::new(limits),
+            template,
+        }))
+    }
+
+    fn with_limits(routes: Option<Routes>) -> Self {
         Self {
             settings: Arc::new(Settings {
-                policy: HeaderValue::from_static(interned(policy.as_str())),
-                limit: RateLimitWriter::of(limiter.policy()),
-                responder: Responder::of(limiter.policies()),
-                limiter,
+                limiter: None,
+                routes,
+                policy: HeaderValue::from_static(""),
+                limit: RateLimitWriter::default(),
+                responder: Responder::default(),
                 key: None,
                 secret: None,
                 cost: None,
@@ -194,10 +223,34 @@ impl<S> Layer<S> for RateLimitLayer {
     }
 }
 
+impl Routes {
+    /// The settings for a request's route, unless it has no limit; `all` are those of the layer.
+    #[inline]
+    pub(super) fn find(&self, all: &Settings, head: &RequestHead<'_>) -> Option<Arc<Settings>> {
+        let template = (self.template)(head.extensions());
+        self.seen.find(head.method().as_str(), template, |limiter| {
+            let mut own = all.clone();
+            own.routes = None;
+            own.set_limiter(limiter.clone().into());
+            Arc::new(own)
+        })
+    }
+}
+
 impl Settings {
-    /// The decision on a request, or the way to it; `None` if it is exempt.
+    /// Takes `limiter`, and makes ready what is said about it.
+    fn set_limiter(&mut self, limiter: AnyLimiter) {
+        let policy = headers::rate_limit_policy(limiter.policies());
+        self.policy = HeaderValue::from_static(interned(policy.as_str()));
+        self.limit = RateLimitWriter::of(limiter.policy());
+        self.responder.prepare(limiter.policies());
+        self.limiter = Some(limiter);
+    }
+
+    /// The decision on a request, or the way to it; `None` if it is exempt or has no limit.
     #[inline]
     pub(super) fn decide(&self, head: &RequestHead<'_>) -> Option<Deciding> {
+        let limiter = self.limiter.as_ref()?;
         if self.exempt.as_ref().is_some_and(|rule| rule(head)) {
             return None;
         }
@@ -216,7 +269,7 @@ impl Settings {
                 self.max_wait
             },
         };
-        Some(self.limiter.decide_for(key, cost, asking))
+        Some(limiter.decide_for(key, cost, asking))
     }
 
     /// Counts what was decided, and says whether the request may go on.
@@ -263,6 +316,7 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("limiter", &self.limiter)
+            .field("routes", &self.routes)
             .field("key", &self.key)
             .field("shadow", &self.shadow)
             .field("extensions", &self.extensions)

@@ -52,8 +52,18 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<Req>) -> Self::Future {
-        let settings = &self.settings;
         let head = RequestHead::of(&request);
+        let of_route;
+        let settings = match &self.settings.routes {
+            None => &self.settings,
+            Some(routes) => match routes.find(&self.settings, &head) {
+                Some(own) => {
+                    of_route = own;
+                    &of_route
+                }
+                None => return ResponseFuture::running(self.inner.call(request), None, None),
+            },
+        };
         match settings.decide(&head) {
             None => ResponseFuture::running(self.inner.call(request), None, None),
             Some(Deciding::Now(admission)) => {

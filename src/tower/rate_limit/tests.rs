@@ -1,6 +1,7 @@
 //! The layer on a clock moved by hand: denials, headers, what handlers see.
 
 use crate::limiter::Count;
+use crate::limits::{Limits, Plan};
 use crate::reject::{Denial, Reason};
 use crate::time::{Clock, ManualClock};
 use crate::tower::{BoxError, Headers, RateLimitLayer, key};
@@ -351,4 +352,75 @@ async fn one_layer_is_one_limit_however_often_it_is_applied() {
         passed += u32::from(service.call(get()).await.unwrap().status() == 200);
     }
     assert_eq!(passed, 3);
+}
+
+/// As an adapter's router leaves it.
+fn at(template: Option<&'static str>) -> Request<()> {
+    let mut request = get();
+    if let Some(template) = template {
+        request.extensions_mut().insert(template);
+    }
+    request
+}
+
+fn plan(reads: Quota) -> Plan {
+    let plan = Plan::new().limit("reads", reads).unwrap();
+    let plan = plan.limit("rest", Quota::per_hour(1)).unwrap();
+    let plan = plan.route("GET /items/{id}", "reads").unwrap();
+    plan.route("<unmatched>", "rest").unwrap()
+}
+
+#[tokio::test]
+async fn routes_have_limits_of_their_own_which_can_change_under_a_running_service() {
+    let limits = Limits::new(&plan(Quota::per_hour(2)));
+    let layer = RateLimitLayer::routed(limits.clone(), |extensions| {
+        extensions.get::<&str>().copied()
+    });
+    let service = layer.layer(service_fn(handler));
+    let ask = async |request| {
+        let response = service.clone().oneshot(request).await.unwrap();
+        let policy = header(response.headers(), "ratelimit-policy").concat();
+        (response.status().as_u16(), policy)
+    };
+    let item = || at(Some("/items/{id}"));
+    let two = || r#""reads";q=2;w=3600"#.to_owned();
+    for status in [200, 200, 429] {
+        assert_eq!(ask(item()).await, (status, two()));
+    }
+    let mut post = item();
+    *post.method_mut() = http::Method::POST;
+    for _ in 0..3 {
+        assert_eq!(ask(at(Some("/other"))).await, (200, String::new()));
+    }
+    assert_eq!(ask(post).await, (200, String::new()));
+    assert_eq!(ask(at(None)).await.0, 200);
+    assert_eq!(ask(at(None)).await.0, 429);
+    assert_eq!(layer.denied(), 2);
+
+    assert_eq!(limits.change(&plan(Quota::per_hour(3))).len(), 1);
+    for status in [200, 429] {
+        assert_eq!(ask(item()).await, (status, r#""reads";q=3;w=3600"#.into()));
+    }
+    assert_eq!(ask(at(None)).await.0, 429);
+}
+
+#[tokio::test]
+async fn what_a_layer_says_and_exempts_holds_for_all_its_routes() {
+    let limits = Limits::new(&plan(Quota::per_hour(1)));
+    let layer = RateLimitLayer::routed(limits, |extensions| extensions.get::<&str>().copied())
+        .key(key::header("x-tenant"))
+        .exempt(|request| request.headers().contains_key("x-free"))
+        .denial(|_| {
+            let mut response = Response::new(Bytes::new());
+            *response.status_mut() = http::StatusCode::IM_A_TEAPOT;
+            response
+        });
+    let mut statuses = Vec::new();
+    for name in ["x-tenant", "x-none", "x-none", "x-free"] {
+        let mut request = at(Some("/items/{id}"));
+        let value = http::HeaderValue::from_static("acme");
+        request.headers_mut().insert(name, value);
+        statuses.push(ask(&layer, request).await.status().as_u16());
+    }
+    assert_eq!(statuses, [200, 200, 418, 200]);
 }

@@ -17,6 +17,7 @@ use tidegate::decision::{Decisions, Verdict};
 use tidegate::headers::{self, Headers, Legacy, RateLimitWriter};
 use tidegate::key::KeySecret;
 use tidegate::limiter::{AnyLimiter, Asking, Count, Deciding};
+use tidegate::limits::Limits;
 use tidegate::reject::Denial;
 
 /// Puts a [`RateLimiter`](tidegate::RateLimiter), or one that counts in a store, in front of an app, a scope or a resource.
@@ -49,7 +50,9 @@ type Rule<T> = Arc<dyn Fn(&ServiceRequest) -> T + Send + Sync>;
 
 #[derive(Clone)]
 pub(super) struct Settings {
-    limiter: AnyLimiter,
+    /// None if every route has its own.
+    limiter: Option<AnyLimiter>,
+    pub(super) routes: Option<Limits>,
     key: Option<RequestKey>,
     secret: Option<KeySecret>,
     cost: Option<Rule<u32>>,
@@ -71,13 +74,46 @@ impl RateLimit {
     #[must_use]
     pub fn new(limiter: impl Into<AnyLimiter>) -> Self {
         let limiter = limiter.into();
-        let policy = headers::rate_limit_policy(limiter.policies());
+        Self::with_limits(None).with(|settings| settings.set_limiter(limiter))
+    }
+
+    /// A middleware that asks the limiter of each request's method and resource pattern, as `limits` says at that
+    /// moment. What has no limit passes uncounted; what matches no resource has that of `<unmatched>`. All other settings
+    /// are the same for all routes.
+    ///
+    /// Works around an app, a scope and a resource. actix-web makes the pattern anew for every request: two or more
+    /// allocations.
+    ///
+    /// # Examples
+    /// ```
+    /// use tidegate_actix_web::tidegate::Quota;
+    /// use tidegate_actix_web::tidegate::limits::{Limits, Plan};
+    /// use tidegate_actix_web::{RateLimit, key};
+    ///
+    /// let plan = Plan::new()
+    ///     .limit("reads", Quota::per_second(100))?
+    ///     .limit("writes", Quota::per_second(5))?
+    ///     .route("GET /items/{id}", "reads")?
+    ///     .route("POST *", "writes")?;
+    /// let limits = Limits::new(&plan);
+    /// // Outside of `HttpServer::new`: once for all workers.
+    /// let middleware = RateLimit::routed(limits).key(key::peer());
+    /// # let _ = middleware;
+    /// # Ok::<(), tidegate_actix_web::tidegate::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn routed(limits: Limits) -> Self {
+        Self::with_limits(Some(limits))
+    }
+
+    fn with_limits(routes: Option<Limits>) -> Self {
         Self {
             settings: Arc::new(Settings {
-                policy: value(policy.as_bytes()),
-                limit: RateLimitWriter::of(limiter.policy()),
-                responder: Responder::of(limiter.policies()),
-                limiter,
+                limiter: None,
+                routes,
+                policy: HeaderValue::from_static(""),
+                limit: RateLimitWriter::default(),
+                responder: Responder::default(),
                 key: None,
                 secret: None,
                 cost: None,
@@ -202,9 +238,27 @@ where
 }
 
 impl Settings {
-    /// The decision on a request, or the way to it; `None` if it is exempt.
+    /// These for one limit.
+    pub(super) fn of(&self, limiter: AnyLimiter) -> Self {
+        let mut own = self.clone();
+        own.routes = None;
+        own.set_limiter(limiter);
+        own
+    }
+
+    /// Takes `limiter`, and makes ready what is said about it.
+    fn set_limiter(&mut self, limiter: AnyLimiter) {
+        let policy = headers::rate_limit_policy(limiter.policies());
+        self.policy = value(policy.as_bytes());
+        self.limit = RateLimitWriter::of(limiter.policy());
+        self.responder.prepare(limiter.policies());
+        self.limiter = Some(limiter);
+    }
+
+    /// The decision on a request, or the way to it; `None` if it is exempt or has no limit.
     #[inline]
     pub(super) fn decide(&self, request: &ServiceRequest) -> Option<Deciding> {
+        let limiter = self.limiter.as_ref()?;
         if self.exempt.as_ref().is_some_and(|rule| rule(request)) {
             return None;
         }
@@ -223,7 +277,7 @@ impl Settings {
                 self.max_wait
             },
         };
-        Some(self.limiter.decide_for(key, cost, asking))
+        Some(limiter.decide_for(key, cost, asking))
     }
 
     /// Counts what was decided, and says whether the request may go on.
@@ -270,6 +324,7 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("limiter", &self.limiter)
+            .field("routes", &self.routes)
             .field("key", &self.key)
             .field("shadow", &self.shadow)
             .field("extensions", &self.extensions)
