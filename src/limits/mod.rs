@@ -3,8 +3,12 @@
 //! A [`Plan`] says which limits there are and which routes they are for; [`Limits`] enforces one plan, until it is
 //! told another. Layers ask for the limit of each request's route:
 //! `RateLimitLayer::routed`, `tidegate_axum::routed` and `tidegate_actix_web::RateLimit::routed`.
+//!
+//! With the feature `config` a plan can be read from a file: see `Plan::from_toml`.
 
 mod change;
+#[cfg(feature = "config")]
+mod file;
 mod handle;
 mod plan;
 mod route;
@@ -12,6 +16,8 @@ mod seen;
 mod table;
 
 pub use self::change::Change;
+#[cfg(feature = "config")]
+pub use self::file::FileError;
 pub use self::handle::Limits;
 pub use self::plan::Plan;
 #[doc(hidden)]

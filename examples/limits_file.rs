@@ -1,0 +1,79 @@
+//! Limits from a file, which can be changed while it runs: `cargo run --release --example limits_file`, then
+//!
+//! ```text
+//! curl -i http://127.0.0.1:3000/items/1            100 a second
+//! curl -i -X POST http://127.0.0.1:3000/items/1    5 a second and 1000 an hour
+//! curl -i http://127.0.0.1:3000/made/up            10 a minute
+//! curl -i http://127.0.0.1:3000/health             no limit
+//! ```
+//!
+//! and change `examples/limits.toml`. Another file, and another address, can be given as arguments.
+
+use axum::Router;
+use axum::routing::get;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tidegate::limits::{Limits, Plan};
+use tidegate_axum::{key, routed};
+use tokio::net::TcpListener;
+
+/// Between two looks at the file.
+const PAUSE: Duration = Duration::from_millis(250);
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let path: PathBuf = arguments.next().map_or_else(beside_this, Into::into);
+    let address = arguments.next().unwrap_or_else(|| "127.0.0.1:3000".into());
+
+    let text = read(&path)?;
+    let plan = Plan::from_toml(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    let limits = Limits::new(&plan);
+    let app = Router::new()
+        .route(
+            "/items/{id}",
+            get(|| async { "an item" }).post(|| async { "changed" }),
+        )
+        .route("/health", get(|| async { "well" }))
+        .layer(routed(limits.clone()).key(key::peer()))
+        .into_make_service_with_connect_info::<SocketAddr>();
+
+    let listener = TcpListener::bind(address).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    tokio::spawn(follow(path, text, limits));
+    Ok(axum::serve(listener, app).await?)
+}
+
+/// Enforces what the file says whenever it says something else, and goes on with the old limits while it makes no
+/// sense.
+async fn follow(path: PathBuf, mut known: String, limits: Limits) {
+    let mut ticks = tokio::time::interval(PAUSE);
+    loop {
+        ticks.tick().await;
+        // Compared as a whole: a time of change is too coarse for two changes in a row.
+        let text = match read(&path) {
+            Ok(text) if text == known => continue,
+            // Between the two steps of an editor that puts a new file in place of the old one.
+            Err(_) => continue,
+            Ok(text) => text,
+        };
+        match Plan::from_toml(&text) {
+            Ok(plan) => {
+                for change in limits.change(&plan) {
+                    println!("{change}");
+                }
+            }
+            Err(error) => println!("kept the old limits: {}: {error}", path.display()),
+        }
+        known = text;
+    }
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn beside_this() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("limits.toml")
+}
