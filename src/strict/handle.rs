@@ -6,15 +6,16 @@ use crate::limiter::RateLimiter;
 use crate::observe;
 use crate::quota::Quota;
 use crate::rule::Moment;
-use crate::store::redis::rates::{Operation, Rates, Standing, StoreMoment};
+use crate::store::redis::rates::{Operation, Rates, Standing};
 use crate::store::{RedisStore, StoreError};
 use crate::strict::StrictLimiterBuilder;
 use crate::strict::breaker::{Breaker, Change, Pass};
+use crate::strict::clock_of_store::ClockOfStore;
 use crate::strict::denied::DeniedKeys;
 use crate::strict::failure;
+use crate::strict::telling::tell_all;
 use crate::strict::untold::Untold;
-use crate::time::{Clock, LocalTime};
-use futures_util::future::join_all;
+use crate::time::Clock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -63,7 +64,7 @@ pub(super) struct Inner {
     parts: Parts,
     breaker: Mutex<Breaker>,
     clock_of_store: ClockOfStore,
-    telling: AtomicBool,
+    pub(super) telling: AtomicBool,
     counts: Counts,
     seen: observe::Decisions,
 }
@@ -284,29 +285,6 @@ impl StrictLimiter {
         }
         Ok(standing)
     }
-
-    /// Tells the store what was admitted on `key` without it.
-    async fn tell(&self, key: Key) -> Result<(), StoreError> {
-        let inner = &*self.0;
-        let untold = &inner.parts.untold;
-        if !inner.may_ask() {
-            return Err(away());
-        }
-        let Some(units) = untold.take(key, inner.moment()) else {
-            return Ok(());
-        };
-        let telling = Telling {
-            inner,
-            key,
-            units: Some(units),
-        };
-        let units = telling.units.as_ref().expect("nothing was told yet");
-        let parts = &inner.parts;
-        let book = || parts.rates.ask(key, Operation::Book(units), parts.patience);
-        inner.ask_once(book).await?;
-        telling.heard();
-        Ok(())
-    }
 }
 
 /// What was said to a request.
@@ -340,7 +318,7 @@ impl Inner {
         self.clock_of_store.at(self.parts.clock.now()).moment(0)
     }
 
-    async fn ask_once<F>(&self, ask: impl FnOnce() -> F) -> Result<Standing, StoreError>
+    pub(super) async fn ask_once<F>(&self, ask: impl FnOnce() -> F) -> Result<Standing, StoreError>
     where
         F: Future<Output = Result<Standing, StoreError>>,
     {
@@ -363,7 +341,7 @@ impl Inner {
     }
 
     /// Whether a question would not be refused by the breaker.
-    fn may_ask(&self) -> bool {
+    pub(super) fn may_ask(&self) -> bool {
         self.breaker().would_pass(self.parts.clock.now())
     }
 
@@ -424,77 +402,7 @@ impl Drop for Question<'_> {
     }
 }
 
-/// Units that the store is being told. Dropped before it has confirmed them, they are still to be told: then they may
-/// count twice, and never not at all.
-struct Telling<'a> {
-    inner: &'a Inner,
-    key: Key,
-    units: Option<Box<[u64]>>,
-}
-
-impl Telling<'_> {
-    fn heard(mut self) {
-        self.units = None;
-    }
-}
-
-impl Drop for Telling<'_> {
-    fn drop(&mut self) {
-        if let Some(units) = self.units.take() {
-            let untold = &self.inner.parts.untold;
-            untold.add_each(self.key, &units, self.inner.moment());
-        }
-    }
-}
-
-/// Tells everything that is untold, a few keys at a time, until it is told or the store fails.
-async fn tell_all(limiter: StrictLimiter) {
-    let untold = &limiter.0.parts.untold;
-    loop {
-        let keys = untold.some(AT_A_TIME);
-        if keys.is_empty() {
-            break;
-        }
-        let told = join_all(keys.into_iter().map(|key| limiter.tell(key))).await;
-        if told.iter().any(Result::is_err) {
-            break;
-        }
-    }
-    limiter.0.telling.store(false, Ordering::Release);
-}
-
-/// The store's clock by this process's: how far ahead it was when it was heard of last.
-#[derive(Debug)]
-struct ClockOfStore {
-    /// Microseconds, wrapping.
-    ahead: AtomicU64,
-}
-
-impl ClockOfStore {
-    /// Before the store was heard of: as the wall clock here.
-    fn guess(clock: &Clock) -> Self {
-        let wall = StoreMoment::of_wall(clock.wall());
-        Self {
-            ahead: AtomicU64::new(wall.as_micros().wrapping_sub(micros(clock.now()))),
-        }
-    }
-
-    fn note(&self, store: StoreMoment, now: LocalTime) {
-        let ahead = store.as_micros().wrapping_sub(micros(now));
-        self.ahead.store(ahead, Ordering::Relaxed);
-    }
-
-    fn at(&self, now: LocalTime) -> StoreMoment {
-        let ahead = self.ahead.load(Ordering::Relaxed);
-        StoreMoment::from_micros(micros(now).wrapping_add(ahead))
-    }
-}
-
-const fn micros(at: LocalTime) -> u64 {
-    at.as_nanos() / 1_000
-}
-
-fn away() -> StoreError {
+pub(super) fn away() -> StoreError {
     StoreError::new(
         crate::store::StoreErrorKind::Unreachable,
         "the store has failed too often and is left alone for a while",
@@ -508,5 +416,3 @@ fn away() -> StoreError {
 fn draw() -> u32 {
     (fastrand::u64(..) >> 32) as u32
 }
-
-const AT_A_TIME: usize = 64;

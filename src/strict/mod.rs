@@ -9,7 +9,8 @@
 //! | `handle` | the limiter as users hold it, and the way of one decision |
 //! | `breaker` | when a store that fails is left alone |
 //! | `failure` | what is said meanwhile |
-//! | `untold` | what was admitted meanwhile, to be told when it is back |
+//! | `untold`, `telling` | what was admitted meanwhile, and how the store hears of it when it is back |
+//! | `clock_of_store` | what time it is there |
 //! | `deciding` | how layers ask, and how anybody waits |
 //! | `denied` | keys that need not be asked about yet |
 //! | `reservation`, `batch` | costs that are known afterwards; many decisions in one round trip |
@@ -17,11 +18,13 @@
 mod batch;
 mod breaker;
 mod builder;
+mod clock_of_store;
 mod deciding;
 mod denied;
 mod failure;
 mod handle;
 mod reservation;
+mod telling;
 mod untold;
 
 pub use self::builder::StrictLimiterBuilder;

@@ -1,0 +1,76 @@
+//! Telling the store what was admitted without it: before the next question about a key, and all that is left in the
+//! background.
+
+use crate::key::Key;
+use crate::store::StoreError;
+use crate::store::redis::rates::Operation;
+use crate::strict::StrictLimiter;
+use crate::strict::handle::{Inner, away};
+use futures_util::future::join_all;
+use std::sync::atomic::Ordering;
+
+impl StrictLimiter {
+    /// Tells the store what was admitted on `key` without it.
+    pub(super) async fn tell(&self, key: Key) -> Result<(), StoreError> {
+        let inner = &*self.0;
+        let untold = &inner.parts().untold;
+        if !inner.may_ask() {
+            return Err(away());
+        }
+        let Some(units) = untold.take(key, inner.moment()) else {
+            return Ok(());
+        };
+        let telling = Telling {
+            inner,
+            key,
+            units: Some(units),
+        };
+        let units = telling.units.as_ref().expect("nothing was told yet");
+        let parts = inner.parts();
+        let book = || parts.rates.ask(key, Operation::Book(units), parts.patience);
+        inner.ask_once(book).await?;
+        telling.heard();
+        Ok(())
+    }
+}
+
+/// Units that the store is being told. Dropped before it has confirmed them, they are still to be told: then they may
+/// count twice, and never not at all.
+struct Telling<'a> {
+    inner: &'a Inner,
+    key: Key,
+    units: Option<Box<[u64]>>,
+}
+
+impl Telling<'_> {
+    fn heard(mut self) {
+        self.units = None;
+    }
+}
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        if let Some(units) = self.units.take() {
+            let untold = &self.inner.parts().untold;
+            untold.add_each(self.key, &units, self.inner.moment());
+        }
+    }
+}
+
+/// Tells everything that is untold, a few keys at a time, until it is told or the store fails.
+pub(super) async fn tell_all(limiter: StrictLimiter) {
+    let untold = &limiter.0.parts().untold;
+    loop {
+        let keys = untold.some(AT_A_TIME);
+        if keys.is_empty() {
+            break;
+        }
+        let told = join_all(keys.into_iter().map(|key| limiter.tell(key))).await;
+        if told.iter().any(Result::is_err) {
+            break;
+        }
+    }
+    limiter.0.telling.store(false, Ordering::Release);
+}
+
+const AT_A_TIME: usize = 64;
