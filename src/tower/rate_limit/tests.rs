@@ -5,13 +5,14 @@ use crate::limits::{Limits, Plan};
 use crate::reject::{Denial, Reason};
 use crate::time::{Clock, ManualClock};
 use crate::tower::{BoxError, Headers, RateLimitLayer, key};
-use crate::{Quota, RateLimiter, Slot};
+use crate::{ClientIp, Quota, RateLimiter, Slot};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use std::convert::Infallible;
 use std::future::ready;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::Poll;
 use std::time::Duration;
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -423,4 +424,76 @@ async fn what_a_layer_says_and_exempts_holds_for_all_its_routes() {
         statuses.push(ask(&layer, request).await.status().as_u16());
     }
     assert_eq!(statuses, [200, 200, 418, 200]);
+}
+
+/// Whatever a client writes, in every form that an address can have, it has the one request of its own address.
+#[tokio::test]
+async fn a_thousand_requests_with_random_addresses_under_a_limit_of_one_pass_once() {
+    let x_forwarded_for = || ClientIp::x_forwarded_for(["10.0.0.0/8"]).unwrap();
+    let forwarded = || ClientIp::forwarded(["10.0.0.0/8"]).unwrap();
+    for (client_ip, peer, proxy_adds) in [
+        (ClientIp::peer(), "203.0.113.9", ""),
+        (x_forwarded_for(), "203.0.113.9", ""),
+        (forwarded(), "::ffff:203.0.113.9", ""),
+        (x_forwarded_for(), "10.0.0.1", ", 203.0.113.9"),
+        (x_forwarded_for(), "::ffff:10.0.0.1", ", 203.0.113.9:{port}"),
+        (
+            x_forwarded_for(),
+            "10.0.0.1",
+            ", [2001:db8:1:2::{port}]:443, 10.0.0.2",
+        ),
+        (forwarded(), "10.0.0.1", ", for=203.0.113.9;proto=https"),
+        (
+            forwarded(),
+            "10.0.0.1",
+            ", for=\"[2001:db8:1:2::{port}]:443\"",
+        ),
+        (
+            forwarded(),
+            "10.0.0.1",
+            ", for=\"[::ffff:203.0.113.9]\", for=10.0.0.2",
+        ),
+        (forwarded(), "10.0.0.1", ", for=unknown"),
+    ] {
+        let layer = RateLimitLayer::new(limiter(Quota::per_hour(1)).0);
+        let layer = layer.key(key::client(client_ip.clone()));
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut passed = 0;
+        for _ in 0..1000 {
+            let mut request = get();
+            let made_up = |random: &mut fastrand::Rng| {
+                let (v4, v6) = (random.u32(..), random.u128(..));
+                let (v4, v6) = (Ipv4Addr::from(v4), Ipv6Addr::from(v6));
+                match random.u8(..7) {
+                    0 => format!("{v4}"),
+                    1 => format!("{v4}:80"),
+                    2 => format!("[{v6}]:443"),
+                    3 => format!("{v6}"),
+                    4 => format!("\"[::ffff:{v4}]\""),
+                    5 => format!("_hidden{}", v6.segments()[0]),
+                    _ => format!("10.0.{}.1", v4.octets()[0]),
+                }
+            };
+            let headers = request.headers_mut();
+            for name in [
+                "x-forwarded-for",
+                "forwarded",
+                "x-real-ip",
+                "true-client-ip",
+            ] {
+                let pair = if name == "forwarded" { "for=" } else { "" };
+                let list = format!(
+                    "{pair}{}, {pair}{}",
+                    made_up(&mut random),
+                    made_up(&mut random)
+                );
+                let added = proxy_adds.replace("{port}", &random.u16(1024..9999).to_string());
+                headers.insert(name, format!("{list}{added}").parse().unwrap());
+            }
+            let peer = SocketAddr::new(peer.parse().unwrap(), random.u16(1024..));
+            request.extensions_mut().insert(key::PeerAddr(peer));
+            passed += u32::from(ask(&layer, request).await.status() == 200);
+        }
+        assert_eq!(passed, 1, "{client_ip:?} {peer} {proxy_adds}");
+    }
 }
