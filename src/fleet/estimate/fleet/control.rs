@@ -23,6 +23,8 @@ pub(super) const FIRST_CUT: f64 = 0.8;
 const DROPS: f64 = 0.02;
 /// A limit of which less than this part is in use is not what holds the fleet back.
 const SLACK: f64 = 0.6;
+/// Of a limit that brings work at least this part is in use.
+const FOLLOWS: f64 = 0.5;
 /// A backend is full when more than this part of what comes is refused.
 const FULL: f64 = 0.03;
 /// How often the baseline is looked for, while it is known and while it is not.
@@ -189,7 +191,7 @@ impl Control {
         let grown = if self.climbs {
             (limit * CLIMB).max(seen.hungry)
         } else {
-            if seen.in_flight < SLACK * limit {
+            if seen.in_flight < FOLLOWS * limit {
                 // More of the limit brought no more work: that there was no queue either says little of what the
                 // backend can take.
                 self.growing = 1;
