@@ -9,8 +9,9 @@
 //! in the maximum and not in the median.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tidegate::fleet::sim::{Config, Message, Node, Store};
+use tidegate::time::Clock;
 use tidegate::{Criticality, Lease};
 
 const ROUNDS: u64 = 12;
@@ -75,14 +76,15 @@ fn exchange(
     messages: Vec<Message>,
     took: &mut Vec<Duration>,
 ) {
+    let clock = Clock::system();
     let mut messages = VecDeque::from(messages);
     while let Some(message) = messages.pop_front() {
         for (to, reply) in store.handle(member.incarnation, &message).messages {
             if to == member.incarnation {
-                let began = Instant::now();
+                let began = clock.now();
                 let next = member.node.handle(reply, EPOCH);
                 if !next.is_empty() {
-                    took.push(began.elapsed());
+                    took.push(clock.now().since(began));
                 }
                 messages.extend(next);
             }
