@@ -100,4 +100,19 @@ mod tests {
             assert!(caps.is_sorted_by(|a, b| a >= b), "{caps:?}");
         }
     }
+
+    #[test]
+    fn i2_what_is_reserved_only_ever_lowers_a_cap() {
+        for slots in [[0; 4], [0, 1, 2, 3], [9; 4], [u32::MAX; 4]] {
+            let reserves = Reserves::new(slots);
+            for ceiling in 0..200 {
+                for class in Criticality::ALL {
+                    let most = ClassParts::DEFAULT.cap(ceiling, class);
+                    let cap = reserves.cap(most, ceiling, class);
+                    assert!(cap <= most, "{slots:?}: {cap} of {most} for {class:?}");
+                    assert!(cap >= 1 || ceiling == 0, "{slots:?}: none of {ceiling}");
+                }
+            }
+        }
+    }
 }
