@@ -3,6 +3,7 @@
 use crate::Criticality;
 use crate::permit::Totals;
 use crate::time::LocalTime;
+use std::time::Duration;
 
 const CLASSES: usize = Criticality::ALL.len();
 
@@ -16,6 +17,10 @@ pub(crate) struct Demand {
     last: Totals,
     last_in_flight: u32,
     at: LocalTime,
+    /// When something last arrived or was in flight, or this began.
+    busy: Option<LocalTime>,
+    /// Between two arrivals: at once when it has become longer, else by an eighth a report.
+    gap: Duration,
     residence_us: u64,
     milli: u64,
     /// Of each class by its own residence: only their proportions are used.
@@ -32,6 +37,15 @@ impl Demand {
         let admitted =
             (completions + u64::from(in_flight)).saturating_sub(u64::from(self.last_in_flight));
         let arrivals = admitted + totals.shed_total() - self.last.shed_total();
+        let busy = self.busy.get_or_insert(now);
+        if arrivals > 0 {
+            let gap = now.since(*busy) / u32::try_from(arrivals).unwrap_or(u32::MAX);
+            let shorter = self.gap.saturating_sub(gap);
+            self.gap = self.gap.max(gap) - shorter / 8;
+        }
+        if arrivals > 0 || in_flight > 0 {
+            *busy = now;
+        }
         let elapsed_us = u64::try_from(now.since(self.at).as_micros())
             .unwrap_or(u64::MAX)
             .max(1);
@@ -46,6 +60,13 @@ impl Demand {
         }
         (self.last, self.last_in_flight, self.at) = (*totals, in_flight, now);
         slots(self.milli).max(1)
+    }
+
+    /// Whether nothing has arrived and nothing was in flight for `long`, as of the last update; where requests are few and
+    /// far between, for four times as long as they are apart, up to `longest`.
+    pub(crate) fn is_idle(&self, long: Duration, longest: Duration) -> bool {
+        let idle_for = self.busy.map_or(Duration::ZERO, |busy| self.at.since(busy));
+        idle_for >= (4 * self.gap).min(longest).max(long)
     }
 
     /// What the class with each index and all more critical ones would use, in thousandths of a slot. Before anything
@@ -137,6 +158,32 @@ mod tests {
             demand.update(at(n * 500), &served(500, 100_000), 0);
         }
         assert_eq!(demand.update(at(99_000), &served(500, 100_000), 0), 1);
+    }
+
+    #[test]
+    fn who_is_asked_seldom_is_idle_later() {
+        let mut demand = Demand::default();
+        let mut totals = Totals::default();
+        let idle =
+            |demand: &Demand| demand.is_idle(Duration::from_secs(2), Duration::from_secs(10));
+        let mut beat = |demand: &mut Demand, ms, arrivals| {
+            totals.sheds[Shed::Full.index()] += arrivals;
+            demand.update(at(ms), &totals, 0);
+            idle(demand)
+        };
+        // Whoever begins is not idle yet, and whoever was asked often is so soon.
+        assert!(!beat(&mut demand, 70_000, 0));
+        assert!(!beat(&mut demand, 70_500, 50));
+        assert!(!beat(&mut demand, 72_499, 0));
+        assert!(beat(&mut demand, 72_500, 0));
+        // Two seconds between requests: after eight.
+        assert!(!beat(&mut demand, 72_600, 1));
+        assert!(!beat(&mut demand, 80_900, 0));
+        assert!(beat(&mut demand, 81_000, 0));
+        // After the longest.
+        assert!(!beat(&mut demand, 90_000, 1));
+        assert!(!beat(&mut demand, 99_900, 0));
+        assert!(beat(&mut demand, 100_000, 0));
     }
 
     #[test]

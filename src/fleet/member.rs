@@ -84,6 +84,8 @@ pub(crate) struct Member {
     schedule: Schedule,
     /// The last beat said that nothing is in flight.
     idle: bool,
+    /// The last beat said that there is nothing to do: the last slot may be lent.
+    lends: bool,
     epoch: Option<u64>,
     left_epochs: VecDeque<u64>,
     /// The store of this epoch holds no more for this node than it has: nothing that a late beat has claimed.
@@ -123,6 +125,7 @@ impl Member {
             sequence: 0,
             barrier: 0,
             idle: false,
+            lends: false,
             epoch: None,
             left_epochs: VecDeque::new(),
             confirmed: true,
@@ -172,7 +175,13 @@ impl Member {
 
     /// Whether refusals deserve an early beat.
     pub(crate) fn is_hungry(&self) -> bool {
-        self.phase == Phase::Active && self.grant.share < self.target
+        let lent = self.lends && self.grant.share == 0;
+        self.phase == Phase::Active && (self.grant.share < self.target || lent)
+    }
+
+    /// Whether single slots go round.
+    pub(crate) const fn is_round_robin(&self) -> bool {
+        self.limit < self.nodes
     }
 
     /// Whether the store only records claims.
@@ -279,6 +288,7 @@ impl Member {
         self.sequence += 1;
         self.schedule.handle_sent(now, self.sequence);
         self.idle = sample.in_flight == 0;
+        self.lends = sample.report.demand == 0;
         let told = self.anchor.map(|(answered, arrived)| {
             answered.saturating_add(now.since(arrived).min(self.settings.slack()))
         });
@@ -428,7 +438,7 @@ impl Member {
         events
     }
 
-    /// Requests were refused while the share was below the target.
+    /// Requests were refused while the share was below the target, or while the last slot was lent.
     pub(crate) fn handle_starved(&mut self) {
         if self.is_hungry() {
             self.starved = true;

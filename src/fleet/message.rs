@@ -22,7 +22,7 @@ pub(crate) enum Mode {
 pub(crate) struct Report {
     /// The node's own estimate of the backend; 0 while it has no samples.
     pub(crate) local_limit: u32,
-    /// Offered concurrency, in slots, rounded up; at least 1.
+    /// Offered concurrency, in slots, rounded up; 0 while there is nothing to do, so that slots can be lent.
     pub(crate) demand: u32,
     /// Of the demand, in slots, rounded up: what is critical, what is at least default, and at least sheddable.
     pub(crate) ranked: [u32; 3],

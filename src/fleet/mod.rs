@@ -17,6 +17,9 @@
 //!   one atomic sample, or its lease has surely ended. [`Handoff::Committed`] opts out.
 //! * **I3 Shrink**: when L falls, decreases go to everyone at once, and what is reserved never rises while above L.
 //! * **I4 Exactly once**: every slot comes back once (see [`permit`](crate::permit)).
+//! * **I6 No starvation**: with a slot for every node, each that wants one has one; with fewer, single slots go round
+//!   among those that want. A node without work lends its slot while others are short, and has it back at its first want,
+//!   a plan and a drain later.
 //! * **I9 Survives its store**: after a lost, flushed or restored store I2 still holds: nodes carry their claims, and
 //!   a store that does not know them records claims for one lease time and raises nobody.
 //! * **I10 Survives its nodes**: a crashed node's share comes back within ttl + drain + 3 heartbeats; a restart under

@@ -17,6 +17,10 @@ use crate::time::LocalTime;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Who is asked seldom keeps its slot for up to so many leases without work, before it is lent; while there are fewer
+/// slots than nodes, for one.
+const IDLE: u32 = 5;
+
 #[derive(Debug)]
 pub(crate) struct Node {
     member: Member,
@@ -109,9 +113,14 @@ impl Node {
     #[must_use]
     pub(crate) fn poll_beat(&mut self, now: LocalTime, fresh_epoch: u64) -> Option<Beat> {
         self.cancel();
-        let (gate, demand, peak) = (&self.gate, &mut self.demand, &mut self.peak);
         let weight = self.weight;
-        let sample = || sample(gate, demand, peak, weight, now);
+        let (ttl, goes_round) = (self.settings().ttl, self.member.is_round_robin());
+        // Who has not had its first slot waits for it, as `ready()` may.
+        let idle_after = self
+            .granted
+            .then_some((ttl, if goes_round { ttl } else { IDLE * ttl }));
+        let (gate, demand, peak) = (&self.gate, &mut self.demand, &mut self.peak);
+        let sample = || sample(gate, demand, peak, weight, idle_after, now);
         let beat = self.member.poll_beat(now, sample, fresh_epoch);
         if beat.is_some() {
             // What each class wants was looked at for it.
@@ -265,6 +274,7 @@ fn sample(
     demand: &mut Demand,
     unheard: &mut u32,
     weight: u32,
+    idle_after: Option<(Duration, Duration)>,
     now: LocalTime,
 ) -> Sample {
     let totals = gate.totals();
@@ -275,12 +285,15 @@ fn sample(
     let sheds = totals.sheds[Shed::Full.index()]
         + totals.sheds[Shed::Class.index()]
         + totals.sheds[Shed::Deadline.index()];
+    let offered = demand.update(now, &totals, in_flight);
+    let is_idle = idle_after.is_some_and(|(long, longest)| demand.is_idle(long, longest))
+        && !gate.has_waiters();
     let has_samples = totals.successes + totals.overloads > 0;
     Sample {
         in_flight,
         report: Report {
             local_limit: if has_samples { gate.local_limit() } else { 0 },
-            demand: demand.update(now, &totals, in_flight),
+            demand: if is_idle { 0 } else { offered },
             ranked: demand.ranked_slots(),
             peak: *unheard,
             weight,

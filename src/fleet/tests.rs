@@ -9,6 +9,8 @@ use crate::time::LocalTime;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod lend;
+
 const SERVER: &str = "server";
 
 fn settings() -> Settings {

@@ -197,11 +197,16 @@ impl Core {
     /// Books a refusal.
     pub(crate) fn refused(&self, class: Criticality, shed: Shed) {
         let told = self.tally.shed(class, shed);
-        if self.hungry.load(Ordering::Relaxed) {
-            self.signal(STARVED);
-        }
+        self.tell_hunger();
         if told {
             self.tell();
+        }
+    }
+
+    /// Somebody went without a slot: news to the driver while more is due.
+    pub(super) fn tell_hunger(&self) {
+        if self.hungry.load(Ordering::Relaxed) {
+            self.signal(STARVED);
         }
     }
 
@@ -312,6 +317,11 @@ impl Core {
     pub(crate) fn sample(&self) -> (u32, u32) {
         let word = Word::from_bits(self.word.load(Ordering::Acquire));
         (word.ceiling(), word.in_flight())
+    }
+
+    #[cfg(any(feature = "fleet", test))]
+    pub(crate) fn has_waiters(&self) -> bool {
+        Word::from_bits(self.word.load(Ordering::Acquire)).has_waiters()
     }
 
     pub(crate) fn clock(&self) -> &Clock {

@@ -112,6 +112,9 @@ impl Core {
         drop(waiters);
         drop(stale);
         wake.into_iter().for_each(Waker::wake);
+        if matches!(queued, Queued::Waits(_)) {
+            self.tell_hunger();
+        }
         queued
     }
 

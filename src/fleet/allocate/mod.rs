@@ -2,6 +2,7 @@
 
 mod demand;
 mod equal;
+mod lend;
 mod max_min;
 mod ranks;
 mod turns;
@@ -31,6 +32,8 @@ pub(crate) struct Claimant<'a> {
     pub(crate) weight: u32,
     /// Refusing requests below its target.
     pub(crate) starved: bool,
+    /// Has nothing to do, and lends its slots.
+    pub(crate) idle: bool,
 }
 
 pub(crate) const CLASSES: usize = Criticality::ALL.len();
@@ -63,6 +66,7 @@ impl<'a> Claimant<'a> {
             ranked,
             weight: node.report.weight.clamp(1, ABSURD),
             starved: node.starved,
+            idle: node.report.demand == 0 && node.in_flight == 0 && !node.starved,
         }
     }
 }
@@ -89,6 +93,7 @@ impl<'a> Claimant<'a> {
             ranked: [demand; CLASSES],
             weight: 1,
             starved: false,
+            idle: false,
         }
     }
 }
@@ -100,6 +105,20 @@ pub(crate) fn split(
     claimants: &[Claimant<'_>],
     round: Round,
 ) -> Vec<u32> {
+    // The other policies are told how to split what is enough for a slot each.
+    let lends = policy == Allocation::MaxMin || (limit as usize) < claimants.len();
+    let Some(idle) = lends.then(|| lend::idle_slots(limit, claimants)).flatten() else {
+        return split_all(policy, limit, claimants, round);
+    };
+    let wanting: Vec<Claimant<'_>> = claimants.iter().filter(|it| !it.idle).copied().collect();
+    let left = limit - idle.iter().flatten().sum::<u32>();
+    let mut targets = split_all(policy, left, &wanting, round).into_iter();
+    idle.into_iter()
+        .map(|slots| slots.or_else(|| targets.next()).unwrap_or(0))
+        .collect()
+}
+
+fn split_all(policy: Allocation, limit: u32, claimants: &[Claimant<'_>], round: Round) -> Vec<u32> {
     if claimants.is_empty() {
         return Vec::new();
     }

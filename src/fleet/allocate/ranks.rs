@@ -95,7 +95,7 @@ fn divides(claimants: &[Claimant<'_>], rank: usize) -> bool {
 
 /// What a claimant wants of the classes up to `rank`. Those before whom others yield have twice the headroom, since
 /// nothing that is left over finds its way to them.
-fn want(claimant: &Claimant<'_>, rank: usize) -> u32 {
+pub(super) fn want(claimant: &Claimant<'_>, rank: usize) -> u32 {
     let demand = claimant.ranked[rank];
     let room = if rank == CLASSES - 1 {
         max_min::headroom(demand)

@@ -200,7 +200,13 @@ impl Control {
             let steps = 1_u64 << self.growing.saturating_sub(1).min(10);
             limit + (step * steps as f64).min(limit * STRIDE)
         };
-        // What nobody uses cannot be judged; but whoever refuses can use one more.
-        floor(grown.min(seen.most()).max(limit))
+        // What nobody uses cannot be judged; but whoever refuses can use one more. Where single slots go round they are
+        // mostly somewhere else than the work: that little is used says nothing until everybody has one.
+        let most = if limit < seen.nodes {
+            seen.most().max(seen.nodes)
+        } else {
+            seen.most()
+        };
+        floor(grown.min(most).max(limit))
     }
 }
