@@ -14,7 +14,7 @@ use axum::routing::get;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tidegate::limits::{Limits, Plan};
+use tidegate::limits::{Change, Limits, Plan};
 use tidegate_axum::{key, routed};
 use tokio::net::TcpListener;
 
@@ -58,16 +58,16 @@ async fn follow(path: PathBuf, mut known: String, limits: Limits) {
             Err(_) => continue,
             Ok(text) => text,
         };
-        match Plan::from_toml(&text) {
-            Ok(plan) => {
-                for change in limits.change(&plan) {
-                    println!("{change}");
-                }
-            }
+        match change(&limits, &text) {
+            Ok(changes) => changes.iter().for_each(|change| println!("{change}")),
             Err(error) => println!("kept the old limits: {}: {error}", path.display()),
         }
         known = text;
     }
+}
+
+fn change(limits: &Limits, text: &str) -> Result<Vec<Change>, Box<dyn std::error::Error>> {
+    Ok(limits.change(&Plan::from_toml(text)?)?)
 }
 
 fn read(path: &Path) -> Result<String, String> {

@@ -7,6 +7,7 @@ use http_body_util::Full;
 use std::convert::Infallible;
 use std::time::Duration;
 use tidegate::limiter::Count;
+use tidegate::limits::{Limits, Plan};
 use tidegate::store::RedisStore;
 use tidegate::strict::{OnFailure, StrictLimiter};
 use tidegate::tower::RateLimitLayer;
@@ -24,6 +25,14 @@ fn limiter(url: &str, quota: Quota, on_failure: OnFailure) -> StrictLimiter {
 }
 
 async fn ask(layer: &RateLimitLayer, status: u16) -> (StatusCode, HeaderMap) {
+    ask_with(layer, Request::new(()), status).await
+}
+
+async fn ask_with(
+    layer: &RateLimitLayer,
+    request: Request<()>,
+    status: u16,
+) -> (StatusCode, HeaderMap) {
     let handler = move |_: Request<()>| async move {
         let mut response = Response::new(Full::<Bytes>::default());
         *response.status_mut() = StatusCode::from_u16(status).expect("a status");
@@ -32,7 +41,7 @@ async fn ask(layer: &RateLimitLayer, status: u16) -> (StatusCode, HeaderMap) {
     let service = ServiceBuilder::new()
         .layer(layer.clone())
         .service_fn(handler);
-    let response = service.oneshot(Request::new(())).await.expect("infallible");
+    let response = service.oneshot(request).await.expect("infallible");
     (response.status(), response.headers().clone())
 }
 
@@ -96,6 +105,62 @@ async fn only_failures_count_in_the_store_too() {
         until_left(&limiter, left).await;
     }
     assert_eq!(ask(&layer, 200).await.0, 429);
+}
+
+/// Two processes, each with a table of its own, and one store.
+#[tokio::test]
+async fn routes_counted_in_a_store_are_one_limit_for_all_processes_and_every_plan() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let plan = |limit| {
+        let plan = Plan::new().limit("items", Quota::per_hour(limit).fixed());
+        let plan = plan.and_then(|plan| plan.limits("rest", [("h", Quota::per_hour(1))]));
+        let plan = plan.and_then(|plan| plan.route("/items/{id}", "items"));
+        plan.and_then(|plan| plan.route("*", "rest"))
+            .expect("a plan")
+    };
+    let process = || {
+        let store = RedisStore::new(server.url()).expect("an address");
+        let limits = Limits::made_by(&plan(3), move |limit| {
+            let strict = StrictLimiter::for_limit(store.clone(), "http", limit);
+            Ok(strict.patience(Duration::from_secs(20)).build()?.into())
+        });
+        let limits = limits.expect("limits");
+        let layer = RateLimitLayer::routed(limits.clone(), |extensions| extensions.get().copied());
+        (limits, layer)
+    };
+    let ((limits, layer), (_, other)) = (process(), process());
+    let ask = async |layer: &RateLimitLayer, template: &'static str| {
+        let mut request = Request::new(());
+        request.extensions_mut().insert(template);
+        let (status, headers) = ask_with(layer, request, 200).await;
+        let policy = headers["ratelimit-policy"].to_str().unwrap().to_owned();
+        (status.as_u16(), policy)
+    };
+    let three = || r#""items";q=3;w=3600"#.to_owned();
+    for (layer, status) in [(&layer, 200), (&other, 200), (&layer, 200), (&other, 429)] {
+        assert_eq!(ask(layer, "/items/{id}").await, (status, three()));
+    }
+    let rest = || r#""rest.h";q=1;w=3600"#.to_owned();
+    assert_eq!(ask(&other, "/").await, (200, rest()));
+    assert_eq!(ask(&layer, "/").await, (429, rest()));
+
+    let changes = limits.change(&plan(4)).expect("limits");
+    assert_eq!(
+        changes[0].to_string(),
+        "limit items: 3/h fixed -> 4/h fixed"
+    );
+    let four = || r#""items";q=4;w=3600"#.to_owned();
+    assert_eq!(ask(&layer, "/items/{id}").await, (200, four()));
+    assert_eq!(ask(&layer, "/items/{id}").await, (429, four()));
+    assert_eq!(ask(&other, "/items/{id}").await, (429, three()));
+
+    // A window that the store cannot count in: nothing changes.
+    let odd = Quota::new(1, Duration::from_nanos(1_000_001)).expect("a quota");
+    let odd = Plan::new().limit("odd", odd.fixed()).expect("a plan");
+    assert!(limits.change(&odd).is_err());
+    assert_eq!(limits.plan(), plan(4));
 }
 
 /// What did not fail is given back in the background.

@@ -1,8 +1,10 @@
-//! Any of the limiters, as layers take them.
+//! Any of the limiters, as layers take them and tables of limits hold them.
 
-use crate::decision::Policy;
+use crate::decision::{Decision, Policy};
 use crate::key::Key;
-use crate::limiter::{Asking, Deciding, RateLimiter};
+use crate::limiter::RateLimiter;
+#[cfg(feature = "fleet")]
+use crate::limiter::{Asking, Deciding};
 #[cfg(feature = "redis")]
 use crate::strict::StrictLimiter;
 
@@ -18,6 +20,37 @@ pub enum AnyLimiter {
 }
 
 impl AnyLimiter {
+    /// Books `cost` units on `key` if they fit, and says whether they did. Of several policies the
+    /// [`binding`](crate::headers::binding) one answers.
+    ///
+    /// Ready at once unless the limiter counts in a store; then all is as its own `decide` says.
+    pub async fn decide(&self, key: &Key, cost: u32) -> Decision {
+        match self {
+            Self::Local(limiter) => limiter.check(key, cost),
+            #[cfg(feature = "redis")]
+            Self::Strict(limiter) => limiter.decide(key, cost).await,
+        }
+    }
+
+    /// How `key` stands, without booking anything.
+    pub async fn peek(&self, key: &Key) -> Decision {
+        match self {
+            Self::Local(limiter) => limiter.peek(key),
+            #[cfg(feature = "redis")]
+            Self::Strict(limiter) => limiter.peek(key).await,
+        }
+    }
+
+    /// The limiter, if it counts in this process.
+    #[must_use]
+    pub const fn as_local(&self) -> Option<&RateLimiter> {
+        match self {
+            Self::Local(limiter) => Some(limiter),
+            #[cfg(feature = "redis")]
+            Self::Strict(_) => None,
+        }
+    }
+
     /// The quota, and the name under which clients see it; of several the first.
     #[must_use]
     pub fn policy(&self) -> &Policy {
@@ -34,7 +67,17 @@ impl AnyLimiter {
         }
     }
 
+    /// Goes on with the counts of the limiter before this one. Those in a store are where they were.
+    pub(crate) fn take_over(&self, before: &Self) {
+        if let (Some(before), Some(next)) = (before.as_local(), self.as_local())
+            && !before.is(next)
+        {
+            next.take_over(before);
+        }
+    }
+
     /// Decides on a request of a layer.
+    #[cfg(feature = "fleet")]
     #[doc(hidden)]
     #[inline]
     pub fn decide_for(&self, key: Key, cost: u32, asking: Asking) -> Deciding {

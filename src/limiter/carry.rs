@@ -1,19 +1,17 @@
 //! A limiter with other policies that goes on with the counts of one before it.
 
-use crate::decision::Policy;
 use crate::limiter::RateLimiter;
 use crate::rule::{Carry, Moment};
-use std::num::NonZeroUsize;
 
 impl RateLimiter {
-    /// A limiter with `policies` that knows what was spent under this one's, as [`Limits::change`] promises.
+    /// Goes on with the counts of the limiter before this one, which has to be on the same clock, as
+    /// [`Limits::change`] promises.
     ///
     /// [`Limits::change`]: crate::limits::Limits::change
-    pub(crate) fn with_policies(&self, policies: Box<[Policy]>, max_keys: NonZeroUsize) -> Self {
-        let inner = &*self.0;
-        let carry = Carry::new(&inner.policies, &policies);
-        let next = Self::assemble(policies, max_keys, inner.clock.clone(), None);
-        let (old, new) = (&inner.local, &next.0.local);
+    pub(super) fn take_over(&self, before: &Self) {
+        let (inner, next) = (&*before.0, &*self.0);
+        let carry = Carry::new(&inner.policies, &next.policies);
+        let (old, new) = (&inner.local, &next.local);
         let at = Moment::at(inner.clock.now()).on(inner.clock.wall());
         let mut state = vec![0; new.words()];
 
@@ -30,16 +28,17 @@ impl RateLimiter {
                 new.put(key, &state, at);
             },
         );
-        next
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decision::Policy;
     use crate::key::Key;
     use crate::quota::Quota;
     use crate::time::{Clock, ManualClock};
+    use std::num::NonZeroUsize;
     use std::time::Duration;
 
     fn limiter(quota: Quota, max_keys: usize) -> (RateLimiter, ManualClock) {
@@ -52,7 +51,10 @@ mod tests {
     fn then(limiter: &RateLimiter, quotas: &[Quota]) -> RateLimiter {
         let policies = quotas.iter().map(|quota| Policy::from(*quota)).collect();
         let max_keys = NonZeroUsize::new(limiter.stats().max_keys).unwrap();
-        limiter.with_policies(policies, max_keys)
+        let clock = limiter.0.clock.clone();
+        let next = RateLimiter::of_policies(policies, max_keys, clock);
+        next.take_over(limiter);
+        next
     }
 
     #[test]

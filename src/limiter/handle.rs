@@ -135,6 +135,11 @@ impl RateLimiter {
         self.0.local.stats()
     }
 
+    /// Whether `other` is a clone of this one.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// A limiter with policies whose names differ.
     pub(crate) fn of_policies(
         policies: Box<[Policy]>,

@@ -3,7 +3,6 @@
 //! [`RateLimiter`] keeps its counts in this process: it never blocks on anything but a shard's lock, never fails, and
 //! holds at most `max_keys` keys however many identifiers an attacker makes up.
 
-#[cfg(feature = "fleet")]
 mod any;
 mod batch;
 mod booking;
@@ -23,7 +22,6 @@ mod table;
 #[cfg(feature = "fleet")]
 mod wait;
 
-#[cfg(feature = "fleet")]
 pub use self::any::AnyLimiter;
 pub use self::batch::BatchError;
 pub use self::builder::RateLimiterBuilder;

@@ -1,11 +1,14 @@
 //! The limits in force, as users and layers hold them.
 
-use crate::limiter::RateLimiter;
+use crate::error::ConfigError;
+use crate::limiter::{AnyLimiter, RateLimiter};
+use crate::limits::NamedLimit;
 use crate::limits::change::{Change, changes};
 use crate::limits::plan::Plan;
 use crate::limits::table::Table;
 use crate::time::Clock;
 use arc_swap::{ArcSwap, Guard};
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Limits by route that can be exchanged while requests run.
@@ -21,28 +24,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// let limits = Limits::new(&plan);
 /// let alice = Key::of("alice");
 /// let api = limits.find("GET", Some("/items")).unwrap();
-/// assert_eq!(api.check(&alice, 30).remaining(), 70);
+/// assert_eq!(api.as_local().unwrap().check(&alice, 30).remaining(), 70);
 ///
 /// let plan = Plan::new().limit("api", Quota::per_hour(50))?.route("*", "api")?;
-/// let changes = limits.change(&plan);
+/// let changes = limits.change(&plan)?;
 /// assert_eq!(changes[0].to_string(), "limit api: 100/h -> 50/h");
 /// let api = limits.find("GET", Some("/items")).unwrap();
-/// assert_eq!(api.peek(&alice).remaining(), 20);
+/// assert_eq!(api.as_local().unwrap().peek(&alice).remaining(), 20);
 /// # Ok::<(), tidegate::ConfigError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Limits(Arc<Shared>);
 
-#[derive(Debug)]
 struct Shared {
     table: ArcSwap<Table>,
-    clock: Clock,
+    make: Box<Make>,
     /// Held by whoever changes the plan.
     changing: Mutex<()>,
 }
 
+type Make = dyn Fn(&NamedLimit<'_>) -> Result<AnyLimiter, ConfigError> + Send + Sync;
+
 impl Limits {
-    /// The limits of `plan`.
+    /// The limits of `plan`, counted in this process.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
         Self::on(plan, Clock::system())
@@ -51,12 +55,49 @@ impl Limits {
     /// As [`Self::new`] on another clock, for tests and simulations.
     #[must_use]
     pub fn on(plan: &Plan, clock: Clock) -> Self {
-        let table = Table::new(1, plan.clone(), |name| fresh(plan, name, &clock));
-        Self(Arc::new(Shared {
+        let local = move |limit: &NamedLimit<'_>| {
+            let policies = limit.policies.into();
+            Ok(RateLimiter::of_policies(policies, limit.max_keys, clock.clone()).into())
+        };
+        Self::made_by(plan, local).expect("a plan has what a limiter of this process needs")
+    }
+
+    /// The limits of `plan`, each counted by the limiter that `make` makes for it, now and for every plan that
+    /// [`Self::change`] brings.
+    ///
+    /// # Errors
+    /// The first that `make` makes.
+    ///
+    /// # Examples
+    /// With the feature `redis`, limits that are exact over all processes:
+    #[cfg_attr(feature = "redis", doc = "```")]
+    #[cfg_attr(not(feature = "redis"), doc = "```ignore")]
+    /// use tidegate::Quota;
+    /// use tidegate::limits::{Limits, Plan};
+    /// use tidegate::store::RedisStore;
+    /// use tidegate::strict::{OnFailure, StrictLimiter};
+    ///
+    /// let plan = Plan::new().limit("api", Quota::per_hour(1000))?.route("*", "api")?;
+    /// let store = RedisStore::new("redis://127.0.0.1:6379")?;
+    /// let limits = Limits::made_by(&plan, move |limit| {
+    ///     // Counts in the namespace "shop.api".
+    ///     let strict = StrictLimiter::for_limit(store.clone(), "shop", limit);
+    ///     Ok(strict.on_failure(OnFailure::local_share(4)).build()?.into())
+    /// })?;
+    /// # let _ = limits;
+    /// # Ok::<(), tidegate::ConfigError>(())
+    /// ```
+    pub fn made_by(
+        plan: &Plan,
+        make: impl Fn(&NamedLimit<'_>) -> Result<AnyLimiter, ConfigError> + Send + Sync + 'static,
+    ) -> Result<Self, ConfigError> {
+        let limiters: Result<_, _> = plan.each().map(|limit| make(&limit)).collect();
+        let table = Table::new(1, plan.clone(), limiters?);
+        Ok(Self(Arc::new(Shared {
             table: ArcSwap::from_pointee(table),
-            clock,
+            make: Box::new(make),
             changing: Mutex::new(()),
-        }))
+        })))
     }
 
     /// Enforces `plan` from now on, and says what became different.
@@ -68,9 +109,15 @@ impl Limits {
     /// * A limit that did not change is not touched.
     /// * Requests go on meanwhile. One that passes while the counts of a changed limit are copied, which takes about
     ///   100 ns a key, may be missing in the copy; and what a request reserved before is not given back after.
+    /// * Counts in a store stay where they are. What a changed limit has let pass while its store was away, and has
+    ///   not told it yet, is not told to it.
     ///
     /// Takes memory for both tables of a changed limit until the copy is done. Blocks the caller alone.
-    pub fn change(&self, plan: &Plan) -> Vec<Change> {
+    ///
+    /// # Errors
+    /// The first of whoever makes the limiters. Everything stays as it was then. Limits that count in this process have
+    /// none.
+    pub fn change(&self, plan: &Plan) -> Result<Vec<Change>, ConfigError> {
         let shared = &*self.0;
         let _alone = shared
             .changing
@@ -79,19 +126,27 @@ impl Limits {
         let before = shared.table.load_full();
         let changes = changes(&before.plan, plan);
         if changes.is_empty() {
-            return changes;
+            return Ok(changes);
         }
         let same_room = before.plan.max_keys == plan.max_keys;
-        let table = Table::new(before.version + 1, plan.clone(), |name| {
-            let policies = &plan.limits[name];
-            match before.limiter(name) {
-                Some(known) if same_room && *known.policies() == **policies => known.clone(),
-                Some(known) => known.with_policies(policies.clone(), plan.max_keys),
-                None => fresh(plan, name, &shared.clock),
+        let limiter = |limit: NamedLimit<'_>| {
+            let known = before.limiter(limit.name);
+            let same = |known: &&AnyLimiter| same_room && known.policies() == limit.policies;
+            match known.filter(same) {
+                Some(known) => Ok(known.clone()),
+                None => (shared.make)(&limit),
             }
-        });
+        };
+        let limiters: Result<Box<[_]>, _> = plan.each().map(limiter).collect();
+        let limiters = limiters?;
+        for (limit, next) in plan.each().zip(&limiters) {
+            if let Some(known) = before.limiter(limit.name) {
+                next.take_over(known);
+            }
+        }
+        let table = Table::new(before.version + 1, plan.clone(), limiters);
         shared.table.store(Arc::new(table));
-        changes
+        Ok(changes)
     }
 
     /// The limiter for requests with `method` to the route with the path `template`, unless they have no limit. Without
@@ -99,14 +154,14 @@ impl Limits {
     ///
     /// It belongs to the plan of this moment: ask again for every request.
     #[must_use]
-    pub fn find(&self, method: &str, template: Option<&str>) -> Option<RateLimiter> {
+    pub fn find(&self, method: &str, template: Option<&str>) -> Option<AnyLimiter> {
         let table = self.table();
         Some(table.limiters[table.find(method, template)?].clone())
     }
 
     /// The limiter called `name`, for its statistics.
     #[must_use]
-    pub fn limiter(&self, name: &str) -> Option<RateLimiter> {
+    pub fn limiter(&self, name: &str) -> Option<AnyLimiter> {
         self.table().limiter(name).cloned()
     }
 
@@ -120,8 +175,12 @@ impl Limits {
     }
 }
 
-fn fresh(plan: &Plan, name: &str, clock: &Clock) -> RateLimiter {
-    RateLimiter::of_policies(plan.limits[name].clone(), plan.max_keys, clock.clone())
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("table", &self.table)
+            .finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]
@@ -140,6 +199,7 @@ mod tests {
 
     fn left(limits: &Limits, template: &str) -> u32 {
         let limiter = limits.find("GET", Some(template)).unwrap();
+        let limiter = limiter.as_local().unwrap();
         limiter.peek(&Key::EVERYONE).remaining()
     }
 
@@ -150,17 +210,18 @@ mod tests {
         let limits = Limits::on(&plan(Quota::per_hour(10)), clock);
         for template in ["/a", "/b"] {
             let limiter = limits.find("GET", Some(template)).unwrap();
-            assert!(limiter.check(&Key::EVERYONE, 5).is_allowed());
+            let decision = limiter.as_local().unwrap().check(&Key::EVERYONE, 5);
+            assert!(decision.is_allowed());
         }
         assert!(limits.find("GET", None).is_none());
-        assert_eq!(limits.change(&plan(Quota::per_hour(10))), []);
+        assert_eq!(limits.change(&plan(Quota::per_hour(10))), Ok(vec![]));
         for (quota, remaining) in [
             (Quota::per_hour(20), 15),
             (Quota::per_hour(5), 0),
             (Quota::per_hour(8), 3),
             (Quota::per_minute(8), 8),
         ] {
-            assert_eq!(limits.change(&plan(quota)).len(), 1);
+            assert_eq!(limits.change(&plan(quota)).unwrap().len(), 1);
             assert_eq!(left(&limits, "/a"), remaining, "{quota}");
             assert_eq!(left(&limits, "/b"), 4);
         }
@@ -172,7 +233,8 @@ mod tests {
         let next = Plan::new().limit("same", Quota::per_hour(9)).unwrap();
         let next = next.limit("new", Quota::per_second(1)).unwrap();
         let next = next.route("/b", "new").unwrap().max_keys(7).unwrap();
-        let said: Vec<_> = limits.change(&next).iter().map(Change::to_string).collect();
+        let changes = limits.change(&next).unwrap();
+        let said: Vec<_> = changes.iter().map(Change::to_string).collect();
         let expected = [
             "limit new: none -> 1/s",
             "limit api: 10/h -> none",
@@ -182,7 +244,34 @@ mod tests {
         ];
         assert_eq!(said, expected);
         assert_eq!(limits.plan(), next);
-        assert_eq!(limits.limiter("same").unwrap().stats().max_keys, 7);
+        let same = limits.limiter("same").unwrap();
+        assert_eq!(same.as_local().unwrap().stats().max_keys, 7);
         assert!(limits.limiter("api").is_none());
+    }
+
+    #[test]
+    fn a_plan_that_cannot_be_made_changes_nothing() {
+        let quota = Quota::per_hour;
+        let make = |limit: &NamedLimit<'_>| match limit.name() {
+            "same" if limit.policies()[0].quota().limit() > 9 => Err(ConfigError::MaxKeys),
+            _ => Ok(RateLimiter::new(*limit.policies()[0].quota()).into()),
+        };
+        let limits = Limits::made_by(&plan(quota(10)), make).unwrap();
+        let api = limits.find("GET", Some("/a")).unwrap();
+        assert!(
+            api.as_local()
+                .unwrap()
+                .check(&Key::EVERYONE, 4)
+                .is_allowed()
+        );
+
+        let wrong = Plan::new().limit("api", quota(20)).unwrap();
+        let wrong = wrong.limit("same", quota(10)).unwrap();
+        assert_eq!(limits.change(&wrong), Err(ConfigError::MaxKeys));
+        assert_eq!(limits.plan(), plan(quota(10)));
+        assert_eq!(left(&limits, "/a"), 6);
+        // The limiters of one's own keep their counts, too.
+        assert_eq!(limits.change(&plan(quota(20))).unwrap().len(), 1);
+        assert_eq!(left(&limits, "/a"), 16);
     }
 }

@@ -4,12 +4,16 @@
 //! told another. Layers ask for the limit of each request's route:
 //! `RateLimitLayer::routed`, `tidegate_axum::routed` and `tidegate_actix_web::RateLimit::routed`.
 //!
+//! Limits count in this process, or wherever the limiters count that [`Limits::made_by`] is given: with `StrictLimiter`
+//! in a store, exactly over all processes.
+//!
 //! With the feature `config` a plan can be read from a file: see `Plan::from_toml`.
 
 mod change;
 #[cfg(feature = "config")]
 mod file;
 mod handle;
+mod limit;
 mod plan;
 mod route;
 mod seen;
@@ -19,6 +23,7 @@ pub use self::change::Change;
 #[cfg(feature = "config")]
 pub use self::file::FileError;
 pub use self::handle::Limits;
+pub use self::limit::NamedLimit;
 pub use self::plan::Plan;
 #[doc(hidden)]
 pub use self::seen::Seen;

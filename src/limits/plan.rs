@@ -2,6 +2,7 @@
 
 use crate::decision::{Policy, PolicyName};
 use crate::error::ConfigError;
+use crate::limits::NamedLimit;
 use crate::limits::route::Route;
 use crate::quota::Quota;
 use std::collections::BTreeMap;
@@ -131,6 +132,15 @@ impl Plan {
     pub fn max_keys(mut self, max_keys: usize) -> Result<Self, ConfigError> {
         self.max_keys = NonZeroUsize::new(max_keys).ok_or(ConfigError::MaxKeys)?;
         Ok(self)
+    }
+
+    /// The limits, in the order of their names.
+    pub(super) fn each(&self) -> impl Iterator<Item = NamedLimit<'_>> {
+        self.limits.iter().map(|(name, policies)| NamedLimit {
+            name,
+            policies,
+            max_keys: self.max_keys,
+        })
     }
 
     fn with(mut self, name: &str, policies: Box<[Policy]>) -> Result<Self, ConfigError> {

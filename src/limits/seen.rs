@@ -1,6 +1,6 @@
 //! What a layer made of each limit, made anew when there is another plan.
 
-use crate::limiter::RateLimiter;
+use crate::limiter::AnyLimiter;
 use crate::limits::Limits;
 use arc_swap::ArcSwap;
 use std::fmt;
@@ -41,7 +41,7 @@ impl<T: Clone> Seen<T> {
         &self,
         method: &str,
         template: Option<&str>,
-        make: impl Fn(&RateLimiter) -> T,
+        make: impl Fn(&AnyLimiter) -> T,
     ) -> Option<T> {
         let table = self.limits.table();
         let place = table.find(method, template)?;
@@ -97,7 +97,7 @@ mod tests {
         };
         assert_eq!((find("/b"), times.get()), (None, 0));
         assert_eq!((find("/a"), find("/a"), times.get()), (Some(1), Some(1), 1));
-        let _ = limits.change(&plan(2));
+        limits.change(&plan(2)).unwrap();
         assert_eq!((find("/a"), find("/a"), times.get()), (Some(2), Some(2), 2));
     }
 }

@@ -1,6 +1,6 @@
 //! Which limit a request has: a look-up of its template, and then of its method.
 
-use crate::limiter::RateLimiter;
+use crate::limiter::AnyLimiter;
 use crate::limits::plan::Plan;
 use crate::limits::route::Route;
 use std::collections::{BTreeMap, HashMap};
@@ -11,7 +11,7 @@ pub(super) struct Table {
     /// Grows with every plan.
     pub(super) version: u64,
     pub(super) plan: Plan,
-    pub(super) limiters: Box<[RateLimiter]>,
+    pub(super) limiters: Box<[AnyLimiter]>,
     routes: HashMap<Box<str>, Methods>,
 }
 
@@ -38,13 +38,8 @@ impl Methods {
 }
 
 impl Table {
-    /// The plan's limits, each with the limiter that `limiter` makes.
-    pub(super) fn new(
-        version: u64,
-        plan: Plan,
-        mut limiter: impl FnMut(&str) -> RateLimiter,
-    ) -> Self {
-        let limiters = plan.limits.keys().map(|name| limiter(name)).collect();
+    /// The plan's limits with their limiters, in the order of their names.
+    pub(super) fn new(version: u64, plan: Plan, limiters: Box<[AnyLimiter]>) -> Self {
         let places: BTreeMap<_, _> = plan.limits.keys().zip(0..).collect();
         let mut routes: HashMap<Box<str>, Methods> = HashMap::new();
         for (route, limit) in &plan.routes {
@@ -71,7 +66,7 @@ impl Table {
     }
 
     /// The limiter called `name`.
-    pub(super) fn limiter(&self, name: &str) -> Option<&RateLimiter> {
+    pub(super) fn limiter(&self, name: &str) -> Option<&AnyLimiter> {
         let mut names = self.plan.limits.keys();
         self.limiters.get(names.position(|it| **it == *name)?)
     }
@@ -80,6 +75,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limiter::RateLimiter;
     use crate::quota::Quota;
 
     #[test]
@@ -98,7 +94,8 @@ mod tests {
             plan = plan.route(route, limit).unwrap();
         }
         let whole = plan.clone().route("*", "others").unwrap();
-        let new = |plan| Table::new(1, plan, |_| RateLimiter::new(Quota::per_second(1)));
+        let limiter = || RateLimiter::new(Quota::per_second(1)).into();
+        let new = |plan| Table::new(1, plan, names.map(|_| limiter()).into());
         let (table, whole) = (new(plan), new(whole));
         for (method, template, limit) in [
             ("GET", Some("/items/{id}"), Some("get")),

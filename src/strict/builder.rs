@@ -56,6 +56,14 @@ impl StrictLimiterBuilder {
         }
     }
 
+    pub(super) fn of_policies(store: RedisStore, namespace: &str, policies: &[Policy]) -> Self {
+        let (first, others) = policies.split_first().expect("a limit has a policy");
+        let builder = Self::new(store, namespace, *first.quota()).name(first.name().as_str());
+        others.iter().fold(builder, |builder, policy| {
+            builder.also(policy.name().as_str(), *policy.quota())
+        })
+    }
+
     /// The name under which clients see the quota: 1 to 64 letters, digits or any of `-_.:/`.
     pub fn name(mut self, name: &str) -> Self {
         self.name = name.into();

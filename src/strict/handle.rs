@@ -3,6 +3,7 @@
 use crate::decision::{Decision, Decisions, Policy};
 use crate::key::Key;
 use crate::limiter::RateLimiter;
+use crate::limits::NamedLimit;
 use crate::observe;
 use crate::quota::Quota;
 use crate::rule::Moment;
@@ -121,6 +122,19 @@ impl StrictLimiter {
     /// Starts a limiter that counts in `store`, together with all of the same `namespace`.
     pub fn builder(store: RedisStore, namespace: &str, quota: Quota) -> StrictLimiterBuilder {
         StrictLimiterBuilder::new(store, namespace, quota)
+    }
+
+    /// Starts a limiter for a limit of a plan: see [`Limits::made_by`]. It counts in the namespace `namespace.name`, so
+    /// that counts outlive every change of the plan.
+    ///
+    /// [`Limits::made_by`]: crate::limits::Limits::made_by
+    pub fn for_limit(
+        store: RedisStore,
+        namespace: &str,
+        limit: &NamedLimit<'_>,
+    ) -> StrictLimiterBuilder {
+        let namespace = format!("{namespace}.{}", limit.name());
+        StrictLimiterBuilder::of_policies(store, &namespace, limit.policies())
     }
 
     /// Books `cost` units on `key` if they fit, and says whether they did. Of several policies the

@@ -231,7 +231,7 @@ impl Routes {
         self.seen.find(head.method().as_str(), template, |limiter| {
             let mut own = all.clone();
             own.routes = None;
-            own.set_limiter(limiter.clone().into());
+            own.set_limiter(limiter.clone());
             Arc::new(own)
         })
     }

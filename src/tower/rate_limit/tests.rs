@@ -398,7 +398,7 @@ async fn routes_have_limits_of_their_own_which_can_change_under_a_running_servic
     assert_eq!(ask(at(None)).await.0, 429);
     assert_eq!(layer.denied(), 2);
 
-    assert_eq!(limits.change(&plan(Quota::per_hour(3))).len(), 1);
+    assert_eq!(limits.change(&plan(Quota::per_hour(3))).unwrap().len(), 1);
     for status in [200, 429] {
         assert_eq!(ask(item()).await, (status, r#""reads";q=3;w=3600"#.into()));
     }

@@ -49,7 +49,7 @@ impl<S> Shared<S> {
         routes.find(method, pattern.as_deref(), |limiter| {
             Rc::new(Self {
                 inner: Rc::clone(&self.inner),
-                settings: Arc::new(self.settings.of(limiter.clone().into())),
+                settings: Arc::new(self.settings.of(limiter.clone())),
             })
         })
     }
