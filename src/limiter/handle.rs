@@ -5,10 +5,10 @@ use crate::key::Key;
 use crate::limiter::RateLimiterBuilder;
 use crate::limiter::booking::Refunded;
 use crate::limiter::draws::Draws;
+#[cfg(feature = "fleet")]
+use crate::limiter::lines::Lines;
 use crate::limiter::local::Local;
 use crate::limiter::table::TableStats;
-#[cfg(feature = "fleet")]
-use crate::limiter::wait::Lines;
 use crate::observe;
 use crate::quota::Quota;
 use crate::rule::Moment;

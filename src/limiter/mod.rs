@@ -14,6 +14,8 @@ mod count;
 mod deciding;
 mod draws;
 mod handle;
+#[cfg(feature = "fleet")]
+pub(crate) mod lines;
 mod local;
 mod reservation;
 mod rules;

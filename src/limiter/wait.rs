@@ -3,8 +3,6 @@
 use crate::decision::{Decision, Verdict};
 use crate::key::Key;
 use crate::limiter::RateLimiter;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 impl RateLimiter {
@@ -64,7 +62,7 @@ impl RateLimiter {
             return Err(asked);
         }
         let place = inner.lines.join(*key);
-        let Ok(_turn) = tokio::time::timeout(max_wait, place.line.lock()).await else {
+        let Ok(_turn) = tokio::time::timeout(max_wait, place.turn()).await else {
             // Those in front are still waiting: what would fit now is theirs.
             let mut asked = self.ask(key, cost);
             if asked.is_allowed() {
@@ -99,52 +97,7 @@ impl RateLimiter {
 
     /// Whether somebody waits for `key`.
     pub(super) fn has_line(&self, key: &Key) -> bool {
-        self.0.lines.lock().contains_key(key)
-    }
-}
-
-/// A line for each key that somebody waits for.
-#[derive(Debug, Default)]
-pub(super) struct Lines(Mutex<HashMap<Key, Arc<Line>>>);
-
-/// Served in the order of asking, as tokio promises.
-type Line = tokio::sync::Mutex<()>;
-
-/// A place in a line; the last one to leave takes the line away.
-struct Place<'a> {
-    lines: &'a Lines,
-    key: Key,
-    line: Arc<Line>,
-}
-
-impl Lines {
-    fn join(&self, key: Key) -> Place<'_> {
-        let line = Arc::clone(self.lock().entry(key).or_default());
-        Place {
-            lines: self,
-            key,
-            line,
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Line>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Keys that somebody waits for.
-    #[cfg(test)]
-    fn len(&self) -> usize {
-        self.lock().len()
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let mut lines = self.lines.lock();
-        // Ours and the map's: nobody joins while the map is locked.
-        if Arc::strong_count(&self.line) <= 2 {
-            lines.remove(&self.key);
-        }
+        self.0.lines.has(key)
     }
 }
 
