@@ -78,9 +78,10 @@ impl Cell {
         self.reserved = self.reserved.saturating_sub(cost);
     }
 
-    pub(crate) const fn commit(&mut self, cost: u32) {
+    /// Takes a reservation back and counts what it came to.
+    pub(crate) const fn commit(&mut self, cost: u32, actual: u32) {
         self.cancel(cost);
-        self.accept(cost);
+        self.accept(actual);
     }
 
     /// Accepts that were never sent.
@@ -230,8 +231,8 @@ mod tests {
         assert_eq!(cell.view(), 19);
         cell.cancel(10);
         assert_eq!(cell.view(), 9);
-        cell.reserve(1);
-        cell.commit(1);
+        cell.reserve(3);
+        cell.commit(3, 1);
         assert_eq!((cell.view(), cell.reserved()), (10, 0));
     }
 

@@ -184,7 +184,7 @@ impl Task {
                     refused = true;
                 }
                 if refused {
-                    shard.answered.notify_waiters();
+                    shard.release();
                 }
             } else {
                 while !full(reads.len())
@@ -436,7 +436,7 @@ impl Task {
     /// Wakes who waits for an answer about one of these keys.
     fn release(&self, keys: impl Iterator<Item = Key>) {
         for key in keys {
-            self.shared.shard(key).answered.notify_waiters();
+            self.shared.shard(key).release();
         }
     }
 

@@ -1,18 +1,17 @@
 //! The layered limiter as users hold it.
 
-use crate::decision::{Decision, Policy, Verdict};
+use crate::decision::{Decision, Decisions, Policy};
 use crate::key::Key;
 use crate::layered::builder::LayeredLimiterBuilder;
 use crate::layered::driver::Close;
 use crate::layered::link::Link;
-use crate::layered::shared::{Shard, Shared};
-use crate::layered::tier::{Answer, Booking};
+use crate::layered::shared::{Seen, Shared};
+use crate::layered::tier::{Answer, Booking, Hold};
 use crate::layered::time::Moment;
+use crate::limiter::lines::Lines;
 use crate::observe;
 use crate::quota::Quota;
 use crate::store::RedisStore;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::{mpsc, oneshot};
@@ -53,25 +52,17 @@ use tokio::sync::{mpsc, oneshot};
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct LayeredLimiter(Arc<Inner>);
+pub struct LayeredLimiter(pub(super) Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
-    shared: Arc<Shared>,
-    policy: Policy,
+pub(super) struct Inner {
+    pub(super) shared: Arc<Shared>,
+    pub(super) policy: Policy,
     max_keys: usize,
     /// Dropped with the last handle, which ends the task.
     close: mpsc::UnboundedSender<Close>,
     seen: observe::Decisions,
-}
-
-/// How the costs of a batch hang together.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Batch {
-    /// All of them are booked, or none.
-    AllOrNothing,
-    /// Each is booked if it fits.
-    Independent,
+    pub(super) lines: Lines,
 }
 
 /// A limiter was closed before origin had confirmed everything.
@@ -80,14 +71,6 @@ pub enum Batch {
 pub struct Unheard {
     /// How many.
     pub units: u64,
-}
-
-/// More in a batch than one batch may hold.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("a batch of {costs} is too long; split it into ones of at most {most}", most = LayeredLimiter::MAX_BATCH)]
-pub struct BatchTooLong {
-    /// How many there were.
-    pub costs: usize,
 }
 
 /// What a limiter holds, and what has happened to it since it was built.
@@ -124,9 +107,6 @@ pub struct LayeredStats {
 }
 
 impl LayeredLimiter {
-    /// The most costs of one batch.
-    pub const MAX_BATCH: usize = 100;
-
     /// Starts a limiter that counts in `origin`, together with all processes of the same `namespace` and window.
     pub fn builder(origin: RedisStore, namespace: &str, quota: Quota) -> LayeredLimiterBuilder {
         LayeredLimiterBuilder::new(origin, namespace, quota)
@@ -144,6 +124,7 @@ impl LayeredLimiter {
             max_keys,
             close,
             seen: observe::Decisions::default(),
+            lines: Lines::default(),
         }))
     }
 
@@ -154,27 +135,17 @@ impl LayeredLimiter {
     /// Nothing is booked by a future that was dropped before it was ready.
     #[inline]
     pub async fn decide(&self, key: &Key, cost: u32) -> Decision {
-        let shared = &*self.0.shared;
-        let shard = shared.shard(*key);
-        loop {
-            let now = shared.moment();
-            match attempt(shared, shard, *key, cost, Booking::Accept, &now) {
-                Attempt::Decided(decision, _) => {
-                    self.count(&decision);
-                    return decision;
-                }
-                Attempt::Wait(answered) => answered.await,
-            }
-        }
+        let (decision, _) = self.weigh(*key, cost, Booking::Accept).await;
+        self.count(&decision);
+        decision
     }
 
     /// As [`Self::decide`], but from what is known now: origin is asked, and nobody waits for it.
+    #[inline]
     pub fn check(&self, key: &Key, cost: u32) -> Decision {
-        let shared = &*self.0.shared;
-        let shard = shared.shard(*key);
-        let mut now = shared.moment();
+        let mut now = self.0.shared.moment();
         now.link = impatient(now.link);
-        match attempt(shared, shard, *key, cost, Booking::Accept, &now) {
+        match self.attempt(*key, cost, Booking::Accept, &now) {
             Attempt::Decided(decision, _) => {
                 self.count(&decision);
                 decision
@@ -183,91 +154,36 @@ impl LayeredLimiter {
         }
     }
 
+    /// As [`Self::decide`], with the answers of all policies.
+    pub async fn decide_each(&self, key: &Key, cost: u32) -> Decisions {
+        self.decide(key, cost).await.into()
+    }
+
+    /// As [`Self::check`], with the answers of all policies.
+    pub fn check_each(&self, key: &Key, cost: u32) -> Decisions {
+        self.check(key, cost).into()
+    }
+
     /// How `key` stands as far as it is known here. Books nothing, and asks nobody.
     pub fn peek(&self, key: &Key) -> Decision {
-        self.check(key, 0)
+        self.ask(*key, 0)
     }
 
-    /// Books several costs, as they stand at one moment; the answers are in their order. Keys that must be read are read in one
-    /// round trip. Costs of one key are added up.
-    ///
-    /// Of [`Batch::AllOrNothing`], when one is denied, none is booked, and the others tell whether they would have fit.
-    ///
-    /// # Errors
-    /// If there are more than [`Self::MAX_BATCH`].
-    ///
-    /// # Cancel safety
-    /// As [`Self::decide`].
-    pub async fn decide_batch(
-        &self,
-        costs: &[(Key, u32)],
-        batch: Batch,
-    ) -> Result<Vec<Decision>, BatchTooLong> {
-        if costs.len() > Self::MAX_BATCH {
-            return Err(BatchTooLong { costs: costs.len() });
-        }
-        let shared = &*self.0.shared;
-        let mut merged: Vec<(Key, u32)> = Vec::with_capacity(costs.len());
-        let places: Vec<usize> = costs
-            .iter()
-            .map(|(key, cost)| {
-                let at = merged.iter().position(|(known, _)| known == key);
-                let at = at.unwrap_or_else(|| {
-                    merged.push((*key, 0));
-                    merged.len() - 1
-                });
-                merged[at].1 = merged[at].1.saturating_add(*cost);
-                at
-            })
-            .collect();
-        let decisions = loop {
-            // Reservations are held while nothing is awaited, so a dropped future leaves none.
-            let now = shared.moment();
-            let (mut decisions, mut waiting) = (Vec::with_capacity(merged.len()), None);
-            for (key, cost) in &merged {
-                let shard = shared.shard(*key);
-                match attempt(shared, shard, *key, *cost, Booking::Reserve, &now) {
-                    Attempt::Decided(decision, sequence) => decisions.push((decision, sequence)),
-                    Attempt::Wait(answered) => {
-                        // The others are asked for all the same, so that all are read together.
-                        decisions.push((shared.nothing(&self.0.policy), u64::MAX));
-                        waiting.get_or_insert(answered);
-                    }
-                }
-            }
-            let all = decisions.iter().all(|(decision, _)| decision.is_allowed());
-            let book = waiting.is_none() && (all || batch == Batch::Independent);
-            for ((key, cost), (decision, sequence)) in merged.iter().zip(&decisions) {
-                if *cost == 0 || !decision.is_allowed() {
-                    continue;
-                }
-                let shard = shared.shard(*key);
-                let mut tier = shard.lock();
-                if book {
-                    tier.commit(*key, *cost, *sequence, &now);
-                } else {
-                    tier.cancel(*key, *cost, *sequence);
-                }
-                shared.notice(shard, &tier);
-            }
-            match waiting {
-                Some(answered) => answered.await,
-                None => break decisions,
-            }
-        };
-        let answers = places.into_iter().map(|at| decisions[at].0);
-        Ok(answers.inspect(|decision| self.count(decision)).collect())
-    }
-
-    fn count(&self, decision: &Decision) {
-        let policies = std::slice::from_ref(&self.0.policy);
-        self.0.seen.count(policies, decision);
+    /// As [`Self::peek`], with the answers of all policies.
+    pub fn peek_each(&self, key: &Key) -> Decisions {
+        self.peek(key).into()
     }
 
     /// The quota, and the name under which clients see it.
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.0.policy
+    }
+
+    /// All policies, in the order in which they were given.
+    #[must_use]
+    pub fn policies(&self) -> &[Policy] {
+        std::slice::from_ref(&self.0.policy)
     }
 
     /// Looks at everything: for dashboards, not for the request path.
@@ -312,56 +228,70 @@ impl LayeredLimiter {
         }
         Ok(())
     }
+
+    /// Decides, after waiting for origin where that is necessary. Nothing is booked while it waits.
+    #[inline]
+    pub(super) async fn weigh(
+        &self,
+        key: Key,
+        cost: u32,
+        booking: Booking,
+    ) -> (Decision, Option<Hold>) {
+        let shared = &*self.0.shared;
+        loop {
+            match self.attempt(key, cost, booking, &shared.moment()) {
+                Attempt::Decided(decision, hold) => return (decision, hold),
+                Attempt::Wait(seen) => shared.shard(key).answer_after(seen).await,
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn attempt(&self, key: Key, cost: u32, booking: Booking, now: &Moment) -> Attempt {
+        let shared = &*self.0.shared;
+        let shard = shared.shard(key);
+        let mut tier = shard.lock();
+        let answer = tier.decide(key, cost, booking, now);
+        shared.notice(shard, &tier);
+        match answer {
+            Answer::Decided { decision, hold } => Attempt::Decided(decision, hold),
+            Answer::Wait => Attempt::Wait(shard.seen()),
+        }
+    }
+
+    /// What would be said from what is known here.
+    pub(super) fn ask(&self, key: Key, cost: u32) -> Decision {
+        let shared = &*self.0.shared;
+        let now = shared.moment();
+        shared.shard(key).lock().ask(key, cost, &now)
+    }
+
+    /// What was held for `cost` came to `actual`.
+    pub(super) fn settle(&self, key: Key, hold: Option<Hold>, cost: u32, actual: u32) {
+        let shared = &*self.0.shared;
+        let now = shared.moment();
+        let shard = shared.shard(key);
+        let mut tier = shard.lock();
+        tier.settle(key, hold, cost, actual, &now);
+        shared.notice(shard, &tier);
+    }
+
+    #[inline]
+    pub(super) fn count(&self, decision: &Decision) {
+        self.0.seen.count(self.policies(), decision);
+    }
 }
 
 /// What became of one attempt to decide.
-enum Attempt<'a> {
-    Decided(Decision, u64),
-    /// Ready when origin has answered something that may be what was asked.
-    Wait(Pin<Box<dyn Future<Output = ()> + Send + 'a>>),
-}
-
-#[inline]
-fn attempt<'a>(
-    shared: &'a Shared,
-    shard: &'a Shard,
-    key: Key,
-    cost: u32,
-    booking: Booking,
-    now: &Moment,
-) -> Attempt<'a> {
-    let mut tier = shard.lock();
-    let answer = tier.decide(key, cost, booking, now);
-    shared.notice(shard, &tier);
-    match answer {
-        Answer::Decided { decision, sequence } => Attempt::Decided(decision, sequence),
-        Answer::Wait => {
-            // From before the lock is released, so that no answer is missed.
-            let mut answered = Box::pin(shard.answered.notified());
-            answered.as_mut().enable();
-            Attempt::Wait(answered)
-        }
-    }
+pub(super) enum Attempt {
+    Decided(Decision, Option<Hold>),
+    /// Origin is asked; to be tried again when it has answered.
+    Wait(Seen),
 }
 
 const fn impatient(link: Link) -> Link {
     match link {
         Link::Up => Link::Down,
         other => other,
-    }
-}
-
-impl Shared {
-    /// In place of the decision of who waits.
-    fn nothing(&self, policy: &Policy) -> Decision {
-        Decision {
-            outcome: Verdict::Deny,
-            limit: policy.quota().limit(),
-            remaining: 0,
-            retry_after_nanos: crate::decision::NO_WAIT,
-            reset_after_nanos: 0,
-            policy: policy.name(),
-            chance: crate::decision::NOT_DRAWN,
-        }
     }
 }

@@ -23,7 +23,8 @@
 //! | `tier`, `exchange` | the machine of these: decisions; questions and answers |
 //! | `link`, `time` | whether origin answers; whose clock counts |
 //! | `origin` | what a store does with what it is told |
-//! | `handle`, `builder`, `shared`, `driver` | the limiter as users hold it, and its background task |
+//! | `handle`, `builder`, `deciding`, `reservation`, `batch` | the limiter as users and layers hold it |
+//! | `shared`, `driver` | what its handles share, and its background task |
 
 #![cfg_attr(
     not(feature = "redis"),
@@ -35,8 +36,12 @@
 )]
 
 #[cfg(feature = "redis")]
+mod batch;
+#[cfg(feature = "redis")]
 mod builder;
 mod cell;
+#[cfg(feature = "redis")]
+mod deciding;
 #[cfg(feature = "redis")]
 mod driver;
 mod exchange;
@@ -47,6 +52,8 @@ mod link;
 #[cfg(test)]
 mod origin;
 mod refresh;
+#[cfg(feature = "redis")]
+mod reservation;
 #[cfg(feature = "redis")]
 mod shared;
 mod slots;
@@ -61,13 +68,17 @@ mod window;
 mod bed;
 
 #[cfg(feature = "redis")]
+pub use self::batch::{Batch, BatchTooLong};
+#[cfg(feature = "redis")]
 pub use self::builder::LayeredLimiterBuilder;
 #[cfg(feature = "redis")]
 pub(crate) use self::exchange::{FlushLine, ImportLine, PublishLine, ReadLine, Totals};
 #[cfg(feature = "redis")]
-pub use self::handle::{Batch, BatchTooLong, LayeredLimiter, LayeredStats, Unheard};
+pub use self::handle::{LayeredLimiter, LayeredStats, Unheard};
 #[cfg(feature = "redis")]
 pub use self::link::Outage;
+#[cfg(feature = "redis")]
+pub use self::reservation::LayeredReservation;
 #[cfg(feature = "redis")]
 pub(crate) use self::space::{Cursor, Pulled, Space};
 #[cfg(all(test, feature = "redis"))]

@@ -46,14 +46,39 @@ pub(super) struct Shard {
     tier: Mutex<Tier>,
     /// Whether the task has something to look for here.
     pub(super) busy: AtomicBool,
-    /// Origin has answered, or will not.
-    pub(super) answered: Notify,
+    /// How often origin has answered, or did not.
+    answers: AtomicU64,
+    answered: Notify,
 }
+
+/// The answers that had come when a caller was told to wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen(u64);
 
 impl Shard {
     pub(super) fn lock(&self) -> MutexGuard<'_, Tier> {
         // A tier's steps do not call out, so a panic in one is a bug in it; counting goes on.
         self.tier.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What to wait for; under the lock, so that no answer is missed.
+    pub(super) fn seen(&self) -> Seen {
+        Seen(self.answers.load(Ordering::Acquire))
+    }
+
+    /// Origin has answered, or will not: whoever waits asks again.
+    pub(super) fn release(&self) {
+        self.answers.fetch_add(1, Ordering::Release);
+        self.answered.notify_waiters();
+    }
+
+    /// Ready when origin has answered something that may be what was asked.
+    pub(super) async fn answer_after(&self, seen: Seen) {
+        // Made before the look, so that what comes between the two is not missed.
+        let answered = self.answered.notified();
+        if self.answers.load(Ordering::Acquire) == seen.0 {
+            answered.await;
+        }
     }
 }
 
@@ -70,6 +95,7 @@ impl Shared {
             CachePadded::new(Shard {
                 tier: Mutex::new(Tier::new(setup)),
                 busy: AtomicBool::new(false),
+                answers: AtomicU64::new(0),
                 answered: Notify::new(),
             })
         };
@@ -133,7 +159,7 @@ impl Shared {
         for shard in &self.shards {
             // Behind the lock, so that nobody has just decided to wait.
             drop(shard.lock());
-            shard.answered.notify_waiters();
+            shard.release();
         }
     }
 

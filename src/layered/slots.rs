@@ -81,6 +81,13 @@ impl Slot {
         u64::from(current.unconfirmed()) + u64::from(previous.unconfirmed()) - u64::from(kept)
     }
 
+    /// Goes over to the window of `sequence`, if it is a later one; what nobody hears of is not counted.
+    pub(crate) fn roll(&mut self, sequence: u64) {
+        if self.sequence < sequence {
+            self.turn(sequence, LocalTime::NEVER);
+        }
+    }
+
     /// Whether the key can be forgotten without a loss.
     fn is_settled(&self) -> bool {
         self.current.is_settled()

@@ -79,10 +79,36 @@ impl Setup {
 /// What a caller is told.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Answer {
-    /// Decided, on the window of `sequence`.
-    Decided { decision: Decision, sequence: u64 },
+    Decided {
+        decision: Decision,
+        /// Where the cost was counted, if it was.
+        hold: Option<Hold>,
+    },
     /// Origin is being asked about this key; ask again when it has answered.
     Wait,
+}
+
+impl Answer {
+    const fn without_booking(decision: Decision) -> Self {
+        Self::Decided {
+            decision,
+            hold: None,
+        }
+    }
+}
+
+/// The cell in which a cost was counted. A key that was forgotten meanwhile is not mistaken for it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Hold {
+    sequence: u64,
+    holder: u64,
+}
+
+#[cfg(test)]
+impl Hold {
+    pub(crate) const fn sequence(&self) -> u64 {
+        self.sequence
+    }
 }
 
 /// How an allowed cost is counted.
@@ -90,7 +116,7 @@ pub(crate) enum Answer {
 pub(crate) enum Booking {
     /// Spent.
     Accept,
-    /// Held until it is committed or cancelled.
+    /// Held until it is settled.
     Reserve,
 }
 
@@ -131,7 +157,7 @@ impl Tier {
             setup,
             share: setup.share(),
             slots: Slots::new(setup.room, Placement(setup.seed)),
-            overflow: Slot::new(Key::EVERYONE, 0, 0),
+            overflow: Slot::new(Key::EVERYONE, 0, setup.seed),
             wanted: VecDeque::new(),
             flushes: FlushQueue::default(),
             publish: VecDeque::new(),
@@ -183,7 +209,7 @@ impl Tier {
         let limit = window.limit();
         let place = window.place(now.shared);
         if limit == 0 || cost > limit || cost == 0 {
-            return self.without_booking(key, cost, place);
+            return Answer::without_booking(self.ask(key, cost, now));
         }
         let number = match self.slots.find(key) {
             Some(number) => number,
@@ -192,11 +218,12 @@ impl Tier {
                 None => return self.overflow(cost, booking, place),
             },
         };
-        if self.slots.at(number).sequence != place.sequence {
-            self.turn(number, place, now);
-        }
+        self.turn(number, place, now);
         let slot = self.slots.at(number);
-        let sequence = slot.sequence;
+        let hold = Hold {
+            sequence: slot.sequence,
+            holder: slot.holder,
+        };
         let age = now.local.since(slot.freshness.synced_at());
         let mut views = Views::of(slot, place);
         let mut used = views.used(&window);
@@ -211,7 +238,7 @@ impl Tier {
         if after > u64::from(limit) {
             slot.strict.handle_denial(now.local, self.setup.span());
             let decision = self.tell(Verdict::Deny, views, views.wait(&window, cost));
-            return Answer::Decided { decision, sequence };
+            return Answer::without_booking(decision);
         }
         if self.must_wait(number, cost, views, now) {
             self.tally.waits += 1;
@@ -221,50 +248,116 @@ impl Tier {
             && let Some(wait) = self.beyond_share(number, cost, views.elapsed)
         {
             let decision = self.tell(Verdict::Deny, views, wait);
-            return Answer::Decided { decision, sequence };
+            return Answer::without_booking(decision);
         }
         let slot = self.slots.at(number);
         slot.strict.handle_allowed();
         match booking {
             Booking::Accept => {
                 slot.current.accept(cost);
-                let due = now.local.saturating_add(self.setup.flush_after);
-                self.flushes.push(number, &mut slot.pending, due);
-                if now.link == Link::Up && slot.current.unsent() >= self.setup.plenty(after) {
-                    self.flushes.push_at_once(number, &mut slot.pending);
-                }
+                self.flush_soon(number, after, now);
             }
             Booking::Reserve => slot.current.reserve(cost),
         }
         let decision = self.tell(Verdict::Allow, views.after(cost), NO_WAIT);
-        Answer::Decided { decision, sequence }
+        Answer::Decided {
+            decision,
+            hold: Some(hold),
+        }
     }
 
-    /// Spends what was reserved in the window of `sequence`.
-    pub(crate) fn commit(&mut self, key: Key, cost: u32, sequence: u64, now: &Moment) {
-        let Some(number) = self.slots.find(key) else {
-            self.overflow.current.commit(cost);
+    /// What would be said to `cost` from what is known here. Books nothing and asks nobody.
+    pub(crate) fn ask(&self, key: Key, cost: u32, now: &Moment) -> Decision {
+        let window = &self.setup.window;
+        let limit = window.limit();
+        let place = window.place(now.shared);
+        let views = match self.slots.get(key) {
+            Some(slot) if slot.sequence + 1 == place.sequence => Views {
+                current: 0,
+                previous: slot.current.view(),
+                elapsed: place.elapsed,
+            },
+            // Of this window, or of the next if the clock was set back.
+            Some(slot) if [place.sequence, place.sequence + 1].contains(&slot.sequence) => {
+                Views::of(slot, place)
+            }
+            _ => Views {
+                current: 0,
+                previous: 0,
+                elapsed: place.elapsed,
+            },
+        };
+        if limit == 0 {
+            self.tell(Verdict::Deny, views, NO_WAIT)
+        } else if cost > limit {
+            self.tell(Verdict::TooLarge, views, NO_WAIT)
+        } else if cost > 0 && views.used(window).saturating_add(u64::from(cost)) > u64::from(limit)
+        {
+            self.tell(Verdict::Deny, views, views.wait(window, cost))
+        } else {
+            self.tell(Verdict::Allow, views, NO_WAIT)
+        }
+    }
+
+    /// What was held for `cost` came to `actual`.
+    ///
+    /// It is spent in the window in which it was held, as far as it was held; the rest, and all of it when that window
+    /// is over, is spent now. Nothing that somebody else counted changes.
+    pub(crate) fn settle(
+        &mut self,
+        key: Key,
+        hold: Option<Hold>,
+        cost: u32,
+        actual: u32,
+        now: &Moment,
+    ) {
+        let place = self.setup.window.place(now.shared);
+        let mut late = actual;
+        let mut release = |slot: &mut Slot| {
+            let held = hold.filter(|hold| hold.holder == slot.holder);
+            if let Some(cell) = held.and_then(|hold| slot.cell(hold.sequence)) {
+                cell.commit(cost, actual.min(cost));
+                late = actual.saturating_sub(cost);
+            }
+        };
+        if hold.is_some_and(|hold| hold.holder == self.overflow.holder) {
+            self.overflow.roll(place.sequence);
+            release(&mut self.overflow);
+            self.overflow.current.accept(late);
             return;
+        }
+        let number = match self.slots.find(key) {
+            Some(number) => {
+                self.turn(number, place, now);
+                number
+            }
+            None if actual == 0 => return,
+            None => match self.admit(key, place, now) {
+                Some(number) => number,
+                None => {
+                    self.overflow.roll(place.sequence);
+                    self.overflow.current.accept(actual);
+                    return;
+                }
+            },
         };
         let slot = self.slots.at(number);
-        match slot.cell(sequence) {
-            Some(cell) => cell.commit(cost),
-            // Its window is over, but it was spent now.
-            None => slot.current.accept(cost),
+        release(slot);
+        slot.current.accept(late);
+        if actual > 0 {
+            let used = Views::of(slot, place).used(&self.setup.window);
+            self.flush_soon(number, used, now);
         }
-        let due = now.local.saturating_add(self.setup.flush_after);
-        self.flushes.push(number, &mut slot.pending, due);
     }
 
-    /// Gives back what was reserved in the window of `sequence`.
-    pub(crate) fn cancel(&mut self, key: Key, cost: u32, sequence: u64) {
-        match self.slots.find(key) {
-            None => self.overflow.current.cancel(cost),
-            Some(number) => {
-                if let Some(cell) = self.slots.at(number).cell(sequence) {
-                    cell.cancel(cost);
-                }
-            }
+    /// Something was accepted on a slot, of which `used` is used now.
+    #[inline]
+    fn flush_soon(&mut self, number: u32, used: u64, now: &Moment) {
+        let slot = self.slots.at(number);
+        let due = now.local.saturating_add(self.setup.flush_after);
+        self.flushes.push(number, &mut slot.pending, due);
+        if now.link == Link::Up && slot.current.unsent() >= self.setup.plenty(used) {
+            self.flushes.push_at_once(number, &mut slot.pending);
         }
     }
 
@@ -340,7 +433,14 @@ impl Tier {
     }
 
     /// Brings a slot into the window of `place`.
+    #[inline]
     fn turn(&mut self, number: u32, place: Place, now: &Moment) {
+        if self.slots.at(number).sequence != place.sequence {
+            self.roll_over(number, place, now);
+        }
+    }
+
+    fn roll_over(&mut self, number: u32, place: Place, now: &Moment) {
         let begun = now
             .local
             .saturating_sub(Duration::from_nanos(place.elapsed));
@@ -359,54 +459,27 @@ impl Tier {
         }
     }
 
-    fn without_booking(&self, key: Key, cost: u32, place: Place) -> Answer {
-        let window = &self.setup.window;
-        let views = match self.slots.get(key) {
-            Some(slot) if slot.sequence == place.sequence => Views::of(slot, place),
-            Some(slot) if slot.sequence + 1 == place.sequence => Views {
-                current: 0,
-                previous: slot.current.view(),
-                elapsed: place.elapsed,
-            },
-            _ => Views {
-                current: 0,
-                previous: 0,
-                elapsed: place.elapsed,
-            },
-        };
-        let verdict = match (window.limit(), cost) {
-            (0, _) => Verdict::Deny,
-            (_, 0) => Verdict::Allow,
-            _ => Verdict::TooLarge,
-        };
-        Answer::Decided {
-            decision: self.tell(verdict, views, NO_WAIT),
-            sequence: place.sequence,
-        }
-    }
-
     /// Decides for a key without a slot, on the cell that all of them share.
     #[cold]
     fn overflow(&mut self, cost: u32, booking: Booking, place: Place) -> Answer {
         self.tally.overflowed += 1;
-        if self.overflow.sequence < place.sequence {
-            self.overflow.turn(place.sequence, LocalTime::NEVER);
-        }
+        self.overflow.roll(place.sequence);
         let window = &self.setup.window;
         let views = Views::of(&self.overflow, place);
-        let fits = views.used(window) + u64::from(cost) <= u64::from(window.limit());
-        let decision = if fits {
-            match booking {
-                Booking::Accept => self.overflow.current.accept(cost),
-                Booking::Reserve => self.overflow.current.reserve(cost),
-            }
-            self.tell(Verdict::Allow, views.after(cost), NO_WAIT)
-        } else {
-            self.tell(Verdict::Deny, views, views.wait(window, cost))
-        };
+        if views.used(window) + u64::from(cost) > u64::from(window.limit()) {
+            let decision = self.tell(Verdict::Deny, views, views.wait(window, cost));
+            return Answer::without_booking(decision);
+        }
+        match booking {
+            Booking::Accept => self.overflow.current.accept(cost),
+            Booking::Reserve => self.overflow.current.reserve(cost),
+        }
         Answer::Decided {
-            decision,
-            sequence: place.sequence,
+            decision: self.tell(Verdict::Allow, views.after(cost), NO_WAIT),
+            hold: Some(Hold {
+                sequence: self.overflow.sequence,
+                holder: self.overflow.holder,
+            }),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use crate::decision::{Decision, Policy};
 use crate::key::Key;
+#[cfg(feature = "redis")]
+use crate::layered::LayeredLimiter;
 use crate::limiter::RateLimiter;
 #[cfg(feature = "fleet")]
 use crate::limiter::{Asking, Deciding};
@@ -17,6 +19,9 @@ pub enum AnyLimiter {
     /// Counts in a store.
     #[cfg(feature = "redis")]
     Strict(StrictLimiter),
+    /// Decides in this process, and counts in a region's store.
+    #[cfg(feature = "redis")]
+    Layered(LayeredLimiter),
 }
 
 impl AnyLimiter {
@@ -29,6 +34,8 @@ impl AnyLimiter {
             Self::Local(limiter) => limiter.check(key, cost),
             #[cfg(feature = "redis")]
             Self::Strict(limiter) => limiter.decide(key, cost).await,
+            #[cfg(feature = "redis")]
+            Self::Layered(limiter) => limiter.decide(key, cost).await,
         }
     }
 
@@ -38,6 +45,8 @@ impl AnyLimiter {
             Self::Local(limiter) => limiter.peek(key),
             #[cfg(feature = "redis")]
             Self::Strict(limiter) => limiter.peek(key).await,
+            #[cfg(feature = "redis")]
+            Self::Layered(limiter) => limiter.peek(key),
         }
     }
 
@@ -47,7 +56,7 @@ impl AnyLimiter {
         match self {
             Self::Local(limiter) => Some(limiter),
             #[cfg(feature = "redis")]
-            Self::Strict(_) => None,
+            Self::Strict(_) | Self::Layered(_) => None,
         }
     }
 
@@ -64,6 +73,8 @@ impl AnyLimiter {
             Self::Local(limiter) => limiter.policies(),
             #[cfg(feature = "redis")]
             Self::Strict(limiter) => limiter.policies(),
+            #[cfg(feature = "redis")]
+            Self::Layered(limiter) => limiter.policies(),
         }
     }
 
@@ -85,6 +96,8 @@ impl AnyLimiter {
             Self::Local(limiter) => limiter.decide_for(key, cost, asking),
             #[cfg(feature = "redis")]
             Self::Strict(limiter) => limiter.decide_for(key, cost, asking),
+            #[cfg(feature = "redis")]
+            Self::Layered(limiter) => limiter.decide_for(key, cost, asking),
         }
     }
 }
@@ -99,5 +112,12 @@ impl From<RateLimiter> for AnyLimiter {
 impl From<StrictLimiter> for AnyLimiter {
     fn from(limiter: StrictLimiter) -> Self {
         Self::Strict(limiter)
+    }
+}
+
+#[cfg(feature = "redis")]
+impl From<LayeredLimiter> for AnyLimiter {
+    fn from(limiter: LayeredLimiter) -> Self {
+        Self::Layered(limiter)
     }
 }

@@ -3,6 +3,8 @@
 use crate::classify::Answer;
 use crate::decision::Decisions;
 use crate::key::Key;
+#[cfg(feature = "redis")]
+use crate::layered::LayeredReservation;
 use crate::limiter::{RateLimiter, Reservation};
 #[cfg(feature = "redis")]
 use crate::strict::StrictReservation;
@@ -57,6 +59,8 @@ enum Booked {
     },
     #[cfg(feature = "redis")]
     Strict(Box<StrictReservation>),
+    #[cfg(feature = "redis")]
+    Layered(Box<LayeredReservation>),
 }
 
 impl Counting {
@@ -92,12 +96,23 @@ impl Counting {
         }
     }
 
+    /// The same, held by a layered limiter.
+    #[cfg(feature = "redis")]
+    pub(crate) fn of_layered(reservation: LayeredReservation, count: Count) -> Self {
+        Self {
+            count,
+            booked: Some(Booked::Layered(Box::new(reservation))),
+        }
+    }
+
     /// What was said when the cost was reserved.
     pub fn decision(&self) -> &crate::Decision {
         match self.booked.as_ref().expect("settled at the end") {
             Booked::Local { reservation, .. } => reservation.decision(),
             #[cfg(feature = "redis")]
             Booked::Strict(reservation) => reservation.decision(),
+            #[cfg(feature = "redis")]
+            Booked::Layered(reservation) => reservation.decision(),
         }
     }
 
@@ -128,6 +143,8 @@ impl Counting {
                 }
                 decisions
             }
+            #[cfg(feature = "redis")]
+            Booked::Layered(reservation) => reservation.answered(keeps),
         }
     }
 }
@@ -138,6 +155,8 @@ impl Drop for Counting {
             Some(Booked::Local { reservation, .. }) => keep(reservation),
             #[cfg(feature = "redis")]
             Some(Booked::Strict(reservation)) => reservation.keep(),
+            #[cfg(feature = "redis")]
+            Some(Booked::Layered(reservation)) => reservation.keep(),
             None => {}
         }
     }

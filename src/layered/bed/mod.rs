@@ -5,6 +5,7 @@
 
 mod accuracy;
 mod failures;
+mod holds;
 
 use crate::decision::PolicyName;
 use crate::key::Key;

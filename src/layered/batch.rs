@@ -1,0 +1,93 @@
+//! Several costs in one call: read together, booked together or each by itself.
+
+use crate::decision::Decision;
+use crate::key::Key;
+use crate::layered::handle::{Attempt, LayeredLimiter};
+use crate::layered::tier::{Booking, Hold};
+
+/// How the costs of a batch hang together.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Batch {
+    /// All of them are booked, or none.
+    AllOrNothing,
+    /// Each is booked if it fits.
+    Independent,
+}
+
+/// More in a batch than one batch may hold.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a batch of {costs} is too long; split it into ones of at most {most}", most = LayeredLimiter::MAX_BATCH)]
+pub struct BatchTooLong {
+    /// How many there were.
+    pub costs: usize,
+}
+
+impl LayeredLimiter {
+    /// The most costs of one batch.
+    pub const MAX_BATCH: usize = 100;
+
+    /// Books several costs, as they stand at one moment; the answers are in their order. Keys that must be read are read in one
+    /// round trip. Costs of one key are added up.
+    ///
+    /// Of [`Batch::AllOrNothing`], when one is denied, none is booked, and the others tell whether they would have fit.
+    ///
+    /// # Errors
+    /// If there are more than [`Self::MAX_BATCH`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::decide`].
+    pub async fn decide_batch(
+        &self,
+        costs: &[(Key, u32)],
+        batch: Batch,
+    ) -> Result<Vec<Decision>, BatchTooLong> {
+        if costs.len() > Self::MAX_BATCH {
+            return Err(BatchTooLong { costs: costs.len() });
+        }
+        let mut merged: Vec<(Key, u32)> = Vec::with_capacity(costs.len());
+        let places: Vec<usize> = costs
+            .iter()
+            .map(|(key, cost)| {
+                let at = merged.iter().position(|(known, _)| known == key);
+                let at = at.unwrap_or_else(|| {
+                    merged.push((*key, 0));
+                    merged.len() - 1
+                });
+                merged[at].1 = merged[at].1.saturating_add(*cost);
+                at
+            })
+            .collect();
+        let shared = &*self.0.shared;
+        let decisions = loop {
+            // Reservations are held while nothing is awaited, so a dropped future leaves none.
+            let now = shared.moment();
+            let mut waiting = None;
+            let attempts: Vec<(Decision, Option<Hold>)> = merged
+                .iter()
+                .map(
+                    |(key, cost)| match self.attempt(*key, *cost, Booking::Reserve, &now) {
+                        Attempt::Decided(decision, hold) => (decision, hold),
+                        // The others are asked for all the same, so that all are read together.
+                        Attempt::Wait(seen) => {
+                            waiting.get_or_insert((*key, seen));
+                            (self.ask(*key, *cost), None)
+                        }
+                    },
+                )
+                .collect();
+            let all = attempts.iter().all(|(decision, _)| decision.is_allowed());
+            let book = waiting.is_none() && (all || batch == Batch::Independent);
+            for ((key, cost), (_, hold)) in merged.iter().zip(&attempts) {
+                if hold.is_some() {
+                    self.settle(*key, *hold, *cost, if book { *cost } else { 0 });
+                }
+            }
+            match waiting {
+                Some((key, seen)) => shared.shard(key).answer_after(seen).await,
+                None => break attempts,
+            }
+        };
+        let answers = places.into_iter().map(|at| decisions[at].0);
+        Ok(answers.inspect(|decision| self.count(decision)).collect())
+    }
+}

@@ -1,0 +1,121 @@
+//! Costs that are known only afterwards: hold what it may cost, settle what it did.
+
+use crate::decision::{Decision, Decisions};
+use crate::key::Key;
+use crate::layered::LayeredLimiter;
+use crate::layered::tier::{Booking, Hold};
+
+impl LayeredLimiter {
+    /// Holds `cost` units on `key` until it is known what they come to, if they fit. Waits as [`Self::decide`] does.
+    ///
+    /// # Errors
+    /// The decision, if they do not fit. Nothing is held then.
+    ///
+    /// # Cancel safety
+    /// As [`Self::decide`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(limiter: tidegate::layered::LayeredLimiter) {
+    /// use tidegate::Key;
+    ///
+    /// if let Ok(reservation) = limiter.reserve(&Key::of("acme"), 4_000).await {
+    ///     // The answer took 1 200 tokens.
+    ///     reservation.commit(1_200);
+    /// }
+    /// # }
+    /// ```
+    pub async fn reserve(&self, key: &Key, cost: u32) -> Result<LayeredReservation, Decision> {
+        let (decision, hold) = self.weigh(*key, cost, Booking::Reserve).await;
+        self.count(&decision);
+        if decision.is_allowed() {
+            Ok(LayeredReservation::new(self, *key, cost, decision, hold))
+        } else {
+            Err(decision)
+        }
+    }
+}
+
+/// Units that are held until it is known what they come to. Made by [`LayeredLimiter::reserve`].
+///
+/// Dropping it cancels it.
+///
+/// # Guarantees
+/// * What is held counts in full in this process, in the window in which it was reserved. Other processes hear of it when
+///   it is committed: until then each of them may hold as much.
+/// * What it came to counts in that window too, as far as it was held; what goes beyond, and all of it when the window
+///   after that is over, counts in the present one.
+/// * Settling it takes back exactly what it held: never what somebody else counted, also when the key was forgotten
+///   meanwhile.
+#[derive(Debug)]
+#[must_use = "dropping a reservation cancels it"]
+pub struct LayeredReservation {
+    limiter: LayeredLimiter,
+    key: Key,
+    cost: u32,
+    decision: Decision,
+    hold: Option<Hold>,
+    settled: bool,
+}
+
+impl LayeredReservation {
+    pub(super) fn new(
+        limiter: &LayeredLimiter,
+        key: Key,
+        cost: u32,
+        decision: Decision,
+        hold: Option<Hold>,
+    ) -> Self {
+        Self {
+            limiter: limiter.clone(),
+            key,
+            cost,
+            decision,
+            hold,
+            settled: false,
+        }
+    }
+
+    /// What was said when it was made.
+    pub const fn decision(&self) -> &Decision {
+        &self.decision
+    }
+
+    /// Units that are held.
+    #[must_use]
+    pub const fn cost(&self) -> u32 {
+        self.cost
+    }
+
+    /// It came to `actual` units. What goes beyond the reserved is counted all the same, beyond the limit if need be.
+    pub fn commit(mut self, actual: u32) {
+        self.settle(actual);
+    }
+
+    /// It came to nothing: gives everything back, as dropping it does.
+    pub fn cancel(self) {}
+
+    /// It came to what was reserved.
+    pub(crate) fn keep(self) {
+        let cost = self.cost;
+        self.commit(cost);
+    }
+
+    /// It came to what was reserved, or to nothing; says how the key stands then.
+    pub(crate) fn answered(mut self, keeps: bool) -> Decisions {
+        self.settle(if keeps { self.cost } else { 0 });
+        self.limiter.peek_each(&self.key)
+    }
+
+    fn settle(&mut self, actual: u32) {
+        if !std::mem::replace(&mut self.settled, true) {
+            self.limiter.settle(self.key, self.hold, self.cost, actual);
+        }
+    }
+}
+
+impl Drop for LayeredReservation {
+    fn drop(&mut self) {
+        self.settle(0);
+    }
+}
