@@ -103,6 +103,17 @@ pub(crate) enum Welcome {
     Gone,
 }
 
+/// What the whole fleet measured in its last window, for nodes to compare themselves with.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub(crate) struct Pulse {
+    /// Of the window; 0 before the first, and while nobody measures.
+    pub(crate) number: u64,
+    /// The mean latency, in microseconds, each node's usual distance from it taken off.
+    pub(crate) latency_us: u64,
+    /// Drops among a million answers.
+    pub(crate) drops_ppm: u64,
+}
+
 /// The store's answer to a beat.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Answer {
@@ -119,6 +130,7 @@ pub(crate) struct Answer {
     pub(crate) plan: u64,
     /// Nodes at the last plan.
     pub(crate) nodes: u32,
+    pub(crate) pulse: Pulse,
     /// How long the store goes on recording claims before it grants; zero in ordinary life.
     pub(crate) learning: Duration,
     /// A plan is wanted but must wait this long: beat again then.
@@ -198,6 +210,7 @@ pub(crate) struct Commit {
     /// How long the next plan waits at least.
     pub(crate) rest: Duration,
     pub(crate) memory: Arc<Memory>,
+    pub(crate) pulse: Pulse,
     pub(crate) changes: Vec<Change>,
 }
 

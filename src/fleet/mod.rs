@@ -34,6 +34,7 @@
 //! | `message` | what nodes and store say to one another |
 //! | `record`, `key_state/` | the store's side: hold, beat, commit |
 //! | `plan`, `estimate/`, `demand`, `allocate/` | the next limit and shares |
+//! | `reporter`, `brake` | what a node tells of itself; who is slower than its fleet admits less |
 //! | `reserve` | what each class leaves of a share for the more critical |
 //! | `member`, `schedule` | the node's side, as a plain state machine, and when it beats |
 //! | `node` | the member and the gate it moves, still plain: what a driver or a simulator drives |
@@ -44,6 +45,8 @@
 //! | `walk/`, `proof/`, `witness/` | tests: all of it at random, in every order within bounds, and what is promised |
 
 mod allocate;
+#[cfg(feature = "fleet")]
+mod brake;
 #[cfg(feature = "fleet")]
 mod builder;
 #[cfg(feature = "fleet")]
@@ -65,6 +68,8 @@ mod plan;
 #[cfg(all(test, feature = "fleet"))]
 mod proof;
 pub(crate) mod record;
+#[cfg(feature = "fleet")]
+mod reporter;
 mod reserve;
 mod schedule;
 pub(crate) mod settings;

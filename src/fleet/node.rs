@@ -5,14 +5,14 @@
 //! commits say, hands in what comes back, calls `handle_timeout` when `poll_timeout` is over, tells the world the events
 //! and then calls `cancel`. Extra calls do nothing. After every `handle_*` the gate enforces what the member may use.
 
-use crate::fleet::demand::Demand;
 use crate::fleet::key_state::TOKEN_LIFE;
-use crate::fleet::member::{Event, Member, Phase, Sample};
-use crate::fleet::message::{Answer, Beat, Commit, CommitAnswer, Push, Report, Ticket};
+use crate::fleet::member::{Event, Member, Phase};
+use crate::fleet::message::{Answer, Beat, Commit, CommitAnswer, Pulse, Push, Ticket};
 use crate::fleet::plan::plan;
+use crate::fleet::reporter::{Idle, Reporter};
 use crate::fleet::reserve::reserves;
 use crate::fleet::settings::Settings;
-use crate::permit::{Gate, Shed, Signals, Status};
+use crate::permit::{Gate, Signals, Status};
 use crate::time::LocalTime;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,10 +25,7 @@ const IDLE: u32 = 5;
 pub(crate) struct Node {
     member: Member,
     gate: Arc<Gate>,
-    weight: u32,
-    demand: Demand,
-    /// The most in flight since the last beat that was answered.
-    peak: u32,
+    reporter: Reporter,
     /// Has had a grant in this life.
     granted: bool,
     /// What the last lease outlived is yet to be cancelled.
@@ -43,9 +40,7 @@ impl Node {
         Self {
             member,
             gate,
-            weight,
-            demand: Demand::default(),
-            peak: 0,
+            reporter: Reporter::new(weight),
             granted: false,
             cancels: false,
             grace_ends: LocalTime::NEVER,
@@ -66,8 +61,13 @@ impl Node {
         if self.member.is_on_its_own() {
             self.gate.local_limit()
         } else {
-            self.member.ceiling()
+            self.reporter.brake.part_of(self.member.ceiling())
         }
+    }
+
+    /// The part of its share that the node admits.
+    pub(crate) fn brake(&self) -> f64 {
+        self.reporter.brake.part()
     }
 
     pub(crate) const fn member(&self) -> &Member {
@@ -113,14 +113,18 @@ impl Node {
     #[must_use]
     pub(crate) fn poll_beat(&mut self, now: LocalTime, fresh_epoch: u64) -> Option<Beat> {
         self.cancel();
-        let weight = self.weight;
-        let (ttl, goes_round) = (self.settings().ttl, self.member.is_round_robin());
+        let ttl = self.settings().ttl;
         // Who has not had its first slot waits for it, as `ready()` may.
-        let idle_after = self
-            .granted
-            .then_some((ttl, if goes_round { ttl } else { IDLE * ttl }));
-        let (gate, demand, peak) = (&self.gate, &mut self.demand, &mut self.peak);
-        let sample = || sample(gate, demand, peak, weight, idle_after, now);
+        let idle = self.granted.then_some(Idle {
+            long: ttl,
+            longest: if self.member.is_round_robin() {
+                ttl
+            } else {
+                IDLE * ttl
+            },
+        });
+        let (gate, reporter) = (&self.gate, &mut self.reporter);
+        let sample = || reporter.sample(gate, idle, now);
         let beat = self.member.poll_beat(now, sample, fresh_epoch);
         if beat.is_some() {
             // What each class wants was looked at for it.
@@ -144,7 +148,13 @@ impl Node {
     ) -> (Vec<Event>, Option<Commit>) {
         self.cancel();
         if self.member.awaited() == Some(answer.sequence) {
-            self.peak = 0;
+            // A fleet of one has nobody to compare with.
+            let fleet = if answer.nodes > 1 {
+                answer.pulse
+            } else {
+                Pulse::default()
+            };
+            self.reporter.handle_answer(&self.gate, fleet);
         }
         let (events, ticket) = self.member.handle_answer(now, answer);
         self.settle(&events);
@@ -236,7 +246,7 @@ impl Node {
 
     /// Lets each class leave to the more critical what these need by the last look at the demand.
     fn reserve(&self) {
-        let reserves = reserves(self.ceiling(), self.demand.ranked());
+        let reserves = reserves(self.ceiling(), self.reporter.demand.ranked());
         self.gate.set_reserves(reserves);
     }
 
@@ -268,51 +278,6 @@ impl Node {
     }
 }
 
-/// What the node reports: in-flight and what was counted until now.
-fn sample(
-    gate: &Gate,
-    demand: &mut Demand,
-    unheard: &mut u32,
-    weight: u32,
-    idle_after: Option<(Duration, Duration)>,
-    now: LocalTime,
-) -> Sample {
-    let totals = gate.totals();
-    let peak = gate.take_report_peak();
-    *unheard = peak.max(*unheard);
-    // Last, so that it is not older than the share the beat acknowledges.
-    let (_, in_flight) = gate.sample();
-    let sheds = totals.sheds[Shed::Full.index()]
-        + totals.sheds[Shed::Class.index()]
-        + totals.sheds[Shed::Deadline.index()];
-    let offered = demand.update(now, &totals, in_flight);
-    let is_idle = idle_after.is_some_and(|(long, longest)| demand.is_idle(long, longest))
-        && !gate.has_waiters();
-    let has_samples = totals.successes + totals.overloads > 0;
-    Sample {
-        in_flight,
-        report: Report {
-            local_limit: if has_samples { gate.local_limit() } else { 0 },
-            demand: if is_idle { 0 } else { offered },
-            ranked: demand.ranked_slots(),
-            peak: *unheard,
-            weight,
-            baseline_us: gate.baseline().map_or(0, |baseline| {
-                u64::try_from(baseline.as_micros()).unwrap_or(u64::MAX)
-            }),
-            completions: totals.successes,
-            latency_us: totals.success_us,
-            held_us: totals.held_us(),
-            arrivals: totals.completions() + u64::from(in_flight) + totals.shed_total(),
-            // A wait is as much a sign of a share that is too small as a refusal is; it is an arrival once.
-            sheds: sheds + totals.waits,
-            other_sheds: totals.shed_total() - sheds,
-            drops: totals.overloads,
-            clock_us: now.as_nanos() / 1000,
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -320,7 +285,7 @@ mod tests {
     use crate::adaptive::{Estimator, Fixed, LimitAlgorithm, WindowSetup};
     use crate::fleet::key_state::{EmptyStore, KeyState};
     use crate::fleet::settings::{Estimate, Outage};
-    use crate::permit::GateSetup;
+    use crate::permit::{GateSetup, Shed};
     use crate::time::{Clock, ManualClock};
 
     const MS: Duration = Duration::from_millis(1);

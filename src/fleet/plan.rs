@@ -84,6 +84,7 @@ pub(crate) fn plan(ticket: &Ticket, incarnation: u64) -> Option<Commit> {
         acknowledged,
         round,
         rest: Duration::from_millis(20).max(Duration::from_micros(5) * count),
+        pulse: memory.pulse(),
         memory,
         changes: changes.collect(),
     })

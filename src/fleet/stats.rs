@@ -21,6 +21,9 @@ pub struct FleetStats {
     pub limit: u32,
     /// What this node may have in flight.
     pub share: u32,
+    /// The part of the share that the store granted which the node admits, .5 to 1: less while it is much slower, or
+    /// refused much more, than the rest of its fleet.
+    pub brake: f64,
     /// What it would have if everybody had drained.
     pub target: u32,
     /// What it has in flight.
@@ -67,6 +70,7 @@ impl FleetStats {
             state: news.state,
             limit: news.limit,
             share: news.share,
+            brake: news.brake,
             target: news.target,
             in_flight: gate.sample().1,
             nodes: news.nodes,
@@ -115,6 +119,7 @@ pub(super) struct News {
     pub(super) state: NodeState,
     pub(super) limit: u32,
     pub(super) share: u32,
+    pub(super) brake: f64,
     pub(super) target: u32,
     pub(super) nodes: u32,
     pub(super) beats: u64,

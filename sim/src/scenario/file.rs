@@ -200,6 +200,8 @@ pub(super) struct Network {
     #[serde(default)]
     pub(super) partitions: Vec<Spanned<Partition>>,
     #[serde(default)]
+    pub(super) detours: Vec<Spanned<Detour>>,
+    #[serde(default)]
     pub(super) store_events: Vec<Spanned<StoreEvent>>,
     pub(super) clock_offset_ms: Option<Spanned<f64>>,
     pub(super) clock_drift_ppm: Option<Spanned<f64>>,
@@ -226,6 +228,15 @@ pub(super) struct Partition {
     pub(super) length: f64,
     #[serde(default)]
     pub(super) nodes: Vec<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Detour {
+    pub(super) at: f64,
+    pub(super) length: f64,
+    pub(super) nodes: Vec<usize>,
+    pub(super) ms: f64,
 }
 
 #[derive(Deserialize)]

@@ -106,6 +106,7 @@ pub(crate) struct NetworkSpec {
     /// This part of the messages is late by this much on the mean.
     pub(crate) late: (f64, Nanos),
     pub(crate) partitions: Vec<Partition>,
+    pub(crate) detours: Vec<Detour>,
     pub(crate) store_events: Vec<(Nanos, StoreChange)>,
     /// Each node's clock is off by up to this much,
     pub(crate) clock_offset: Nanos,
@@ -117,6 +118,15 @@ pub(crate) struct NetworkSpec {
 pub(crate) enum Delay {
     Constant,
     Exponential,
+}
+
+/// Requests of these nodes take longer to the backend for a while.
+#[derive(Clone, Debug)]
+pub(crate) struct Detour {
+    pub(crate) from: Nanos,
+    pub(crate) until: Nanos,
+    pub(crate) nodes: Vec<usize>,
+    pub(crate) more: Nanos,
 }
 
 /// These nodes do not reach the store for a while.

@@ -183,13 +183,23 @@ impl World<'_> {
         let mut done = std::mem::take(&mut self.done);
         self.backend.advance(now, &mut done);
         for index in done.drain(..) {
-            let distance = self.distances[self.requests[index as usize].node];
+            let node = self.requests[index as usize].node;
+            let back = self.distances[node] / 2 + self.detour(node, now);
             // In a step of its own, also without distance: whoever looks is in the middle of one.
             self.agenda
-                .at(now + distance / 2, Event::Answer(index, Outcome::Success));
+                .at(now + back, Event::Answer(index, Outcome::Success));
         }
         self.done = done;
         self.plan_look();
+    }
+
+    /// How much longer an answer to the node takes than it would if all were well.
+    fn detour(&self, node: usize, now: Nanos) -> Nanos {
+        let detours = self.scenario.network.detours.iter();
+        detours
+            .filter(|it| (it.from..it.until).contains(&now) && it.nodes.contains(&node))
+            .map(|it| it.more)
+            .sum()
     }
 
     pub(super) fn plan_look(&mut self) {

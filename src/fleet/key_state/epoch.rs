@@ -1,7 +1,7 @@
 //! One life of a key's state, from its creation to its loss, and what a beat does in it.
 
 use crate::fleet::estimate::Memory;
-use crate::fleet::message::{Answer, Beat, Mode, Welcome};
+use crate::fleet::message::{Answer, Beat, Mode, Pulse, Welcome};
 use crate::fleet::record::{Life, Record};
 use crate::time::StoreTime;
 use std::collections::BTreeMap;
@@ -19,6 +19,7 @@ pub(super) struct Epoch {
     pub(super) settings: Arc<str>,
     /// What the estimator of the last plan left for the next one; nothing here looks into it.
     pub(super) memory: Arc<Memory>,
+    pub(super) pulse: Pulse,
     pub(super) revision: u64,
     pub(super) generation: u64,
     pub(super) stamp: u64,
@@ -55,6 +56,7 @@ impl Epoch {
             settings: lost
                 .map_or_else(|| Arc::clone(&beat.line), |lost| Arc::clone(&lost.settings)),
             memory: Arc::default(),
+            pulse: Pulse::default(),
             revision: lost.map_or(beat.settings.revision, |lost| lost.revision),
             generation: 0,
             stamp: 0,
@@ -174,6 +176,7 @@ impl Epoch {
             limit: self.limit,
             plan: self.plan,
             nodes: self.nodes,
+            pulse: self.pulse,
             learning: between(self.time, self.learning_until),
             again_in: waits.then(|| between(self.time, self.rest_ends)),
             ticket,

@@ -122,6 +122,7 @@ impl Epoch {
         self.nodes = commit.nodes;
         self.hungry = commit.hungry;
         self.memory = Arc::clone(&commit.memory);
+        self.pulse = commit.pulse;
         self.plan_due = self.time.saturating_add(commit.round);
         self.rest_ends = self.time.saturating_add(commit.rest);
         let mut pushes = Vec::new();

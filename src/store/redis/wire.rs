@@ -3,8 +3,8 @@
 use crate::fleet::estimate::Memory;
 use crate::fleet::key_state::{EmptyStore, TOKEN_LIFE};
 use crate::fleet::message::{
-    Answer, Beat, Commit, CommitAnswer, Committed, Grant, Mode, NodeView, Push, Report, Snapshot,
-    Ticket, Welcome,
+    Answer, Beat, Commit, CommitAnswer, Committed, Grant, Mode, NodeView, Pulse, Push, Report,
+    Snapshot, Ticket, Welcome,
 };
 use crate::fleet::record::{Life, Record};
 use crate::store::{StoreError, StoreErrorKind};
@@ -72,6 +72,9 @@ pub(super) fn commit(commit: &Commit, channel: &str) -> Vec<String> {
         KEEP.as_millis().to_string(),
         channel.to_owned(),
         commit.memory.to_string(),
+        commit.pulse.number.to_string(),
+        commit.pulse.latency_us.to_string(),
+        commit.pulse.drops_ppm.to_string(),
     ];
     for change in &commit.changes {
         words.push(change.incarnation.to_string());
@@ -92,6 +95,11 @@ pub(super) fn answer(sequence: u64, reply: Value) -> Result<Answer, StoreError> 
     let limit = words.number()?;
     let plan = words.number()?;
     let nodes = words.number()?;
+    let pulse = Pulse {
+        number: words.number()?,
+        latency_us: words.number()?,
+        drops_ppm: words.number()?,
+    };
     let learning = Duration::from_micros(words.number()?);
     let again_in = words.number::<i64>()?;
     let settings = words.text()?;
@@ -114,6 +122,7 @@ pub(super) fn answer(sequence: u64, reply: Value) -> Result<Answer, StoreError> 
         limit,
         plan,
         nodes,
+        pulse,
         learning,
         again_in: u64::try_from(again_in).ok().map(Duration::from_micros),
         ticket,

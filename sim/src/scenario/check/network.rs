@@ -1,9 +1,9 @@
 //! What a file says of the network.
 
 use super::{Checked, ms, profile, within, wrong};
-use crate::engine::{MS, nanos};
+use crate::engine::{MS, Nanos, nanos};
 use crate::profile::Profile;
-use crate::scenario::{Delay, NetworkSpec, Partition, StoreChange, file};
+use crate::scenario::{Delay, Detour, NetworkSpec, Partition, StoreChange, file};
 use toml::Spanned;
 
 pub(super) fn network(file: &file::Network, nodes: usize) -> Checked<NetworkSpec> {
@@ -35,20 +35,27 @@ pub(super) fn network(file: &file::Network, nodes: usize) -> Checked<NetworkSpec
     };
     let mut partitions = Vec::new();
     for spanned in &file.partitions {
-        let partition = spanned.get_ref();
-        if !(partition.at >= 0.0 && partition.length > 0.0) {
-            return wrong(spanned, "a partition begins at 0 or later and lasts");
+        let file::Partition {
+            at,
+            length,
+            nodes: of,
+        } = spanned.get_ref();
+        let (from, until) = span(spanned, *at, *length, of, nodes)?;
+        let nodes = of.clone();
+        partitions.push(Partition { from, until, nodes });
+    }
+    let mut detours = Vec::new();
+    for spanned in &file.detours {
+        let detour = spanned.get_ref();
+        let (from, until) = span(spanned, detour.at, detour.length, &detour.nodes, nodes)?;
+        if !(0.0..=1e5).contains(&detour.ms) {
+            return wrong(spanned, "a detour takes 0 to 100000 ms more");
         }
-        if let Some(node) = partition.nodes.iter().find(|node| **node >= nodes) {
-            return wrong(
-                spanned,
-                format!("there is no node {node}; they count from 0"),
-            );
-        }
-        partitions.push(Partition {
-            from: nanos(partition.at),
-            until: nanos(partition.at + partition.length),
-            nodes: partition.nodes.clone(),
+        detours.push(Detour {
+            from,
+            until,
+            nodes: detour.nodes.clone(),
+            more: ms(detour.ms),
         });
     }
     let mut store_events = Vec::new();
@@ -77,6 +84,7 @@ pub(super) fn network(file: &file::Network, nodes: usize) -> Checked<NetworkSpec
         duplication: part(&file.duplication, "duplication")?,
         late,
         partitions,
+        detours,
         store_events,
         clock_offset: match &file.clock_offset_ms {
             Some(offset) => ms(within(offset, 0.0, 1e8, "clock_offset_ms")?),
@@ -87,4 +95,24 @@ pub(super) fn network(file: &file::Network, nodes: usize) -> Checked<NetworkSpec
             None => 0.0,
         },
     })
+}
+
+/// From when until when something happens to some of the `nodes`.
+fn span<T>(
+    spanned: &Spanned<T>,
+    at: f64,
+    length: f64,
+    of: &[usize],
+    nodes: usize,
+) -> Checked<(Nanos, Nanos)> {
+    if !(at >= 0.0 && length > 0.0) {
+        return wrong(spanned, "it begins at 0 or later and lasts");
+    }
+    if let Some(node) = of.iter().find(|node| **node >= nodes) {
+        return wrong(
+            spanned,
+            format!("there is no node {node}; they count from 0"),
+        );
+    }
+    Ok((nanos(at), nanos(at + length)))
 }

@@ -1,5 +1,6 @@
 //! What the estimator remembers from plan to plan: it travels with the snapshot and comes back with the commit.
 
+use crate::fleet::message::Pulse;
 use crate::time::StoreTime;
 use std::fmt;
 #[cfg(any(test, feature = "redis"))]
@@ -11,6 +12,8 @@ pub(crate) struct Memory {
     pub(super) control: Control,
     /// Reports count from here on: what began before tells of another limit.
     pub(super) window: StoreTime,
+    /// What the last window said.
+    pub(super) pulse: Pulse,
     /// By incarnation, ascending.
     pub(super) nodes: Vec<NodeMemory>,
 }
@@ -98,6 +101,12 @@ pub(super) struct Counters {
     pub(super) drops: u64,
 }
 
+impl Memory {
+    pub(crate) const fn pulse(&self) -> Pulse {
+        self.pulse
+    }
+}
+
 /// One line: the stage, numbers of the controller, then seventeen for each node, apart by blanks.
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -131,6 +140,9 @@ impl fmt::Display for Memory {
             control.last_latency_us,
             control.last_samples,
             self.window.as_micros(),
+            self.pulse.number,
+            self.pulse.latency_us,
+            self.pulse.drops_ppm,
         ];
         for number in numbers {
             write!(f, " {number}")?;
@@ -193,6 +205,11 @@ impl Memory {
             last_samples: words.number()?,
         };
         let window = words.time()?;
+        let pulse = Pulse {
+            number: words.number()?,
+            latency_us: words.number()?,
+            drops_ppm: words.number()?,
+        };
         let mut nodes = Vec::new();
         while let Some(incarnation) = words.0.next() {
             nodes.push(NodeMemory {
@@ -208,6 +225,7 @@ impl Memory {
         Some(Self {
             control,
             window,
+            pulse,
             nodes,
         })
     }
@@ -295,6 +313,11 @@ mod tests {
                         last_samples: 19,
                     },
                     window: StoreTime::from_micros(15),
+                    pulse: Pulse {
+                        number: 21,
+                        latency_us: 22,
+                        drops_ppm: 23,
+                    },
                     nodes,
                 };
                 assert_eq!(Memory::read(&memory.to_string()), Some(memory));

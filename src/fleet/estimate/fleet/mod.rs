@@ -28,7 +28,7 @@ mod tests;
 pub(crate) use self::memory::Memory;
 
 use self::memory::{Control, Stage};
-use crate::fleet::message::NodeView;
+use crate::fleet::message::{NodeView, Pulse};
 use crate::time::StoreTime;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -49,6 +49,12 @@ impl Memory {
         };
         let Some(limit) = self.control.decide(&reading, present, now) else {
             return present;
+        };
+        let answers = (reading.samples + reading.drops).max(1);
+        self.pulse = Pulse {
+            number: self.pulse.number + 1,
+            latency_us: reading.latency_us,
+            drops_ppm: reading.drops.saturating_mul(1_000_000) / answers,
         };
         let limit = limit.clamp(*bounds.start(), *bounds.end());
         self.learn_offsets(reading.latency_us);

@@ -4,8 +4,9 @@ local planner, epoch, token, version = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonu
 local limit, nodes, hungry = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local acknowledged, round, rest = ARGV[8] == '1', tonumber(ARGV[9]), tonumber(ARGV[10])
 local token_life, keep, channel, memory = tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[13], ARGV[14]
+local window, latency, drops = tonumber(ARGV[15]), tonumber(ARGV[16]), tonumber(ARGV[17])
 -- From here on, four words a change: incarnation, share, safe, target.
-local FIRST = 15
+local FIRST = 18
 
 -- As it is written in a line.
 local OPEN = text(LIVE)
@@ -44,6 +45,7 @@ end
 local function apply()
   state.committed, state.limit, state.plan = token, limit, state.plan + 1
   state.nodes, state.hungry = nodes, hungry
+  state.window, state.latency, state.drops = window, latency, drops
   state.plan_due, state.rest_ends = state.time + round, state.time + rest
   local written = {}
   for index = FIRST, #ARGV, 4 do
