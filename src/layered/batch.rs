@@ -3,7 +3,7 @@
 use crate::decision::Decision;
 use crate::key::Key;
 use crate::layered::handle::{Attempt, LayeredLimiter};
-use crate::layered::tier::{Booking, Hold};
+use crate::layered::hold::{Booking, Hold};
 
 /// How the costs of a batch hang together.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -3,8 +3,8 @@
 use crate::decision::{Decision, Verdict};
 use crate::key::Key;
 use crate::layered::handle::Attempt;
+use crate::layered::hold::{Booking, Hold};
 use crate::layered::shared::Seen;
-use crate::layered::tier::{Booking, Hold};
 use crate::layered::{LayeredLimiter, LayeredReservation};
 use crate::limiter::{Admission, Asking, Count, Counting, Deciding};
 use std::time::Duration;

@@ -20,7 +20,8 @@
 //! | `refresh`, `strict_mode` | when a view is read, and who waits for it |
 //! | `flush` | who has something to tell, and when |
 //! | `slots` | the keys there is room for |
-//! | `tier`, `exchange` | the machine of these: decisions; questions and answers |
+//! | `setup`, `views` | what a tier is told once; the counts of a decision |
+//! | `tier`, `hold`, `exchange` | the machine of these: decisions; what is held; questions and answers |
 //! | `link`, `time` | whether origin answers; whose clock counts |
 //! | `origin` | what a store does with what it is told |
 //! | `handle`, `builder`, `deciding`, `reservation`, `batch` | the limiter as users and layers hold it |
@@ -48,12 +49,14 @@ mod exchange;
 mod flush;
 #[cfg(feature = "redis")]
 mod handle;
+mod hold;
 mod link;
 #[cfg(test)]
 mod origin;
 mod refresh;
 #[cfg(feature = "redis")]
 mod reservation;
+mod setup;
 #[cfg(feature = "redis")]
 mod shared;
 mod slots;
@@ -62,6 +65,7 @@ mod space;
 mod strict_mode;
 mod tier;
 mod time;
+mod views;
 mod window;
 
 #[cfg(test)]

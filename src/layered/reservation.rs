@@ -3,7 +3,7 @@
 use crate::decision::{Decision, Decisions};
 use crate::key::Key;
 use crate::layered::LayeredLimiter;
-use crate::layered::tier::{Booking, Hold};
+use crate::layered::hold::{Booking, Hold};
 
 impl LayeredLimiter {
     /// Holds `cost` units on `key` until it is known what they come to, if they fit. Waits as [`Self::decide`] does.

@@ -2,7 +2,8 @@
 
 use crate::key::Key;
 use crate::layered::link::{Link, LinkState};
-use crate::layered::tier::{Setup, Tier};
+use crate::layered::setup::Setup;
+use crate::layered::tier::Tier;
 use crate::layered::time::{Moment, shared_time};
 use crate::time::{Clock, LocalTime};
 use crossbeam_utils::CachePadded;

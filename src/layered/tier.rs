@@ -9,72 +9,20 @@
 //! A node may be ahead of origin by its *lead*: a 16th of the room it sees, at least a 32nd of the limit. So a burst
 //! over many nodes, each of which sees all of the room, cannot spend it many times.
 
-use crate::decision::{Decision, NO_WAIT, NOT_DRAWN, PolicyName, Verdict};
+use crate::decision::{Decision, NO_WAIT, NOT_DRAWN, Verdict};
 use crate::key::Key;
 use crate::layered::flush::FlushQueue;
-use crate::layered::link::{Link, Outage, RETRY};
+use crate::layered::hold::{Booking, Hold};
+use crate::layered::link::{Link, RETRY};
 use crate::layered::refresh::Need;
+use crate::layered::setup::Setup;
 use crate::layered::slots::{Placement, Slot, Slots};
 use crate::layered::time::Moment;
+use crate::layered::views::{Views, part_of};
 use crate::layered::window::{Place, SlidingWindow};
 use crate::time::LocalTime;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
-
-/// What a tier is told once.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Setup {
-    pub(crate) window: SlidingWindow,
-    pub(crate) policy: PolicyName,
-    /// How long accepts are collected before origin hears of them.
-    pub(crate) flush_after: Duration,
-    pub(crate) outage: Outage,
-    /// Whether other regions hear of this one.
-    pub(crate) global: bool,
-    /// The most keys.
-    pub(crate) room: usize,
-    /// Random: for jitter, the placing of keys, and this tier's names at origin.
-    pub(crate) seed: u64,
-}
-
-impl Setup {
-    /// The usual delay: a hundredth of the window, from 2 to 100 ms.
-    pub(crate) fn flush_after(window: &SlidingWindow) -> Duration {
-        let part = Duration::from_nanos(window.nanos() / 100);
-        part.clamp(Duration::from_millis(2), Duration::from_millis(100))
-    }
-
-    fn span(&self) -> Duration {
-        Duration::from_nanos(self.window.nanos())
-    }
-
-    /// How long the cell before can still change: others flush, and their messages are under way.
-    pub(super) fn grace(&self) -> Duration {
-        (self.span() / 4).min(Duration::from_secs(1))
-    }
-
-    /// So many unsent accepts do not wait for the delay: near the limit fewer, since there each of them may be what
-    /// another node should not accept any more.
-    #[inline]
-    const fn plenty(&self, used: u64) -> u32 {
-        let limit = self.window.limit();
-        if used < limit as u64 - limit as u64 / 8 {
-            max(limit / 64, 4)
-        } else {
-            max(limit / 448, 1)
-        }
-    }
-
-    fn share(&self) -> Option<SlidingWindow> {
-        match self.outage {
-            Outage::Local => None,
-            Outage::Share { nodes } => Some(SlidingWindow::new(
-                self.window.limit() / nodes,
-                self.window.nanos(),
-            )),
-        }
-    }
-}
 
 /// What a caller is told.
 #[derive(Clone, Copy, Debug)]
@@ -97,29 +45,6 @@ impl Answer {
     }
 }
 
-/// The cell in which a cost was counted. A key that was forgotten meanwhile is not mistaken for it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Hold {
-    sequence: u64,
-    holder: u64,
-}
-
-#[cfg(test)]
-impl Hold {
-    pub(crate) const fn sequence(&self) -> u64 {
-        self.sequence
-    }
-}
-
-/// How an allowed cost is counted.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Booking {
-    /// Spent.
-    Accept,
-    /// Held until it is settled.
-    Reserve,
-}
-
 /// What has happened, in numbers.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Tally {
@@ -140,7 +65,7 @@ pub(crate) struct Tier {
     share: Option<SlidingWindow>,
     pub(super) slots: Slots,
     /// The cell of all keys for which there is no room. Known to this node alone.
-    overflow: Slot,
+    pub(super) overflow: Slot,
     /// Slots to be read.
     pub(super) wanted: VecDeque<u32>,
     pub(super) flushes: FlushQueue,
@@ -299,60 +224,9 @@ impl Tier {
         }
     }
 
-    /// What was held for `cost` came to `actual`.
-    ///
-    /// It is spent in the window in which it was held, as far as it was held; the rest, and all of it when that window
-    /// is over, is spent now. Nothing that somebody else counted changes.
-    pub(crate) fn settle(
-        &mut self,
-        key: Key,
-        hold: Option<Hold>,
-        cost: u32,
-        actual: u32,
-        now: &Moment,
-    ) {
-        let place = self.setup.window.place(now.shared);
-        let mut late = actual;
-        let mut release = |slot: &mut Slot| {
-            let held = hold.filter(|hold| hold.holder == slot.holder);
-            if let Some(cell) = held.and_then(|hold| slot.cell(hold.sequence)) {
-                cell.commit(cost, actual.min(cost));
-                late = actual.saturating_sub(cost);
-            }
-        };
-        if hold.is_some_and(|hold| hold.holder == self.overflow.holder) {
-            self.overflow.roll(place.sequence);
-            release(&mut self.overflow);
-            self.overflow.current.accept(late);
-            return;
-        }
-        let number = match self.slots.find(key) {
-            Some(number) => {
-                self.turn(number, place, now);
-                number
-            }
-            None if actual == 0 => return,
-            None => match self.admit(key, place, now) {
-                Some(number) => number,
-                None => {
-                    self.overflow.roll(place.sequence);
-                    self.overflow.current.accept(actual);
-                    return;
-                }
-            },
-        };
-        let slot = self.slots.at(number);
-        release(slot);
-        slot.current.accept(late);
-        if actual > 0 {
-            let used = Views::of(slot, place).used(&self.setup.window);
-            self.flush_soon(number, used, now);
-        }
-    }
-
     /// Something was accepted on a slot, of which `used` is used now.
     #[inline]
-    fn flush_soon(&mut self, number: u32, used: u64, now: &Moment) {
+    pub(super) fn flush_soon(&mut self, number: u32, used: u64, now: &Moment) {
         let slot = self.slots.at(number);
         let due = now.local.saturating_add(self.setup.flush_after);
         self.flushes.push(number, &mut slot.pending, due);
@@ -417,7 +291,7 @@ impl Tier {
     }
 
     /// A slot for a key that has none.
-    fn admit(&mut self, key: Key, place: Place, now: &Moment) -> Option<u32> {
+    pub(super) fn admit(&mut self, key: Key, place: Place, now: &Moment) -> Option<u32> {
         self.holders = self.holders.wrapping_add(1);
         let mut slot = Slot::new(key, place.sequence, self.holders);
         let before = place.sequence.saturating_sub(1);
@@ -434,7 +308,7 @@ impl Tier {
 
     /// Brings a slot into the window of `place`.
     #[inline]
-    fn turn(&mut self, number: u32, place: Place, now: &Moment) {
+    pub(super) fn turn(&mut self, number: u32, place: Place, now: &Moment) {
         if self.slots.at(number).sequence != place.sequence {
             self.roll_over(number, place, now);
         }
@@ -496,59 +370,5 @@ impl Tier {
             reset_after_nanos: window.reset(views.current, views.previous, views.elapsed),
             policy: self.setup.policy,
         }
-    }
-}
-
-/// `count * span / nanos`, in steps of a microsecond.
-fn part_of(count: u64, span: Duration, nanos: u64) -> u64 {
-    let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
-    count.saturating_mul(micros) / (nanos / 1_000).max(1)
-}
-
-const fn max(one: u32, other: u32) -> u32 {
-    if one > other { one } else { other }
-}
-
-/// The counts of a decision, and where in the window it is taken.
-#[derive(Clone, Copy, Debug)]
-struct Views {
-    current: u64,
-    previous: u64,
-    elapsed: u64,
-}
-
-impl Views {
-    /// A clock that was set back does not bring a window back: then this one is at its beginning.
-    #[inline]
-    fn of(slot: &Slot, place: Place) -> Self {
-        Self {
-            current: slot.current.view(),
-            previous: slot.previous.view(),
-            elapsed: if slot.sequence == place.sequence {
-                place.elapsed
-            } else {
-                0
-            },
-        }
-    }
-
-    #[inline]
-    fn used(&self, window: &SlidingWindow) -> u64 {
-        window.used(self.current, self.previous, self.elapsed)
-    }
-
-    fn wait(&self, window: &SlidingWindow, cost: u32) -> u64 {
-        window.wait(self.current, self.previous, self.elapsed, cost)
-    }
-
-    /// What all nodes together may have used in the last `age`: twice what they would, had they gone on as before.
-    fn unseen(&self, used: u64, age: Duration, window: &SlidingWindow) -> u64 {
-        part_of(used, 2 * age, window.nanos()).max(part_of(self.current, 2 * age, self.elapsed))
-    }
-
-    #[inline]
-    const fn after(mut self, cost: u32) -> Self {
-        self.current = self.current.saturating_add(cost as u64);
-        self
     }
 }
