@@ -85,6 +85,29 @@ async fn clients_are_told_as_ever_and_a_warm_key_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn of_several_policies_clients_are_told_of_each_and_of_the_binding_one() {
+    let Some(redis) = RedisServer::start() else {
+        return;
+    };
+    let store = RedisStore::new(redis.url()).expect("an address");
+    let builder = LayeredLimiter::builder(store, "http", Quota::per_hour(2)).name("hourly");
+    let limiter = builder.also("daily", Quota::per_day(9)).build();
+    let layer = RateLimitLayer::new(limiter.expect("a limiter"));
+    for (status, hourly, daily) in [(200, 1, 8), (200, 0, 7), (429, 0, 7), (429, 0, 7)] {
+        let (told, headers) = ask(&layer, 200).await;
+        assert_eq!(told, status);
+        let standing = headers["ratelimit"].to_str().expect("text");
+        for policy in [
+            format!(r#""hourly";r={hourly};t="#),
+            format!(r#""daily";r={daily};t="#),
+        ] {
+            assert!(standing.contains(&policy), "{standing}");
+        }
+        assert_eq!(headers.contains_key("retry-after"), status == 429);
+    }
+}
+
+#[tokio::test]
 async fn only_failures_count_and_a_denial_of_a_layer_inside_does_not() {
     let Some(redis) = RedisServer::start() else {
         return;

@@ -282,6 +282,51 @@ async fn a_batch_is_read_in_one_round_trip_and_booked_in_full_or_not_at_all() {
     assert_eq!(counted(&redis), i64::from(LIMIT) + 99 * 4);
 }
 
+/// How often a command was called.
+fn calls(redis: &RedisServer, command: &str) -> u32 {
+    let stats = redis.cli(&["INFO", "commandstats"]).text();
+    let start = format!("cmdstat_{command}:calls=");
+    let line = stats.lines().find_map(|line| line.strip_prefix(&start));
+    let calls = line.and_then(|rest| rest.split(',').next());
+    calls.map_or(0, |calls| calls.parse().expect("a number"))
+}
+
+#[tokio::test]
+async fn several_policies_count_each_on_its_own_and_are_read_in_one_round_trip() {
+    let Some(redis) = RedisServer::start() else {
+        return;
+    };
+    let node = || {
+        let node = builder(&redis.url()).name("hourly");
+        let node = node.also("daily", Quota::per_day(LIMIT + 100));
+        node.build().expect("settings that work")
+    };
+    let (first, key) = (node(), Key::of("alice"));
+    for (cost, binding) in [(LIMIT - 10, "hourly"), (10, "hourly")] {
+        let decision = first.decide(&key, cost).await;
+        assert!(decision.is_allowed());
+        assert_eq!(decision.policy().as_str(), binding);
+    }
+    assert!(!first.decide(&key, 1).await.is_allowed());
+    first.close().await.expect("origin is there");
+    assert_eq!(counted(&redis), 2 * i64::from(LIMIT));
+    // Each message to origin asks for its time once; this one has nothing to tell.
+    let before = (calls(&redis, "time"), calls(&redis, "hget"));
+    let second = node();
+    let denied = second.decide_each(&key, 1).await;
+    assert_eq!(denied.binding().policy().as_str(), "hourly");
+    let left = [0, 1].map(|at| denied.each()[at].remaining());
+    assert_eq!(left, [0, 100]);
+    second.close().await.expect("nothing to tell");
+    let after = (calls(&redis, "time"), calls(&redis, "hget"));
+    assert_eq!((after.0 - before.0, after.1 - before.1), (1, 4));
+    // One that has the longer policy alone counts with them.
+    let daily = LayeredLimiter::builder(store(&redis.url()), "test", Quota::per_day(LIMIT + 100));
+    let daily = daily.build().expect("settings that work");
+    assert!(daily.decide(&key, 100).await.is_allowed());
+    assert!(!daily.decide(&key, 1).await.is_allowed());
+}
+
 #[tokio::test]
 async fn somebody_elses_key_in_the_place_of_a_cell_troubles_that_cell_alone() {
     let Some(redis) = RedisServer::start() else {
@@ -384,6 +429,25 @@ async fn what_cannot_work_is_refused_when_it_is_built() {
     assert!(build(quota.burst(5)).build().is_err());
     assert!(build(quota.fixed()).build().is_err());
     assert!(build(quota.sliding()).build().is_ok());
+    assert!(build(quota).also("hour", quota.fixed()).build().is_err());
+    assert!(
+        build(quota)
+            .also("more", Quota::per_second(99))
+            .build()
+            .is_err()
+    );
+    assert!(
+        build(quota)
+            .also("default", Quota::per_hour(99))
+            .build()
+            .is_err()
+    );
+    assert!(
+        build(quota)
+            .also("hour", Quota::per_hour(99))
+            .build()
+            .is_ok()
+    );
     assert!(build(quota).max_keys(0).build().is_err());
     assert!(
         build(quota)

@@ -3,7 +3,8 @@
 use crate::decision::Decision;
 use crate::key::Key;
 use crate::layered::handle::{Attempt, LayeredLimiter};
-use crate::layered::hold::{Booking, Hold};
+use crate::layered::hold::Booking;
+use crate::layered::tiers::Holds;
 
 /// How the costs of a batch hang together.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -62,24 +63,24 @@ impl LayeredLimiter {
             // Reservations are held while nothing is awaited, so a dropped future leaves none.
             let now = shared.moment();
             let mut waiting = None;
-            let attempts: Vec<(Decision, Option<Hold>)> = merged
+            let attempts: Vec<(Decision, Holds)> = merged
                 .iter()
                 .map(
                     |(key, cost)| match self.attempt(*key, *cost, Booking::Reserve, &now) {
-                        Attempt::Decided(decision, hold) => (decision, hold),
+                        Attempt::Decided(decisions, holds) => (*decisions.binding(), holds),
                         // The others are asked for all the same, so that all are read together.
                         Attempt::Wait(seen) => {
                             waiting.get_or_insert((*key, seen));
-                            (self.ask(*key, *cost), None)
+                            (*self.ask(*key, *cost).binding(), Holds::default())
                         }
                     },
                 )
                 .collect();
             let all = attempts.iter().all(|(decision, _)| decision.is_allowed());
             let book = waiting.is_none() && (all || batch == Batch::Independent);
-            for ((key, cost), (_, hold)) in merged.iter().zip(&attempts) {
-                if hold.is_some() {
-                    self.settle(*key, *hold, *cost, if book { *cost } else { 0 });
+            for ((key, cost), (_, holds)) in merged.iter().zip(&attempts) {
+                if holds.any() {
+                    self.settle(*key, holds, *cost, if book { *cost } else { 0 });
                 }
             }
             match waiting {

@@ -29,6 +29,7 @@ pub struct LayeredLimiterBuilder {
     namespace: String,
     quota: Quota,
     name: String,
+    others: Vec<(String, Quota)>,
     max_keys: usize,
     global: Option<(RedisStore, String)>,
     global_every: Option<Duration>,
@@ -40,12 +41,16 @@ pub struct LayeredLimiterBuilder {
 }
 
 impl LayeredLimiterBuilder {
+    /// The most policies of one limiter.
+    pub const MAX_POLICIES: usize = 8;
+
     pub(super) fn new(origin: RedisStore, namespace: &str, quota: Quota) -> Self {
         Self {
             origin,
             namespace: namespace.to_owned(),
             quota,
             name: PolicyName::DEFAULT.as_str().to_owned(),
+            others: Vec::new(),
             max_keys: 100_000,
             global: None,
             global_every: None,
@@ -63,7 +68,14 @@ impl LayeredLimiterBuilder {
         self
     }
 
-    /// The most keys to have a view of. Default: 100 000, which takes 25 to 50 MB when full. Set it to twice the keys
+    /// Holds every key to `quota`, under `name`, as well: a request passes if all policies allow it, and consumes nothing
+    /// of any if one denies it. At most [`Self::MAX_POLICIES`], each with another window.
+    pub fn also(mut self, name: &str, quota: Quota) -> Self {
+        self.others.push((name.to_owned(), quota));
+        self
+    }
+
+    /// The most keys to have a view of. Default: 100 000, which takes 25 to 50 MB for each policy when full. Set it to twice the keys
     /// that are active within two windows.
     pub const fn max_keys(mut self, max_keys: usize) -> Self {
         self.max_keys = max_keys;
@@ -124,36 +136,20 @@ impl LayeredLimiterBuilder {
     /// # Errors
     /// If a setting cannot work; the message says what to write instead.
     pub fn build(self) -> Result<LayeredLimiter, ConfigError> {
-        let policy = Policy::new(PolicyName::new(&self.name)?, self.quota);
+        let policies = self.policies()?;
         if self.max_keys == 0 {
             return Err(ConfigError::MaxKeys);
         }
-        // A plain quota is taken as a sliding one; what was asked for by name is not taken for something else.
-        if !matches!(self.quota.kind(), Kind::SlidingWindow | Kind::TokenBucket) {
-            return Err(ConfigError::setting(
-                "the quota of a layered limit",
-                self.quota,
-                "write one with .sliding()",
-            ));
-        }
-        if self.quota.burst_size() != self.quota.limit() {
-            return Err(ConfigError::setting(
-                "a burst of a layered limit",
-                self.quota.burst_size(),
-                "leave it out; a sliding window admits its limit at once",
-            ));
-        }
-        let nanos = u64::try_from(self.quota.window().as_nanos()).unwrap_or(u64::MAX);
-        let window = SlidingWindow::new(self.quota.limit(), nanos);
         let ms = Duration::from_millis;
-        let flush_after = self
-            .flush_every
-            .unwrap_or_else(|| Setup::flush_after(&window));
-        span("flush_every", flush_after, ms(1), ms(10_000))?;
+        if let Some(flush_every) = self.flush_every {
+            span("flush_every", flush_every, ms(1), ms(10_000))?;
+        }
         span("patience", self.patience, ms(10), ms(60_000))?;
+        let windows = policies.iter().map(|policy| policy.quota().window());
+        let shortest = windows.min().expect("there is a policy");
         let every = self
             .global_every
-            .unwrap_or_else(|| (self.quota.window() / 40).clamp(ms(250), ms(3_000)));
+            .unwrap_or_else(|| (shortest / 40).clamp(ms(250), ms(3_000)));
         span("global_every", every, ms(10), ms(600_000))?;
         let global = match self.global {
             None => None,
@@ -183,22 +179,31 @@ impl LayeredLimiterBuilder {
         let wall = self.wall_clock.unwrap_or_else(since_1970);
         let wall = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);
         let origin_clock = OriginClock::new(wall, now);
-        let setup = Setup {
-            window,
-            policy: policy.name(),
-            flush_after,
-            outage: self.outage,
-            global: global.is_some(),
-            room: self.max_keys,
-            seed,
+        let setup = |(number, policy): (u8, &Policy)| {
+            let window = window(policy.quota());
+            Setup {
+                window,
+                policy: policy.name(),
+                number,
+                flush_after: self
+                    .flush_every
+                    .unwrap_or_else(|| Setup::flush_after(&window)),
+                outage: self.outage,
+                global: global.is_some(),
+                room: self.max_keys,
+                seed,
+            }
         };
-        let shared = Shared::new(setup, self.max_keys, clock, origin_clock.offset());
+        let setups: Vec<Setup> = (0..).zip(&policies).map(setup).collect();
+        let space = |policy: &Policy| Space::new(&self.namespace, policy.quota().window());
+        let spaces = policies.iter().map(space).collect();
+        let shared = Shared::new(&setups, self.max_keys, clock, origin_clock.offset());
         let shared = Arc::new(shared);
         let (close, inbox) = mpsc::unbounded_channel();
         let task = Task::new(TaskSetup {
             shared: Arc::clone(&shared),
             origin: self.origin,
-            space: Space::new(&self.namespace, self.quota.window()),
+            spaces,
             patience: self.patience,
             clock: origin_clock,
             global,
@@ -207,8 +212,73 @@ impl LayeredLimiterBuilder {
             namespace: self.namespace.into(),
         });
         crate::fleet::spawn(self.runtime.as_ref(), task.run());
-        Ok(LayeredLimiter::new(shared, policy, self.max_keys, close))
+        Ok(LayeredLimiter::new(
+            shared,
+            policies.into(),
+            self.max_keys,
+            close,
+        ))
     }
+
+    fn policies(&self) -> Result<Vec<Policy>, ConfigError> {
+        let mut policies = vec![Policy::new(PolicyName::new(&self.name)?, self.quota)];
+        for (name, quota) in &self.others {
+            let name = PolicyName::new(name)?;
+            if policies.iter().any(|policy| policy.name() == name) {
+                let name = name.as_str().into();
+                return Err(ConfigError::PolicyTwice { name });
+            }
+            let window = quota.window();
+            if policies
+                .iter()
+                .any(|other| other.quota().window() == window)
+            {
+                // They would count in the same cells.
+                return Err(ConfigError::setting(
+                    "a second policy over one window",
+                    quota,
+                    "write one with another window, or the stricter alone",
+                ));
+            }
+            policies.push(Policy::new(name, *quota));
+        }
+        if policies.len() > Self::MAX_POLICIES {
+            return Err(ConfigError::setting(
+                "the number of policies of a layered limit",
+                policies.len(),
+                "write at most 8",
+            ));
+        }
+        policies
+            .iter()
+            .try_for_each(|policy| check(policy.quota()))?;
+        Ok(policies)
+    }
+}
+
+/// Whether a quota can be kept in two cells.
+fn check(quota: &Quota) -> Result<(), ConfigError> {
+    // A plain quota is taken as a sliding one; what was asked for by name is not taken for something else.
+    if !matches!(quota.kind(), Kind::SlidingWindow | Kind::TokenBucket) {
+        return Err(ConfigError::setting(
+            "the quota of a layered limit",
+            quota,
+            "write one with .sliding()",
+        ));
+    }
+    if quota.burst_size() != quota.limit() {
+        return Err(ConfigError::setting(
+            "a burst of a layered limit",
+            quota.burst_size(),
+            "leave it out; a sliding window admits its limit at once",
+        ));
+    }
+    Ok(())
+}
+
+fn window(quota: &Quota) -> SlidingWindow {
+    let nanos = u64::try_from(quota.window().as_nanos()).unwrap_or(u64::MAX);
+    SlidingWindow::new(quota.limit(), nanos)
 }
 
 fn span(

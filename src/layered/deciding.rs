@@ -1,10 +1,11 @@
 //! How layers ask a layered limiter, and how anybody waits for its quota: whoever came first goes first.
 
-use crate::decision::{Decision, Verdict};
+use crate::decision::{Decision, Decisions, Verdict};
 use crate::key::Key;
 use crate::layered::handle::Attempt;
-use crate::layered::hold::{Booking, Hold};
+use crate::layered::hold::Booking;
 use crate::layered::shared::Seen;
+use crate::layered::tiers::Holds;
 use crate::layered::{LayeredLimiter, LayeredReservation};
 use crate::limiter::{Admission, Asking, Count, Counting, Deciding};
 use std::time::Duration;
@@ -23,9 +24,9 @@ impl LayeredLimiter {
     /// # Panics
     /// Outside of a tokio runtime with timers.
     pub async fn until_ready(&self, key: &Key, cost: u32, max_wait: Duration) -> Decision {
-        let (decision, _) = self.in_line(*key, cost, max_wait, Booking::Accept).await;
-        self.count(&decision);
-        decision
+        let (decisions, _) = self.in_line(*key, cost, max_wait, Booking::Accept).await;
+        self.count(decisions.binding());
+        *decisions.binding()
     }
 
     /// Decides on a request of a layer.
@@ -39,10 +40,10 @@ impl LayeredLimiter {
             let now = self.0.shared.moment();
             match self.attempt(key, cost, booking(asking), &now) {
                 Attempt::Wait(seen) => asked = Some(seen),
-                Attempt::Decided(decision, _)
-                    if waits && is_worth_waiting(&decision, asking.max_wait) => {}
-                Attempt::Decided(decision, hold) => {
-                    return Deciding::Now(self.admission(key, cost, asking, decision, hold));
+                Attempt::Decided(decisions, _)
+                    if waits && is_worth_waiting(&decisions, asking.max_wait) => {}
+                Attempt::Decided(decisions, holds) => {
+                    return Deciding::Now(self.admission(key, cost, asking, decisions, holds));
                 }
             }
         }
@@ -56,13 +57,13 @@ impl LayeredLimiter {
             if let Some(seen) = asked {
                 limiter.0.shared.shard(key).answer_after(seen).await;
             }
-            let (decision, hold) = if asking.max_wait.is_zero() {
+            let (decisions, holds) = if asking.max_wait.is_zero() {
                 limiter.weigh(key, cost, booking(asking)).await
             } else {
                 let max_wait = asking.max_wait;
                 limiter.in_line(key, cost, max_wait, booking(asking)).await
             };
-            limiter.admission(key, cost, asking, decision, hold)
+            limiter.admission(key, cost, asking, decisions, holds)
         }))
     }
 
@@ -72,20 +73,21 @@ impl LayeredLimiter {
         key: Key,
         cost: u32,
         asking: Asking,
-        decision: Decision,
-        hold: Option<Hold>,
+        decisions: Decisions,
+        holds: Holds,
     ) -> Admission {
+        let decision = *decisions.binding();
         self.count(&decision);
         let counting = match asking.count {
             Count::All => None,
             _ if !decision.is_allowed() => None,
             count => {
-                let reservation = LayeredReservation::new(self, key, cost, decision, hold);
+                let reservation = LayeredReservation::new(self, key, cost, decision, holds);
                 Some(Box::new(Counting::of_layered(reservation, count)))
             }
         };
         Admission {
-            decisions: decision.into(),
+            decisions,
             counting,
         }
     }
@@ -96,29 +98,30 @@ impl LayeredLimiter {
         cost: u32,
         max_wait: Duration,
         booking: Booking,
-    ) -> (Decision, Option<Hold>) {
+    ) -> (Decisions, Holds) {
         let (shared, lines) = (&*self.0.shared, &self.0.lines);
         let began = shared.clock.now();
         let asked = self.ask(key, cost);
         if !asked.is_allowed() && !is_worth_waiting(&asked, max_wait) {
-            return (asked, None);
+            return (asked, Holds::default());
         }
         let place = lines.join(key);
         let Ok(_turn) = tokio::time::timeout(max_wait, place.turn()).await else {
             // Those in front are still waiting: what would fit now is theirs.
-            let mut asked = self.ask(key, cost);
-            if asked.is_allowed() {
-                asked.outcome = Verdict::Deny;
-                asked.retry_after_nanos = asked.reset_after_nanos.max(1);
+            let asked = self.ask(key, cost);
+            let mut binding = *asked.binding();
+            if binding.is_allowed() {
+                binding.outcome = Verdict::Deny;
+                binding.retry_after_nanos = binding.reset_after_nanos.max(1);
             }
-            return (asked, None);
+            return (asked.with(binding), Holds::default());
         };
         loop {
-            let (decision, hold) = self.weigh(key, cost, booking).await;
+            let (decisions, holds) = self.weigh(key, cost, booking).await;
             let left = max_wait.saturating_sub(shared.clock.now().since(began));
-            match decision.retry_after() {
+            match decisions.binding().retry_after() {
                 Some(wait) if wait <= left => tokio::time::sleep(wait).await,
-                _ => return (decision, hold),
+                _ => return (decisions, holds),
             }
         }
     }
@@ -132,6 +135,7 @@ const fn booking(asking: Asking) -> Booking {
 }
 
 /// Whether a denial is over in time.
-fn is_worth_waiting(denied: &Decision, max_wait: Duration) -> bool {
-    denied.retry_after().is_some_and(|wait| wait <= max_wait)
+fn is_worth_waiting(denied: &Decisions, max_wait: Duration) -> bool {
+    let wait = denied.binding().retry_after();
+    wait.is_some_and(|wait| wait <= max_wait)
 }

@@ -5,6 +5,7 @@ use crate::layered::exchange::{FlushLine, PublishLine, ReadLine, Totals};
 use crate::layered::link::{LinkState, RETRY};
 use crate::layered::shared::Shared;
 use crate::layered::space::{Cursor, Pulled, Space};
+use crate::layered::tier::Tier;
 use crate::layered::time::OriginClock;
 use crate::store::redis::layered::Answers;
 use crate::store::{RedisStore, StoreError, StoreErrorKind};
@@ -37,7 +38,8 @@ pub(super) struct GlobalSetup {
 pub(super) struct TaskSetup {
     pub(super) shared: Arc<Shared>,
     pub(super) origin: RedisStore,
-    pub(super) space: Space,
+    /// One for each policy.
+    pub(super) spaces: Arc<[Space]>,
     pub(super) patience: Duration,
     pub(super) clock: OriginClock,
     pub(super) global: Option<GlobalSetup>,
@@ -50,12 +52,13 @@ pub(super) struct TaskSetup {
 pub(super) struct Task {
     shared: Arc<Shared>,
     origin: RedisStore,
-    space: Space,
+    spaces: Arc<[Space]>,
     patience: Duration,
     clock: OriginClock,
     link: LinkState,
     global: Option<GlobalSetup>,
-    cursor: Cursor,
+    /// One for each policy.
+    cursors: Vec<Cursor>,
     /// When the global store is asked next; never while it is being asked.
     global_at: LocalTime,
     random: fastrand::Rng,
@@ -76,7 +79,7 @@ enum Done {
         Result<Answers<Totals>, StoreError>,
     ),
     Flush(Vec<FlushLine>, LocalTime, Result<Answers<u64>, StoreError>),
-    Pull(Result<Pulled, StoreError>),
+    Pull(Result<Vec<Pulled>, StoreError>),
     Publish(Vec<PublishLine>, Result<Vec<bool>, StoreError>),
 }
 
@@ -85,7 +88,7 @@ impl Task {
         let TaskSetup {
             shared,
             origin,
-            space,
+            spaces,
             patience,
             clock,
             global,
@@ -100,12 +103,12 @@ impl Task {
             },
             shared,
             origin,
-            space,
+            cursors: vec![Cursor::default(); spaces.len()],
+            spaces,
             patience,
             clock,
             link: LinkState::new(),
             global,
-            cursor: Cursor::default(),
             random: fastrand::Rng::with_seed(seed),
             messages: FuturesUnordered::new(),
             inbox,
@@ -175,18 +178,17 @@ impl Task {
             if !shard.busy.load(Ordering::Acquire) {
                 continue;
             }
-            let mut tier = shard.lock();
+            let mut tiers = shard.lock();
             let full = |lines: usize| lines >= MOST_LINES * room;
-            if !may_ask {
-                let mut refused = false;
-                while let Some(line) = tier.poll_read() {
-                    tier.handle_read_failure(&line, now);
-                    refused = true;
+            let mut refused = false;
+            for tier in tiers.iter_mut() {
+                if !may_ask {
+                    while let Some(line) = tier.poll_read() {
+                        tier.handle_read_failure(&line, now);
+                        refused = true;
+                    }
+                    continue;
                 }
-                if refused {
-                    shard.release();
-                }
-            } else {
                 while !full(reads.len())
                     && let Some(line) = tier.poll_read()
                 {
@@ -198,7 +200,10 @@ impl Task {
                     flushes.extend(lines.into_iter().flatten());
                 }
             }
-            let next = tier.poll_timeout();
+            if refused {
+                shard.release();
+            }
+            let next = tiers.poll_timeout();
             due = due.min(next);
             if next == LocalTime::NEVER {
                 shard.busy.store(false, Ordering::Release);
@@ -225,25 +230,27 @@ impl Task {
     }
 
     fn read(&mut self, lines: Vec<ReadLine>, sent: LocalTime) {
-        let (origin, space, patience) = (self.origin.clone(), self.space.clone(), self.patience);
+        let (origin, patience) = (self.origin.clone(), self.patience);
+        let spaces = Arc::clone(&self.spaces);
         let counts = &self.shared.counts;
         counts
             .reads
             .fetch_add(lines.len() as u64, Ordering::Relaxed);
         self.messages.push(Box::pin(async move {
-            let answers = within(patience, origin.read_cells(&space, &lines)).await;
+            let answers = within(patience, origin.read_cells(&spaces, &lines)).await;
             Done::Read(lines, sent, answers)
         }));
     }
 
     fn flush(&mut self, lines: Vec<FlushLine>, sent: LocalTime) {
-        let (origin, space, patience) = (self.origin.clone(), self.space.clone(), self.patience);
+        let (origin, patience) = (self.origin.clone(), self.patience);
+        let spaces = Arc::clone(&self.spaces);
         let counts = &self.shared.counts;
         counts
             .writes
             .fetch_add(lines.len() as u64, Ordering::Relaxed);
         self.messages.push(Box::pin(async move {
-            let answers = within(patience, origin.flush_cells(&space, &lines)).await;
+            let answers = within(patience, origin.flush_cells(&spaces, &lines)).await;
             Done::Flush(lines, sent, answers)
         }));
     }
@@ -258,9 +265,11 @@ impl Task {
         }
         self.global_at = LocalTime::NEVER;
         let (store, region) = (global.store.clone(), Arc::clone(&global.region));
-        let (space, cursor, patience) = (self.space.clone(), self.cursor, self.patience);
+        let (spaces, patience) = (Arc::clone(&self.spaces), self.patience);
+        let cursors = self.cursors.clone();
         self.messages.push(Box::pin(async move {
-            Done::Pull(within(patience, store.pull_cells(&space, &region, cursor)).await)
+            let pull = store.pull_cells(&spaces, &region, &cursors);
+            Done::Pull(within(patience, pull).await)
         }));
     }
 
@@ -271,23 +280,24 @@ impl Task {
         };
         let mut lines = Vec::new();
         for shard in &self.shared.shards {
-            let mut tier = shard.lock();
-            while lines.len() < MOST_LINES
-                && let Some(more) = tier.poll_publish()
-            {
-                lines.extend(more.into_iter().flatten());
+            for tier in shard.lock().iter_mut() {
+                while lines.len() < MOST_LINES
+                    && let Some(more) = tier.poll_publish()
+                {
+                    lines.extend(more.into_iter().flatten());
+                }
             }
         }
         if lines.is_empty() {
             return false;
         }
-        lines.sort_unstable_by_key(|line| (line.key, line.sequence));
+        lines.sort_unstable_by_key(|line| (line.policy, line.key, line.sequence));
         let (store, region) = (global.store.clone(), Arc::clone(&global.region));
-        let (space, patience) = (self.space.clone(), self.patience);
+        let (spaces, patience) = (Arc::clone(&self.spaces), self.patience);
         // Numbers that scripts can count with.
         let epoch = self.random.u64(1..1 << 52);
         self.messages.push(Box::pin(async move {
-            let publication = store.publish_cells(&space, &region, &lines, epoch);
+            let publication = store.publish_cells(&spaces, &region, &lines, epoch);
             let heard = within(patience, publication).await;
             Done::Publish(lines, heard)
         }));
@@ -301,12 +311,13 @@ impl Task {
                 let now = self.shared.moment();
                 for (line, totals) in lines.iter().zip(answers.lines) {
                     let shard = self.shared.shard(line.key);
-                    let mut tier = shard.lock();
+                    let mut tiers = shard.lock();
+                    let tier = tiers.of(line.policy);
                     match totals {
                         Some(totals) => tier.handle_read(line, totals, sent, &now),
                         None => tier.handle_read_failure(line, now.local),
                     }
-                    self.shared.notice(shard, &tier);
+                    self.shared.notice(shard, &tiers);
                 }
                 self.release(lines.iter().map(|line| line.key));
             }
@@ -315,20 +326,21 @@ impl Task {
                 let now = self.shared.clock.now();
                 for (line, total) in lines.iter().zip(answers.lines) {
                     let shard = self.shared.shard(line.key);
-                    let mut tier = shard.lock();
+                    let mut tiers = shard.lock();
+                    let tier = tiers.of(line.policy);
                     match total {
                         Some(total) => tier.handle_flush(line, total, sent),
                         None => tier.handle_flush_failure(line, now),
                     }
-                    self.shared.notice(shard, &tier);
+                    self.shared.notice(shard, &tiers);
                 }
                 self.release(lines.iter().map(|line| line.key));
             }
             Done::Read(lines, sent, Err(error)) => {
                 let now = self.failed(&error, sent);
                 for line in &lines {
-                    let mut tier = self.shared.shard(line.key).lock();
-                    tier.handle_read_failure(line, now);
+                    let mut tiers = self.shared.shard(line.key).lock();
+                    tiers.of(line.policy).handle_read_failure(line, now);
                 }
                 self.release(lines.iter().map(|line| line.key));
             }
@@ -336,9 +348,9 @@ impl Task {
                 let now = self.failed(&error, sent);
                 for line in &lines {
                     let shard = self.shared.shard(line.key);
-                    let mut tier = shard.lock();
-                    tier.handle_flush_failure(line, now);
-                    self.shared.notice(shard, &tier);
+                    let mut tiers = shard.lock();
+                    tiers.of(line.policy).handle_flush_failure(line, now);
+                    self.shared.notice(shard, &tiers);
                 }
                 self.release(lines.iter().map(|line| line.key));
             }
@@ -348,21 +360,26 @@ impl Task {
         }
     }
 
-    fn pulled(&mut self, pulled: &Pulled) {
+    /// What the global store has answered, for each policy.
+    fn pulled(&mut self, pulled: &[Pulled]) {
         let now = self.shared.moment();
-        if pulled.cursor.epoch != self.cursor.epoch && self.cursor.epoch != 0 {
-            for shard in &self.shared.shards {
-                shard.lock().handle_unpublished();
+        for (policy, pulled) in (0..).zip(pulled) {
+            let cursor = &mut self.cursors[usize::from(policy)];
+            if pulled.cursor.epoch != cursor.epoch && cursor.epoch != 0 {
+                for shard in &self.shared.shards {
+                    shard.lock().of(policy).handle_unpublished();
+                }
+            }
+            *cursor = pulled.cursor;
+            for line in &pulled.lines {
+                let mut tiers = self.shared.shard(line.key).lock();
+                tiers.of(policy).handle_import(line, &now);
             }
         }
-        self.cursor = pulled.cursor;
         if std::mem::take(&mut self.global_troubled) {
             crate::observe::store_recovered(&format!("{} (global)", self.namespace));
         }
-        for line in &pulled.lines {
-            self.shared.shard(line.key).lock().handle_import(line, &now);
-        }
-        if pulled.more {
+        if pulled.iter().any(|pulled| pulled.more) {
             self.global_at = now.local;
         } else if !self.publish() {
             self.rest();
@@ -378,7 +395,8 @@ impl Task {
             }
         };
         for (at, line) in lines.iter().enumerate() {
-            let mut tier = self.shared.shard(line.key).lock();
+            let mut tiers = self.shared.shard(line.key).lock();
+            let tier = tiers.of(line.policy);
             if heard.get(at).copied().unwrap_or_default() {
                 tier.handle_publish(line);
             } else {
@@ -442,7 +460,12 @@ impl Task {
 
     fn unheard(&self) -> u64 {
         let shards = self.shared.shards.iter();
-        shards.map(|shard| shard.lock().unheard()).sum()
+        shards
+            .flat_map(|shard| {
+                let mut tiers = shard.lock();
+                tiers.iter_mut().map(Tier::unheard).collect::<Vec<u64>>()
+            })
+            .sum()
     }
 }
 

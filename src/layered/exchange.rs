@@ -12,6 +12,8 @@ use crate::time::LocalTime;
 /// A cell to be read, and the one before, unless that is final.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct ReadLine {
+    /// The number of the policy.
+    pub(crate) policy: u8,
     pub(crate) key: Key,
     pub(crate) sequence: u64,
     pub(crate) previous: bool,
@@ -20,6 +22,8 @@ pub(crate) struct ReadLine {
 /// What origin is told of one cell.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct FlushLine {
+    /// The number of the policy.
+    pub(crate) policy: u8,
     pub(crate) key: Key,
     pub(crate) sequence: u64,
     pub(crate) holder: u64,
@@ -29,6 +33,8 @@ pub(crate) struct FlushLine {
 /// A region's count of one cell.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct PublishLine {
+    /// The number of the policy.
+    pub(crate) policy: u8,
     pub(crate) key: Key,
     pub(crate) sequence: u64,
     pub(crate) total: u64,
@@ -37,6 +43,8 @@ pub(crate) struct PublishLine {
 /// What the global store knows of one cell.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct ImportLine {
+    /// The number of the policy.
+    pub(crate) policy: u8,
     pub(crate) key: Key,
     pub(crate) sequence: u64,
     pub(crate) own: u64,
@@ -56,6 +64,7 @@ impl Tier {
     pub(crate) fn poll_read(&mut self) -> Option<ReadLine> {
         let slot = self.slots.at(self.wanted.pop_front()?);
         Some(ReadLine {
+            policy: self.setup.number,
             key: slot.key,
             sequence: slot.sequence,
             previous: !slot.freshness.is_frozen(),
@@ -124,8 +133,10 @@ impl Tier {
             sequence,
             ..
         } = *slot;
+        let policy = self.setup.number;
         let line = |sequence, told: Option<Told>| {
             told.map(|told| FlushLine {
+                policy,
                 key,
                 sequence,
                 holder,
@@ -174,8 +185,10 @@ impl Tier {
         };
         let slot = self.slots.at(number);
         slot.publishing = false;
+        let policy = self.setup.number;
         let line = |sequence, total: Option<u64>| {
             total.map(|total| PublishLine {
+                policy,
                 key,
                 sequence,
                 total,

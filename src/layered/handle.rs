@@ -4,10 +4,10 @@ use crate::decision::{Decision, Decisions, Policy};
 use crate::key::Key;
 use crate::layered::builder::LayeredLimiterBuilder;
 use crate::layered::driver::Close;
-use crate::layered::hold::{Booking, Hold};
+use crate::layered::hold::Booking;
 use crate::layered::link::Link;
 use crate::layered::shared::{Seen, Shared};
-use crate::layered::tier::Answer;
+use crate::layered::tiers::{Answer, Holds};
 use crate::layered::time::Moment;
 use crate::limiter::lines::Lines;
 use crate::observe;
@@ -17,9 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::{mpsc, oneshot};
 
-/// Holds every key to one quota over many processes and regions, deciding in this process.
+/// Holds every key to a quota, or to several at once, over many processes and regions, deciding in this process.
 ///
-/// The quota is a sliding window: `limit` units in the last `window`, in two cells. Each process decides from its view
+/// A quota is a sliding window: `limit` units in the last `window`, in two cells. Each process decides from its view
 /// of a key and tells a Redis near it, the *origin*, what it has accepted; all processes with the same origin,
 /// namespace and window count together. A second Redis, the *global store*, lets regions know of each other.
 ///
@@ -30,7 +30,9 @@ use tokio::sync::{mpsc, oneshot};
 ///   one answer of origin, and nobody at all while it does not answer.
 /// * What was accepted is told until origin has confirmed it, and counts once. What is never heard (its window is over,
 ///   the process ended) is counted in [`LayeredStats::expired`] and [`Unheard`].
-/// * At most `max_keys` keys are held, at 250 to 500 bytes each.
+/// * Of several policies all allow a request, in one atomic step in this process, or it consumes nothing of any. A key
+///   that has to be heard of is read for all of them in one round trip.
+/// * At most `max_keys` keys are held, at 250 to 500 bytes each for each policy.
 /// * Not exact: of several processes each may be ahead of origin by a 16th of the room it sees, or a 32nd of the limit.
 ///   At up to twice the limit and 20 ms to origin, 1 to 9 processes admit .95 to 1.05 of what one counter would.
 ///
@@ -43,6 +45,7 @@ use tokio::sync::{mpsc, oneshot};
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let origin = RedisStore::new("redis://redis.eu.internal")?;
 /// let limiter = LayeredLimiter::builder(origin, "api", Quota::per_minute(1_000))
+///     .also("hourly", Quota::per_hour(20_000))
 ///     .global(RedisStore::new("redis://redis.global.internal")?, "eu")
 ///     .build()?;
 /// if limiter.decide(&Key::of("alice"), 1).await.is_allowed() {
@@ -58,7 +61,7 @@ pub struct LayeredLimiter(pub(super) Arc<Inner>);
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) shared: Arc<Shared>,
-    pub(super) policy: Policy,
+    pub(super) policies: Box<[Policy]>,
     max_keys: usize,
     /// Dropped with the last handle, which ends the task.
     close: mpsc::UnboundedSender<Close>,
@@ -115,13 +118,13 @@ impl LayeredLimiter {
 
     pub(super) fn new(
         shared: Arc<Shared>,
-        policy: Policy,
+        policies: Box<[Policy]>,
         max_keys: usize,
         close: mpsc::UnboundedSender<Close>,
     ) -> Self {
         Self(Arc::new(Inner {
             shared,
-            policy,
+            policies,
             max_keys,
             close,
             seen: observe::Decisions::default(),
@@ -129,62 +132,65 @@ impl LayeredLimiter {
         }))
     }
 
-    /// Books `cost` units on `key` if they fit, and says whether they did. Ready at once unless the key is cold, stale,
+    /// Books `cost` units on `key` if they fit, and says whether they did. Of several policies the
+    /// [`binding`](crate::headers::binding) one answers. Ready at once unless the key is cold, stale,
     /// in strict mode, or too far ahead of origin.
     ///
     /// # Cancel safety
     /// Nothing is booked by a future that was dropped before it was ready.
     #[inline]
     pub async fn decide(&self, key: &Key, cost: u32) -> Decision {
-        let (decision, _) = self.weigh(*key, cost, Booking::Accept).await;
-        self.count(&decision);
-        decision
+        *self.decide_each(key, cost).await.binding()
+    }
+
+    /// As [`Self::decide`], with the answers of all policies.
+    #[inline]
+    pub async fn decide_each(&self, key: &Key, cost: u32) -> Decisions {
+        let (decisions, _) = self.weigh(*key, cost, Booking::Accept).await;
+        self.count(decisions.binding());
+        decisions
     }
 
     /// As [`Self::decide`], but from what is known now: origin is asked, and nobody waits for it.
     #[inline]
     pub fn check(&self, key: &Key, cost: u32) -> Decision {
+        *self.check_each(key, cost).binding()
+    }
+
+    /// As [`Self::check`], with the answers of all policies.
+    #[inline]
+    pub fn check_each(&self, key: &Key, cost: u32) -> Decisions {
         let mut now = self.0.shared.moment();
         now.link = impatient(now.link);
         match self.attempt(*key, cost, Booking::Accept, &now) {
-            Attempt::Decided(decision, _) => {
-                self.count(&decision);
-                decision
+            Attempt::Decided(decisions, _) => {
+                self.count(decisions.binding());
+                decisions
             }
             Attempt::Wait(_) => unreachable!("nobody waits unless the link is up"),
         }
     }
 
-    /// As [`Self::decide`], with the answers of all policies.
-    pub async fn decide_each(&self, key: &Key, cost: u32) -> Decisions {
-        self.decide(key, cost).await.into()
-    }
-
-    /// As [`Self::check`], with the answers of all policies.
-    pub fn check_each(&self, key: &Key, cost: u32) -> Decisions {
-        self.check(key, cost).into()
-    }
-
     /// How `key` stands as far as it is known here. Books nothing, and asks nobody.
     pub fn peek(&self, key: &Key) -> Decision {
-        self.ask(*key, 0)
+        *self.peek_each(key).binding()
     }
 
     /// As [`Self::peek`], with the answers of all policies.
     pub fn peek_each(&self, key: &Key) -> Decisions {
-        self.peek(key).into()
+        self.ask(*key, 0)
     }
 
-    /// The quota, and the name under which clients see it.
+    /// The quota, and the name under which clients see it; of several the first.
     #[must_use]
     pub fn policy(&self) -> &Policy {
-        &self.0.policy
+        &self.0.policies[0]
     }
 
     /// All policies, in the order in which they were given.
     #[must_use]
     pub fn policies(&self) -> &[Policy] {
-        std::slice::from_ref(&self.0.policy)
+        &self.0.policies
     }
 
     /// Looks at everything: for dashboards, not for the request path.
@@ -203,12 +209,15 @@ impl LayeredLimiter {
             ..LayeredStats::default()
         };
         for shard in &shared.shards {
-            let tier = shard.lock();
-            let tally = tier.tally();
-            stats.keys += tier.slots().len();
-            stats.bytes += tier.bytes();
-            stats.evicted += tier.slots().evicted();
-            stats.waits += tally.waits;
+            let tiers = shard.lock();
+            let tally = tiers.tally();
+            let keys = tiers.iter().map(|tier| tier.slots().len());
+            stats.keys += keys.max().unwrap_or_default();
+            for tier in tiers.iter() {
+                stats.bytes += tier.bytes();
+                stats.evicted += tier.slots().evicted();
+            }
+            stats.waits += tiers.waits();
             stats.overflowed += tally.overflowed;
             stats.expired += tally.expired;
             stats.unheard += tally.unheard;
@@ -232,16 +241,11 @@ impl LayeredLimiter {
 
     /// Decides, after waiting for origin where that is necessary. Nothing is booked while it waits.
     #[inline]
-    pub(super) async fn weigh(
-        &self,
-        key: Key,
-        cost: u32,
-        booking: Booking,
-    ) -> (Decision, Option<Hold>) {
+    pub(super) async fn weigh(&self, key: Key, cost: u32, booking: Booking) -> (Decisions, Holds) {
         let shared = &*self.0.shared;
         loop {
             match self.attempt(key, cost, booking, &shared.moment()) {
-                Attempt::Decided(decision, hold) => return (decision, hold),
+                Attempt::Decided(decisions, holds) => return (decisions, holds),
                 Attempt::Wait(seen) => shared.shard(key).answer_after(seen).await,
             }
         }
@@ -251,30 +255,30 @@ impl LayeredLimiter {
     pub(super) fn attempt(&self, key: Key, cost: u32, booking: Booking, now: &Moment) -> Attempt {
         let shared = &*self.0.shared;
         let shard = shared.shard(key);
-        let mut tier = shard.lock();
-        let answer = tier.decide(key, cost, booking, now);
-        shared.notice(shard, &tier);
+        let mut tiers = shard.lock();
+        let answer = tiers.decide(key, cost, booking, now);
+        shared.notice(shard, &tiers);
         match answer {
-            Answer::Decided { decision, hold } => Attempt::Decided(decision, hold),
+            Answer::Decided { decisions, holds } => Attempt::Decided(decisions, holds),
             Answer::Wait => Attempt::Wait(shard.seen()),
         }
     }
 
     /// What would be said from what is known here.
-    pub(super) fn ask(&self, key: Key, cost: u32) -> Decision {
+    pub(super) fn ask(&self, key: Key, cost: u32) -> Decisions {
         let shared = &*self.0.shared;
         let now = shared.moment();
         shared.shard(key).lock().ask(key, cost, &now)
     }
 
     /// What was held for `cost` came to `actual`.
-    pub(super) fn settle(&self, key: Key, hold: Option<Hold>, cost: u32, actual: u32) {
+    pub(super) fn settle(&self, key: Key, holds: &Holds, cost: u32, actual: u32) {
         let shared = &*self.0.shared;
         let now = shared.moment();
         let shard = shared.shard(key);
-        let mut tier = shard.lock();
-        tier.settle(key, hold, cost, actual, &now);
-        shared.notice(shard, &tier);
+        let mut tiers = shard.lock();
+        tiers.settle(key, holds, cost, actual, &now);
+        shared.notice(shard, &tiers);
     }
 
     #[inline]
@@ -285,7 +289,7 @@ impl LayeredLimiter {
 
 /// What became of one attempt to decide.
 pub(super) enum Attempt {
-    Decided(Decision, Option<Hold>),
+    Decided(Decisions, Holds),
     /// Origin is asked; to be tried again when it has answered.
     Wait(Seen),
 }

@@ -21,7 +21,8 @@
 //! | `flush` | who has something to tell, and when |
 //! | `slots` | the keys there is room for |
 //! | `setup`, `views` | what a tier is told once; the counts of a decision |
-//! | `tier`, `hold`, `exchange` | the machine of these: decisions; what is held; questions and answers |
+//! | `tier`, `hold`, `exchange` | the machine of one policy: decisions; what is held; questions and answers |
+//! | `tiers` | all policies of a limiter, all or nothing |
 //! | `link`, `time` | whether origin answers; whose clock counts |
 //! | `origin` | what a store does with what it is told |
 //! | `handle`, `builder`, `deciding`, `reservation`, `batch` | the limiter as users and layers hold it |
@@ -64,6 +65,7 @@ mod slots;
 mod space;
 mod strict_mode;
 mod tier;
+mod tiers;
 mod time;
 mod views;
 mod window;

@@ -3,7 +3,8 @@
 use crate::decision::{Decision, Decisions};
 use crate::key::Key;
 use crate::layered::LayeredLimiter;
-use crate::layered::hold::{Booking, Hold};
+use crate::layered::hold::Booking;
+use crate::layered::tiers::Holds;
 
 impl LayeredLimiter {
     /// Holds `cost` units on `key` until it is known what they come to, if they fit. Waits as [`Self::decide`] does.
@@ -26,10 +27,11 @@ impl LayeredLimiter {
     /// # }
     /// ```
     pub async fn reserve(&self, key: &Key, cost: u32) -> Result<LayeredReservation, Decision> {
-        let (decision, hold) = self.weigh(*key, cost, Booking::Reserve).await;
+        let (decisions, holds) = self.weigh(*key, cost, Booking::Reserve).await;
+        let decision = *decisions.binding();
         self.count(&decision);
         if decision.is_allowed() {
-            Ok(LayeredReservation::new(self, *key, cost, decision, hold))
+            Ok(LayeredReservation::new(self, *key, cost, decision, holds))
         } else {
             Err(decision)
         }
@@ -54,7 +56,7 @@ pub struct LayeredReservation {
     key: Key,
     cost: u32,
     decision: Decision,
-    hold: Option<Hold>,
+    holds: Holds,
     settled: bool,
 }
 
@@ -64,14 +66,14 @@ impl LayeredReservation {
         key: Key,
         cost: u32,
         decision: Decision,
-        hold: Option<Hold>,
+        holds: Holds,
     ) -> Self {
         Self {
             limiter: limiter.clone(),
             key,
             cost,
             decision,
-            hold,
+            holds,
             settled: false,
         }
     }
@@ -109,7 +111,8 @@ impl LayeredReservation {
 
     fn settle(&mut self, actual: u32) {
         if !std::mem::replace(&mut self.settled, true) {
-            self.limiter.settle(self.key, self.hold, self.cost, actual);
+            self.limiter
+                .settle(self.key, &self.holds, self.cost, actual);
         }
     }
 }

@@ -9,7 +9,10 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup {
     pub(crate) window: SlidingWindow,
+    /// The name under which clients see it.
     pub(crate) policy: PolicyName,
+    /// Which of the limiter's policies it is, counted from 0.
+    pub(crate) number: u8,
     /// How long accepts are collected before origin hears of them.
     pub(crate) flush_after: Duration,
     pub(crate) outage: Outage,

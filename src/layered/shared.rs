@@ -3,7 +3,7 @@
 use crate::key::Key;
 use crate::layered::link::{Link, LinkState};
 use crate::layered::setup::Setup;
-use crate::layered::tier::Tier;
+use crate::layered::tiers::Tiers;
 use crate::layered::time::{Moment, shared_time};
 use crate::time::{Clock, LocalTime};
 use crossbeam_utils::CachePadded;
@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 /// The most keys of one tier: little enough to move without a caller noticing.
 const SHARD_KEYS: usize = 768;
 
-/// The tiers of one limit, by key.
+/// The tiers of a limiter, by key.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) shards: Box<[CachePadded<Shard>]>,
@@ -41,10 +41,10 @@ pub(super) struct Counts {
     pub(super) global_failures: AtomicU64,
 }
 
-/// One tier.
+/// The tiers of some keys.
 #[derive(Debug)]
 pub(super) struct Shard {
-    tier: Mutex<Tier>,
+    tiers: Mutex<Tiers>,
     /// Whether the task has something to look for here.
     pub(super) busy: AtomicBool,
     /// How often origin has answered, or did not.
@@ -57,9 +57,9 @@ pub(super) struct Shard {
 pub(super) struct Seen(u64);
 
 impl Shard {
-    pub(super) fn lock(&self) -> MutexGuard<'_, Tier> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Tiers> {
         // A tier's steps do not call out, so a panic in one is a bug in it; counting goes on.
-        self.tier.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tiers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What to wait for; under the lock, so that no answer is missed.
@@ -84,17 +84,18 @@ impl Shard {
 }
 
 impl Shared {
-    pub(super) fn new(setup: Setup, max_keys: usize, clock: Clock, offset: i64) -> Self {
+    /// One set-up for each policy, all with the same seed.
+    pub(super) fn new(setups: &[Setup], max_keys: usize, clock: Clock, offset: i64) -> Self {
         let shards = max_keys.div_ceil(SHARD_KEYS);
         let shard = |number: usize| {
-            let setup = Setup {
+            let setups = setups.iter().map(|setup| Setup {
                 room: max_keys / shards + usize::from(number < max_keys % shards),
                 // Far enough apart for each tier's names.
                 seed: setup.seed.wrapping_add((number as u64) << 40),
-                ..setup
-            };
+                ..*setup
+            });
             CachePadded::new(Shard {
-                tier: Mutex::new(Tier::new(setup)),
+                tiers: Mutex::new(Tiers::new(setups)),
                 busy: AtomicBool::new(false),
                 answers: AtomicU64::new(0),
                 answered: Notify::new(),
@@ -102,7 +103,7 @@ impl Shared {
         };
         Self {
             shards: (0..shards).map(shard).collect(),
-            secret: setup.seed,
+            secret: setups[0].seed,
             clock,
             offset: AtomicI64::new(offset),
             link: AtomicU8::new(0),
@@ -164,10 +165,10 @@ impl Shared {
         }
     }
 
-    /// Wakes the task if it would come too late for what `tier` has for it.
+    /// Wakes the task if it would come too late for what `tiers` have for it.
     #[inline]
-    pub(super) fn notice(&self, shard: &Shard, tier: &Tier) {
-        let due = tier.poll_timeout();
+    pub(super) fn notice(&self, shard: &Shard, tiers: &Tiers) {
+        let due = tiers.poll_timeout();
         if due == LocalTime::NEVER {
             return;
         }

@@ -36,26 +36,45 @@ pub(crate) enum Answer {
     Wait,
 }
 
-impl Answer {
-    const fn without_booking(decision: Decision) -> Self {
-        Self::Decided {
-            decision,
-            hold: None,
-        }
-    }
+/// What a tier thinks of a cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Weighed {
+    /// It fits, and nothing is booked: to be booked, or not, under the same lock.
+    Fits(Fit),
+    /// The last word, and nothing is to be booked.
+    Said(Decision),
+    /// Origin is being asked about this key.
+    Wait,
+}
+
+/// A cost that fits a cell.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fit {
+    /// Of a slot; `None` for the overflow cell.
+    number: Option<u32>,
+    cost: u32,
+    views: Views,
 }
 
 /// What has happened, in numbers.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Tally {
-    /// Callers told to wait.
-    pub(crate) waits: u64,
     /// Decisions for keys for which there was no room.
     pub(crate) overflowed: u64,
     /// Accepts that origin did not hear of before their windows were over.
     pub(crate) expired: u64,
     /// Counts of other regions for which there was no room.
     pub(crate) unheard: u64,
+}
+
+impl std::iter::Sum for Tally {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |one, other| Self {
+            overflowed: one.overflowed + other.overflowed,
+            expired: one.expired + other.expired,
+            unheard: one.unheard + other.unheard,
+        })
+    }
 }
 
 /// One limit's views, and what is to be done about them.
@@ -130,25 +149,40 @@ impl Tier {
     /// Books `cost` on `key` if it fits. A cost of 0 books nothing, waits for nothing and tells how things stand.
     #[inline]
     pub(crate) fn decide(&mut self, key: Key, cost: u32, booking: Booking, now: &Moment) -> Answer {
+        match self.weigh(key, cost, now) {
+            Weighed::Fits(fit) => {
+                let (decision, hold) = self.book(fit, booking, now);
+                Answer::Decided {
+                    decision,
+                    hold: Some(hold),
+                }
+            }
+            Weighed::Said(decision) => Answer::Decided {
+                decision,
+                hold: None,
+            },
+            Weighed::Wait => Answer::Wait,
+        }
+    }
+
+    /// Says whether `cost` fits, and asks origin if that has to be heard first. Books nothing.
+    #[inline]
+    pub(crate) fn weigh(&mut self, key: Key, cost: u32, now: &Moment) -> Weighed {
         let window = self.setup.window;
         let limit = window.limit();
         let place = window.place(now.shared);
         if limit == 0 || cost > limit || cost == 0 {
-            return Answer::without_booking(self.ask(key, cost, now));
+            return Weighed::Said(self.ask(key, cost, now));
         }
         let number = match self.slots.find(key) {
             Some(number) => number,
             None => match self.admit(key, place, now) {
                 Some(number) => number,
-                None => return self.overflow(cost, booking, place),
+                None => return self.weigh_overflow(cost, place),
             },
         };
         self.turn(number, place, now);
         let slot = self.slots.at(number);
-        let hold = Hold {
-            sequence: slot.sequence,
-            holder: slot.holder,
-        };
         let age = now.local.since(slot.freshness.synced_at());
         let mut views = Views::of(slot, place);
         let mut used = views.used(&window);
@@ -163,32 +197,51 @@ impl Tier {
         if after > u64::from(limit) {
             slot.strict.handle_denial(now.local, self.setup.span());
             let decision = self.tell(Verdict::Deny, views, views.wait(&window, cost));
-            return Answer::without_booking(decision);
+            return Weighed::Said(decision);
         }
         if self.must_wait(number, cost, views, now) {
-            self.tally.waits += 1;
-            return Answer::Wait;
+            return Weighed::Wait;
         }
         if now.link == Link::Away
             && let Some(wait) = self.beyond_share(number, cost, views.elapsed)
         {
             let decision = self.tell(Verdict::Deny, views, wait);
-            return Answer::without_booking(decision);
+            return Weighed::Said(decision);
         }
-        let slot = self.slots.at(number);
+        Weighed::Fits(Fit {
+            number: Some(number),
+            cost,
+            views,
+        })
+    }
+
+    /// Counts what fits.
+    #[inline]
+    pub(crate) fn book(&mut self, fit: Fit, booking: Booking, now: &Moment) -> (Decision, Hold) {
+        let Fit {
+            number,
+            cost,
+            views,
+        } = fit;
+        let slot = match number {
+            Some(number) => self.slots.at(number),
+            None => &mut self.overflow,
+        };
+        let hold = Hold {
+            sequence: slot.sequence,
+            holder: slot.holder,
+        };
         slot.strict.handle_allowed();
-        match booking {
-            Booking::Accept => {
+        let views = views.after(cost);
+        match (booking, number) {
+            (Booking::Reserve, _) => slot.current.reserve(cost),
+            (Booking::Accept, None) => slot.current.accept(cost),
+            (Booking::Accept, Some(number)) => {
                 slot.current.accept(cost);
-                self.flush_soon(number, after, now);
+                self.flush_soon(number, views.used(&self.setup.window), now);
             }
-            Booking::Reserve => slot.current.reserve(cost),
         }
-        let decision = self.tell(Verdict::Allow, views.after(cost), NO_WAIT);
-        Answer::Decided {
-            decision,
-            hold: Some(hold),
-        }
+        (self.tell(Verdict::Allow, views, NO_WAIT), hold)
     }
 
     /// What would be said to `cost` from what is known here. Books nothing and asks nobody.
@@ -333,28 +386,21 @@ impl Tier {
         }
     }
 
-    /// Decides for a key without a slot, on the cell that all of them share.
+    /// Weighs for a key without a slot, on the cell that all of them share.
     #[cold]
-    fn overflow(&mut self, cost: u32, booking: Booking, place: Place) -> Answer {
+    fn weigh_overflow(&mut self, cost: u32, place: Place) -> Weighed {
         self.tally.overflowed += 1;
         self.overflow.roll(place.sequence);
         let window = &self.setup.window;
         let views = Views::of(&self.overflow, place);
         if views.used(window) + u64::from(cost) > u64::from(window.limit()) {
-            let decision = self.tell(Verdict::Deny, views, views.wait(window, cost));
-            return Answer::without_booking(decision);
+            return Weighed::Said(self.tell(Verdict::Deny, views, views.wait(window, cost)));
         }
-        match booking {
-            Booking::Accept => self.overflow.current.accept(cost),
-            Booking::Reserve => self.overflow.current.reserve(cost),
-        }
-        Answer::Decided {
-            decision: self.tell(Verdict::Allow, views.after(cost), NO_WAIT),
-            hold: Some(Hold {
-                sequence: self.overflow.sequence,
-                holder: self.overflow.holder,
-            }),
-        }
+        Weighed::Fits(Fit {
+            number: None,
+            cost,
+            views,
+        })
     }
 
     #[inline]

@@ -22,6 +22,7 @@ fn tier(room: usize) -> Tier {
     Tier::new(Setup {
         window,
         policy: PolicyName::DEFAULT,
+        number: 0,
         flush_after: Setup::flush_after(&window),
         outage: Outage::Local,
         global: true,
@@ -113,6 +114,7 @@ fn giving_back_undoes_nothing_that_was_counted_meanwhile() {
     // Others have used 20, as origin says, and 7 elsewhere; a second hold comes and goes.
     tier.handle_flush(&line, 25, now.local);
     let import = ImportLine {
+        policy: 0,
         key: KEY,
         sequence: line.sequence,
         own: 25,

@@ -162,6 +162,7 @@ impl World {
         let setup = |seed| Setup {
             window,
             policy: PolicyName::DEFAULT,
+            number: 0,
             flush_after: Setup::flush_after(&window),
             outage: scene.outage,
             global: scene.regions > 1,
@@ -470,6 +471,7 @@ impl World {
             for (&(key, sequence), cell) in &self.global {
                 let (own, foreign) = cell.seen_from(&region);
                 let line = ImportLine {
+                    policy: 0,
                     key,
                     sequence,
                     own,

@@ -34,12 +34,13 @@ impl RedisStore {
     /// The counts of these cells, in one round trip.
     pub(crate) async fn read_cells(
         &self,
-        space: &Space,
+        spaces: &[Space],
         lines: &[ReadLine],
     ) -> Result<Answers<Totals>, StoreError> {
         let mut pipeline = Pipeline::with_capacity(1 + 2 * lines.len());
         pipeline.cmd("TIME");
         for line in lines {
+            let space = &spaces[usize::from(line.policy)];
             pipeline.hget(cell(space, line.key, line.sequence), "#");
             if line.previous {
                 pipeline.hget(cell(space, line.key, line.sequence.saturating_sub(1)), "#");
@@ -75,12 +76,13 @@ impl RedisStore {
     /// Tells what nodes accepted, in one round trip; answers what is known then.
     pub(crate) async fn flush_cells(
         &self,
-        space: &Space,
+        spaces: &[Space],
         lines: &[FlushLine],
     ) -> Result<Answers<u64>, StoreError> {
         let mut pipeline = Pipeline::with_capacity(2 + lines.len());
         pipeline.cmd("TIME");
         for line in lines {
+            let space = &spaces[usize::from(line.policy)];
             pipeline
                 .cmd("EVALSHA")
                 .arg(FLUSH.0.get_hash())
@@ -104,13 +106,14 @@ impl RedisStore {
     /// Tells the global store what this region counts; for each line, whether it was heard.
     pub(crate) async fn publish_cells(
         &self,
-        space: &Space,
+        spaces: &[Space],
         region: &str,
         lines: &[PublishLine],
         fresh_epoch: u64,
     ) -> Result<Vec<bool>, StoreError> {
         let mut pipeline = Pipeline::with_capacity(1 + lines.len());
         for line in lines {
+            let space = &spaces[usize::from(line.policy)];
             let name = name(line.key, line.sequence);
             pipeline
                 .cmd("EVALSHA")
@@ -133,27 +136,32 @@ impl RedisStore {
             .collect())
     }
 
-    /// What has changed at the global store since `cursor`.
+    /// What has changed at the global store since the cursors, one for each space, in one round trip.
     pub(crate) async fn pull_cells(
         &self,
-        space: &Space,
+        spaces: &[Space],
         region: &str,
-        cursor: Cursor,
-    ) -> Result<Pulled, StoreError> {
-        let mut pipeline = Pipeline::with_capacity(1);
-        pipeline
-            .cmd("EVALSHA")
-            .arg(PULL.0.get_hash())
-            .arg(2)
-            .arg(global(space, "changes"))
-            .arg(global(space, "meta"))
-            .arg(region)
-            .arg(cursor.epoch)
-            .arg(cursor.version)
-            .arg(PULLED_AT_ONCE)
-            .arg(global(space, ""));
+        cursors: &[Cursor],
+    ) -> Result<Vec<Pulled>, StoreError> {
+        let mut pipeline = Pipeline::with_capacity(spaces.len());
+        for (space, cursor) in spaces.iter().zip(cursors) {
+            pipeline
+                .cmd("EVALSHA")
+                .arg(PULL.0.get_hash())
+                .arg(2)
+                .arg(global(space, "changes"))
+                .arg(global(space, "meta"))
+                .arg(region)
+                .arg(cursor.epoch)
+                .arg(cursor.version)
+                .arg(PULLED_AT_ONCE)
+                .arg(global(space, ""));
+        }
         let words = self.scripts(pipeline, 0, &PULL, "a pull").await?;
-        read_pulled(words).ok_or_else(|| malformed("a pull"))
+        let pulled: Option<Vec<Pulled>> = (0..).zip(words).map(read_pulled).collect();
+        pulled
+            .filter(|pulled| pulled.len() == spaces.len())
+            .ok_or_else(|| malformed("a pull"))
     }
 
     /// Runs a pipeline of one script's calls, after `others` of other commands; again if the server does not know the
@@ -204,8 +212,8 @@ fn count(word: Value) -> Option<u64> {
         .map(Option::unwrap_or_default)
 }
 
-fn read_pulled(words: Vec<Value>) -> Option<Pulled> {
-    let words: Vec<String> = FromRedisValue::from_redis_value(words.into_iter().next()?).ok()?;
+fn read_pulled((policy, word): (u8, Value)) -> Option<Pulled> {
+    let words: Vec<String> = FromRedisValue::from_redis_value(word).ok()?;
     let [epoch, version, lines @ ..] = words.as_slice() else {
         return None;
     };
@@ -218,6 +226,7 @@ fn read_pulled(words: Vec<Value>) -> Option<Pulled> {
         .map(|line| {
             let (key, sequence) = line[0].split_once(':')?;
             Some(ImportLine {
+                policy,
                 key: Key::from_u128(u128::from_str_radix(key, 16).ok()?),
                 sequence: sequence.parse().ok()?,
                 own: line[1].parse().ok()?,
@@ -271,7 +280,7 @@ mod tests {
             return;
         };
         let store = RedisStore::new(redis.url()).expect("an address");
-        let space = Space::new("conformance", Duration::from_secs(60));
+        let spaces = [Space::new("conformance", Duration::from_secs(60))];
         let mut rng = fastrand::Rng::with_seed(7);
         let mut cells: BTreeMap<(Key, u64), OriginCell> = BTreeMap::new();
         for _ in 0..300 {
@@ -284,6 +293,7 @@ mod tests {
                 .map(|_| {
                     let accepted = rng.u32(..40);
                     FlushLine {
+                        policy: 0,
                         key: Key::of(&rng.u8(..3)),
                         sequence: rng.u64(1..3),
                         holder: rng.u64(..3),
@@ -302,11 +312,12 @@ mod tests {
                     Some(cell.tell(line.holder, line.told))
                 })
                 .collect();
-            let answers = store.flush_cells(&space, &lines).await.expect("an answer");
+            let answers = store.flush_cells(&spaces, &lines).await.expect("an answer");
             assert_eq!(answers.lines, expected);
 
             let total = |key, sequence| cells.get(&(key, sequence)).map_or(0, OriginCell::total);
             let lines = [0u8, 1, 2, 3].map(|number| ReadLine {
+                policy: 0,
                 key: Key::of(&number),
                 sequence: 2,
                 previous: number % 2 == 0,
@@ -317,9 +328,14 @@ mod tests {
                     previous: line.previous.then(|| total(line.key, 1)),
                 })
             });
-            let answers = store.read_cells(&space, &lines).await.expect("an answer");
+            let answers = store.read_cells(&spaces, &lines).await.expect("an answer");
             assert_eq!(answers.lines, expected);
         }
+    }
+
+    async fn pull(store: &RedisStore, spaces: &[Space], cursor: Cursor) -> Pulled {
+        let pulled = store.pull_cells(spaces, "eu", &[cursor]).await;
+        pulled.expect("an answer").pop().expect("of one space")
     }
 
     #[tokio::test]
@@ -328,7 +344,7 @@ mod tests {
             return;
         };
         let store = RedisStore::new(redis.url()).expect("an address");
-        let space = Space::new("conformance", Duration::from_secs(60));
+        let spaces = [Space::new("conformance", Duration::from_secs(60))];
         let mut rng = fastrand::Rng::with_seed(7);
         let mut cells: BTreeMap<(Key, u64), GlobalCell> = BTreeMap::new();
         let mut cursor = Cursor::default();
@@ -337,6 +353,7 @@ mod tests {
             let region = ["eu", "us", "asia"][rng.usize(..3)];
             let lines: Vec<PublishLine> = (0..rng.usize(1..20))
                 .map(|_| PublishLine {
+                    policy: 0,
                     key: Key::of(&rng.u8(..30)),
                     sequence: rng.u64(100..102),
                     total: rng.u64(1..1_000),
@@ -346,13 +363,10 @@ mod tests {
                 let cell = cells.entry((line.key, line.sequence)).or_default();
                 cell.publish(region, line.total);
             }
-            let heard = store.publish_cells(&space, region, &lines, 5).await;
+            let heard = store.publish_cells(&spaces, region, &lines, 5).await;
             assert!(heard.expect("an answer").iter().all(|heard| *heard));
             if round % 3 == 0 {
-                let pulled = store
-                    .pull_cells(&space, "eu", cursor)
-                    .await
-                    .expect("an answer");
+                let pulled = pull(&store, &spaces, cursor).await;
                 assert!(!pulled.more && pulled.cursor.epoch == 5);
                 cursor = pulled.cursor;
                 for line in pulled.lines {
@@ -363,29 +377,24 @@ mod tests {
                     .map(|(name, cell)| (*name, cell.seen_from("eu")))
                     .collect();
                 assert_eq!(seen, expected);
-                let again = store
-                    .pull_cells(&space, "eu", cursor)
-                    .await
-                    .expect("an answer");
+                let again = pull(&store, &spaces, cursor).await;
                 assert!(again.lines.is_empty());
             }
         }
         // A store that lost everything says so, and what is over is forgotten.
         redis.cli(&["FLUSHALL"]);
         let line = |sequence| PublishLine {
+            policy: 0,
             key: Key::of(&0u8),
             sequence,
             total: 9,
         };
         let lines = [line(1), line(200)];
         store
-            .publish_cells(&space, "us", &lines, 6)
+            .publish_cells(&spaces, "us", &lines, 6)
             .await
             .expect("an answer");
-        let pulled = store
-            .pull_cells(&space, "eu", cursor)
-            .await
-            .expect("an answer");
+        let pulled = pull(&store, &spaces, cursor).await;
         assert_eq!((pulled.cursor.epoch, pulled.lines.len()), (6, 1));
         assert_eq!(
             (pulled.lines[0].sequence, pulled.lines[0].foreign),
