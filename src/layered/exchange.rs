@@ -97,11 +97,9 @@ impl Tier {
             let asked = now
                 .shared
                 .saturating_sub(now.local.since(sent).as_nanos() as u64);
-            let asked = window.place(asked);
-            let frozen = asked.sequence == slot.sequence && asked.elapsed >= grace;
+            let frozen = window.sequence(asked) == slot.sequence && window.elapsed(asked) >= grace;
             slot.freshness.handle_read(sent, frozen);
-            let place = window.place(now.shared);
-            let used = window.used(slot.current.view(), slot.previous.view(), place.elapsed);
+            let used = window.view(slot, now.shared).used();
             slot.strict.handle_usage(used, window.limit());
         } else {
             slot.freshness.handle_nothing();
@@ -236,7 +234,7 @@ impl Tier {
             self.consider_publishing(number);
         }
         // Also for a slot whose window has not begun here yet.
-        let present = self.setup.window.place(now.shared).sequence;
+        let present = self.setup.window.sequence(now.shared);
         if line.foreign == 0 || line.sequence + 1 < present {
             return;
         }

@@ -4,7 +4,6 @@ use crate::key::Key;
 use crate::layered::slots::Slot;
 use crate::layered::tier::Tier;
 use crate::layered::time::Moment;
-use crate::layered::views::Views;
 
 /// The cell in which a cost was counted. A key that was forgotten meanwhile is not mistaken for it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -42,7 +41,7 @@ impl Tier {
         actual: u32,
         now: &Moment,
     ) {
-        let place = self.setup.window.place(now.shared);
+        let present = self.setup.window.sequence(now.shared);
         let mut late = actual;
         let mut release = |slot: &mut Slot| {
             let held = hold.filter(|hold| hold.holder == slot.holder);
@@ -52,21 +51,21 @@ impl Tier {
             }
         };
         if hold.is_some_and(|hold| hold.holder == self.overflow.holder) {
-            self.overflow.roll(place.sequence);
+            self.overflow.roll(present);
             release(&mut self.overflow);
             self.overflow.current.accept(late);
             return;
         }
         let number = match self.slots.find(key) {
             Some(number) => {
-                self.turn(number, place, now);
+                self.turn(number, now);
                 number
             }
             None if actual == 0 => return,
-            None => match self.admit(key, place, now) {
+            None => match self.admit(key, now) {
                 Some(number) => number,
                 None => {
-                    self.overflow.roll(place.sequence);
+                    self.overflow.roll(present);
                     self.overflow.current.accept(actual);
                     return;
                 }
@@ -76,7 +75,7 @@ impl Tier {
         release(slot);
         slot.current.accept(late);
         if actual > 0 {
-            let used = Views::of(slot, place).used(&self.setup.window);
+            let used = self.setup.window.view(slot, now.shared).used();
             self.flush_soon(number, used, now);
         }
     }

@@ -15,7 +15,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `window` | the two-cell sliding window, and how long to wait |
+//! | `window` | a limit over windows that begin everywhere at once |
 //! | `cell` | one node's view of a cell, and what it tells |
 //! | `refresh`, `strict_mode` | when a view is read, and who waits for it |
 //! | `flush` | who has something to tell, and when |

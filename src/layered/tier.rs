@@ -18,8 +18,9 @@ use crate::layered::refresh::Need;
 use crate::layered::setup::Setup;
 use crate::layered::slots::{Placement, Slot, Slots};
 use crate::layered::time::Moment;
-use crate::layered::views::{Views, part_of};
-use crate::layered::window::{Place, SlidingWindow};
+use crate::layered::views::part_of;
+use crate::layered::window::SlidingWindow;
+use crate::rule::View;
 use crate::time::LocalTime;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -53,7 +54,7 @@ pub(crate) struct Fit {
     /// Of a slot; `None` for the overflow cell.
     number: Option<u32>,
     cost: u32,
-    views: Views,
+    view: View,
 }
 
 /// What has happened, in numbers.
@@ -170,59 +171,54 @@ impl Tier {
     pub(crate) fn weigh(&mut self, key: Key, cost: u32, now: &Moment) -> Weighed {
         let window = self.setup.window;
         let limit = window.limit();
-        let place = window.place(now.shared);
         if limit == 0 || cost > limit || cost == 0 {
             return Weighed::Said(self.ask(key, cost, now));
         }
         let number = match self.slots.find(key) {
             Some(number) => number,
-            None => match self.admit(key, place, now) {
+            None => match self.admit(key, now) {
                 Some(number) => number,
-                None => return self.weigh_overflow(cost, place),
+                None => return self.weigh_overflow(cost, now),
             },
         };
-        self.turn(number, place, now);
+        self.turn(number, now);
         let slot = self.slots.at(number);
         let age = now.local.since(slot.freshness.synced_at());
-        let mut views = Views::of(slot, place);
-        let mut used = views.used(&window);
+        let mut view = window.view(slot, now.shared);
+        let mut used = view.used();
         if now.link == Link::Up && used + used / 8 > u64::from(limit) {
             // Close to the limit it matters what the other nodes use while nobody hears of it.
             let age = age.min(self.setup.flush_after + now.round_trip);
             let unheard = part_of(slot.previous.others(), age, window.nanos());
-            views.current = views.current.saturating_add(unheard);
+            view = view.spending(unheard);
             used = used.saturating_add(unheard);
         }
         let after = used.saturating_add(u64::from(cost));
         if after > u64::from(limit) {
             slot.strict.handle_denial(now.local, self.setup.span());
-            let decision = self.tell(Verdict::Deny, views, views.wait(&window, cost));
+            let decision = self.tell(Verdict::Deny, &view, view.wait(u64::from(limit - cost)));
             return Weighed::Said(decision);
         }
-        if self.must_wait(number, cost, views, now) {
+        if self.must_wait(number, cost, &view, now) {
             return Weighed::Wait;
         }
         if now.link == Link::Away
-            && let Some(wait) = self.beyond_share(number, cost, views.elapsed)
+            && let Some(wait) = self.beyond_share(number, cost, now)
         {
-            let decision = self.tell(Verdict::Deny, views, wait);
+            let decision = self.tell(Verdict::Deny, &view, wait);
             return Weighed::Said(decision);
         }
         Weighed::Fits(Fit {
             number: Some(number),
             cost,
-            views,
+            view,
         })
     }
 
     /// Counts what fits.
     #[inline]
     pub(crate) fn book(&mut self, fit: Fit, booking: Booking, now: &Moment) -> (Decision, Hold) {
-        let Fit {
-            number,
-            cost,
-            views,
-        } = fit;
+        let Fit { number, cost, view } = fit;
         let slot = match number {
             Some(number) => self.slots.at(number),
             None => &mut self.overflow,
@@ -232,48 +228,35 @@ impl Tier {
             holder: slot.holder,
         };
         slot.strict.handle_allowed();
-        let views = views.after(cost);
+        let view = view.spending(u64::from(cost));
         match (booking, number) {
             (Booking::Reserve, _) => slot.current.reserve(cost),
             (Booking::Accept, None) => slot.current.accept(cost),
             (Booking::Accept, Some(number)) => {
                 slot.current.accept(cost);
-                self.flush_soon(number, views.used(&self.setup.window), now);
+                self.flush_soon(number, view.used(), now);
             }
         }
-        (self.tell(Verdict::Allow, views, NO_WAIT), hold)
+        (self.tell(Verdict::Allow, &view, NO_WAIT), hold)
     }
 
     /// What would be said to `cost` from what is known here. Books nothing and asks nobody.
     pub(crate) fn ask(&self, key: Key, cost: u32, now: &Moment) -> Decision {
         let window = &self.setup.window;
         let limit = window.limit();
-        let place = window.place(now.shared);
-        let views = match self.slots.get(key) {
-            Some(slot) if slot.sequence + 1 == place.sequence => Views {
-                current: 0,
-                previous: slot.current.view(),
-                elapsed: place.elapsed,
-            },
-            // Of this window, or of the next if the clock was set back.
-            Some(slot) if [place.sequence, place.sequence + 1].contains(&slot.sequence) => {
-                Views::of(slot, place)
-            }
-            _ => Views {
-                current: 0,
-                previous: 0,
-                elapsed: place.elapsed,
-            },
+        let present = window.sequence(now.shared);
+        let view = match self.slots.get(key) {
+            Some(slot) if slot.sequence <= present + 1 => window.view(slot, now.shared),
+            _ => window.view_of(present, [0, 0], now.shared),
         };
         if limit == 0 {
-            self.tell(Verdict::Deny, views, NO_WAIT)
+            self.tell(Verdict::Deny, &view, NO_WAIT)
         } else if cost > limit {
-            self.tell(Verdict::TooLarge, views, NO_WAIT)
-        } else if cost > 0 && views.used(window).saturating_add(u64::from(cost)) > u64::from(limit)
-        {
-            self.tell(Verdict::Deny, views, views.wait(window, cost))
+            self.tell(Verdict::TooLarge, &view, NO_WAIT)
+        } else if cost > 0 && view.used() > u64::from(limit - cost) {
+            self.tell(Verdict::Deny, &view, view.wait(u64::from(limit - cost)))
         } else {
-            self.tell(Verdict::Allow, views, NO_WAIT)
+            self.tell(Verdict::Allow, &view, NO_WAIT)
         }
     }
 
@@ -290,9 +273,9 @@ impl Tier {
 
     /// Whether what would fit must hear from origin first, and asks for that.
     #[inline]
-    fn must_wait(&mut self, number: u32, cost: u32, views: Views, now: &Moment) -> bool {
+    fn must_wait(&mut self, number: u32, cost: u32, view: &View, now: &Moment) -> bool {
         let limit = u64::from(self.setup.window.limit());
-        let used = views.used(&self.setup.window);
+        let used = view.used();
         let slot = self.slots.at(number);
         let calm = used + u64::from(cost) <= limit / 2;
         let mut need = slot.freshness.need(now.local, calm);
@@ -300,7 +283,7 @@ impl Tier {
         // Younger than this nothing can be.
         let lag = self.setup.flush_after + now.round_trip;
         if need != Need::Wait && age > lag && slot.strict.affords_read() {
-            let unseen = views.unseen(used, age, &self.setup.window);
+            let unseen = self.setup.window.unseen(view, age);
             let close = used + unseen + u64::from(cost) > limit;
             if close || slot.strict.is_on(now.local) {
                 slot.strict.pay();
@@ -324,34 +307,25 @@ impl Tier {
     }
 
     /// While origin is away: the wait of who would exceed this node's share, if it has one.
-    fn beyond_share(&mut self, number: u32, cost: u32, elapsed: u64) -> Option<u64> {
+    fn beyond_share(&mut self, number: u32, cost: u32, now: &Moment) -> Option<u64> {
         let share = self.share?;
         let slot = self.slots.at(number);
-        let own = Views {
-            current: u64::from(slot.current.unconfirmed()),
-            previous: u64::from(slot.previous.unconfirmed()),
-            elapsed,
-        };
-        if own.used(&share) + u64::from(cost) <= u64::from(share.limit()) {
-            return None;
+        let own = [&slot.current, &slot.previous].map(|cell| u64::from(cell.unconfirmed()));
+        let own = share.view_of(slot.sequence, own, now.shared);
+        match share.limit().checked_sub(cost) {
+            Some(room) if own.used() <= u64::from(room) => None,
+            Some(room) => Some(own.wait(u64::from(room))),
+            None => Some(RETRY.as_nanos() as u64),
         }
-        let never = cost > share.limit();
-        Some(if never {
-            RETRY.as_nanos() as u64
-        } else {
-            own.wait(&share, cost)
-        })
     }
 
     /// A slot for a key that has none.
-    pub(super) fn admit(&mut self, key: Key, place: Place, now: &Moment) -> Option<u32> {
+    pub(super) fn admit(&mut self, key: Key, now: &Moment) -> Option<u32> {
         self.holders = self.holders.wrapping_add(1);
-        let mut slot = Slot::new(key, place.sequence, self.holders);
-        let before = place.sequence.saturating_sub(1);
-        for (sequence, cell) in [
-            (place.sequence, &mut slot.current),
-            (before, &mut slot.previous),
-        ] {
+        let present = self.setup.window.sequence(now.shared);
+        let mut slot = Slot::new(key, present, self.holders);
+        let before = present.saturating_sub(1);
+        for (sequence, cell) in [(present, &mut slot.current), (before, &mut slot.previous)] {
             if let Some(foreign) = self.foreign.get(&(key, sequence)) {
                 cell.handle_import(0, *foreign);
             }
@@ -359,26 +333,26 @@ impl Tier {
         self.slots.insert(slot, now.local)
     }
 
-    /// Brings a slot into the window of `place`.
+    /// Brings a slot into the present window.
     #[inline]
-    pub(super) fn turn(&mut self, number: u32, place: Place, now: &Moment) {
-        if self.slots.at(number).sequence != place.sequence {
-            self.roll_over(number, place, now);
+    pub(super) fn turn(&mut self, number: u32, now: &Moment) {
+        let present = self.setup.window.sequence(now.shared);
+        if self.slots.at(number).sequence != present {
+            self.roll_over(number, present, now);
         }
     }
 
-    fn roll_over(&mut self, number: u32, place: Place, now: &Moment) {
-        let begun = now
-            .local
-            .saturating_sub(Duration::from_nanos(place.elapsed));
+    fn roll_over(&mut self, number: u32, present: u64, now: &Moment) {
+        let elapsed = self.setup.window.elapsed(now.shared);
+        let begun = now.local.saturating_sub(Duration::from_nanos(elapsed));
         let grace = self.setup.grace();
         let slot = self.slots.at(number);
-        let jitter = Key::of(&(slot.key, place.sequence, self.setup.seed)).halves()[0] >> 34;
+        let jitter = Key::of(&(slot.key, present, self.setup.seed)).halves()[0] >> 34;
         // At most a second times at most 2^30.
         let jitter = Duration::from_nanos((grace.as_nanos() as u64 * jitter) >> 30);
         let refresh_at = begun.saturating_add(grace).saturating_add(jitter);
         let before = slot.sequence;
-        self.tally.expired += slot.turn(place.sequence, refresh_at);
+        self.tally.expired += slot.turn(present, refresh_at);
         if slot.sequence < before {
             // These cells may have been told of before.
             self.holders = self.holders.wrapping_add(1);
@@ -388,32 +362,33 @@ impl Tier {
 
     /// Weighs for a key without a slot, on the cell that all of them share.
     #[cold]
-    fn weigh_overflow(&mut self, cost: u32, place: Place) -> Weighed {
+    fn weigh_overflow(&mut self, cost: u32, now: &Moment) -> Weighed {
         self.tally.overflowed += 1;
-        self.overflow.roll(place.sequence);
-        let window = &self.setup.window;
-        let views = Views::of(&self.overflow, place);
-        if views.used(window) + u64::from(cost) > u64::from(window.limit()) {
-            return Weighed::Said(self.tell(Verdict::Deny, views, views.wait(window, cost)));
+        let window = self.setup.window;
+        self.overflow.roll(window.sequence(now.shared));
+        let view = window.view(&self.overflow, now.shared);
+        let room = u64::from(window.limit() - cost);
+        if view.used() > room {
+            return Weighed::Said(self.tell(Verdict::Deny, &view, view.wait(room)));
         }
         Weighed::Fits(Fit {
             number: None,
             cost,
-            views,
+            view,
         })
     }
 
     #[inline]
-    fn tell(&self, outcome: Verdict, views: Views, retry_after_nanos: u64) -> Decision {
-        let window = &self.setup.window;
-        let left = u64::from(window.limit()).saturating_sub(views.used(window));
+    fn tell(&self, outcome: Verdict, view: &View, retry_after_nanos: u64) -> Decision {
+        let limit = self.setup.window.limit();
         Decision {
             outcome,
-            limit: window.limit(),
-            remaining: left as u32,
+            limit,
+            // At most `limit`, so it fits.
+            remaining: u64::from(limit).saturating_sub(view.used()) as u32,
             chance: NOT_DRAWN,
             retry_after_nanos,
-            reset_after_nanos: window.reset(views.current, views.previous, views.elapsed),
+            reset_after_nanos: view.wait(0),
             policy: self.setup.policy,
         }
     }

@@ -1,50 +1,36 @@
-//! The counts that a decision adds up, and where in the window it is taken.
+//! The counts that a decision adds up, and what may have been used since they were known.
 
 use crate::layered::slots::Slot;
-use crate::layered::window::{Place, SlidingWindow};
+use crate::layered::window::SlidingWindow;
+use crate::rule::{TwoCells, View};
 use std::time::Duration;
 
-/// The counts of a decision, and where in the window it is taken.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Views {
-    pub(super) current: u64,
-    pub(super) previous: u64,
-    pub(super) elapsed: u64,
-}
-
-impl Views {
-    /// A clock that was set back does not bring a window back: then this one is at its beginning.
+impl SlidingWindow {
+    /// How a slot counts at a moment of the time that all nodes share.
+    ///
+    /// A clock that was set back does not bring a window back: then the slot's is about to begin.
     #[inline]
-    pub(super) fn of(slot: &Slot, place: Place) -> Self {
-        Self {
-            current: slot.current.view(),
-            previous: slot.previous.view(),
-            elapsed: if slot.sequence == place.sequence {
-                place.elapsed
-            } else {
-                0
-            },
-        }
+    pub(super) fn view(&self, slot: &Slot, time: u64) -> View {
+        let views = [slot.current.view(), slot.previous.view()];
+        self.view_of(slot.sequence, views, time)
     }
 
+    /// How the counts of window `sequence` and of the one before count at a moment.
     #[inline]
-    pub(super) fn used(&self, window: &SlidingWindow) -> u64 {
-        window.used(self.current, self.previous, self.elapsed)
-    }
-
-    pub(super) fn wait(&self, window: &SlidingWindow, cost: u32) -> u64 {
-        window.wait(self.current, self.previous, self.elapsed, cost)
+    pub(super) const fn view_of(
+        &self,
+        sequence: u64,
+        [current, previous]: [u64; 2],
+        time: u64,
+    ) -> View {
+        let cells = TwoCells::from_words([sequence, current, previous]);
+        View::at(cells, self.nanos(), time)
     }
 
     /// What all nodes together may have used in the last `age`: twice what they would, had they gone on as before.
-    pub(super) fn unseen(&self, used: u64, age: Duration, window: &SlidingWindow) -> u64 {
-        part_of(used, 2 * age, window.nanos()).max(part_of(self.current, 2 * age, self.elapsed))
-    }
-
-    #[inline]
-    pub(super) const fn after(mut self, cost: u32) -> Self {
-        self.current = self.current.saturating_add(cost as u64);
-        self
+    pub(super) fn unseen(&self, view: &View, age: Duration) -> u64 {
+        let of_window = part_of(view.used(), 2 * age, self.nanos());
+        of_window.max(part_of(view.current(), 2 * age, view.elapsed()))
     }
 }
 

@@ -25,6 +25,7 @@ mod set;
 mod sliding_log;
 mod sliding_window;
 mod suppress;
+mod two_cells;
 
 use crate::time::{LocalTime, WallTime};
 
@@ -36,8 +37,10 @@ pub use self::gcra::{Gcra, Tat};
 pub use self::refund::Refund;
 pub use self::set::RuleSet;
 pub use self::sliding_log::SlidingLog;
-pub use self::sliding_window::{SlidingWindow, TwoCells};
+pub use self::sliding_window::SlidingWindow;
 pub use self::suppress::Suppress;
+pub use self::two_cells::TwoCells;
+pub(crate) use self::two_cells::View;
 
 /// What a rule is told of the moment of a decision.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

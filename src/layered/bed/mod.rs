@@ -489,15 +489,16 @@ impl World {
 
     /// What one counter for all would do.
     fn count_exactly(&mut self, request: Request) {
-        let place = self.window.place(EPOCH + self.now);
+        let now = EPOCH + self.now;
+        let sequence = self.window.sequence(now);
         let count = |sequence| self.exact.get(&(request.key, sequence)).copied();
-        let current = count(place.sequence).unwrap_or_default();
-        let previous = count(place.sequence - 1).unwrap_or_default();
+        let current = count(sequence).unwrap_or_default();
+        let previous = count(sequence - 1).unwrap_or_default();
         let cost = u64::from(request.cost);
-        if self.window.used(current, previous, place.elapsed) + cost <= u64::from(self.scene.limit)
-        {
+        let view = self.window.view_of(sequence, [current, previous], now);
+        if view.used() + cost <= u64::from(self.scene.limit) {
             self.seen.exact += cost;
-            *self.exact.entry((request.key, place.sequence)).or_default() += cost;
+            *self.exact.entry((request.key, sequence)).or_default() += cost;
         }
     }
 }
