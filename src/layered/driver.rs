@@ -3,9 +3,9 @@
 use crate::key::Key;
 use crate::layered::exchange::{FlushLine, PublishLine, ReadLine, Totals};
 use crate::layered::link::{LinkState, RETRY};
+use crate::layered::load::{Load, Progress};
 use crate::layered::shared::Shared;
 use crate::layered::space::{Cursor, Pulled, Space};
-use crate::layered::tier::Tier;
 use crate::layered::time::OriginClock;
 use crate::store::redis::layered::Answers;
 use crate::store::{RedisStore, StoreError, StoreErrorKind};
@@ -63,6 +63,8 @@ pub(super) struct Task {
     global_at: LocalTime,
     random: fastrand::Rng,
     messages: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// Where the shards are gone over from.
+    shard: usize,
     inbox: mpsc::UnboundedReceiver<Close>,
     closing: Option<Vec<Close>>,
     troubled: bool,
@@ -111,6 +113,7 @@ impl Task {
             global,
             random: fastrand::Rng::with_seed(seed),
             messages: FuturesUnordered::new(),
+            shard: 0,
             inbox,
             closing: None,
             troubled: false,
@@ -172,41 +175,42 @@ impl Task {
             now
         };
         let (mut reads, mut flushes) = (Vec::new(), Vec::new());
+        let mut load = Load::new();
         let mut due = LocalTime::NEVER;
         let shared = Arc::clone(&self.shared);
-        for shard in &shared.shards {
-            if !shard.busy.load(Ordering::Acquire) {
-                continue;
-            }
-            let mut tiers = shard.lock();
-            let full = |lines: usize| lines >= MOST_LINES * room;
-            let mut refused = false;
-            for tier in tiers.iter_mut() {
-                if !may_ask {
-                    while let Some(line) = tier.poll_read() {
-                        tier.handle_read_failure(&line, now);
-                        refused = true;
-                    }
+        let shards = shared.shards.len();
+        // Round and round, so that nobody who waits for a shard has to wait for all of it.
+        let mut more = true;
+        'rounds: while std::mem::take(&mut more) {
+            for _ in 0..shards {
+                if reads.len().max(flushes.len()) >= MOST_LINES * room {
+                    break 'rounds;
+                }
+                let shard = &shared.shards[self.shard];
+                self.shard = (self.shard + 1) % shards;
+                if !shard.busy.load(Ordering::Acquire) {
                     continue;
                 }
-                while !full(reads.len())
-                    && let Some(line) = tier.poll_read()
-                {
-                    reads.push(line);
+                let mut tiers = shard.lock();
+                let progress = if may_ask {
+                    tiers.poll_load(&mut load, flush_by)
+                } else {
+                    tiers.refuse_reads(now)
+                };
+                let next = tiers.poll_timeout();
+                if next == LocalTime::NEVER {
+                    shard.busy.store(false, Ordering::Release);
                 }
-                while !full(flushes.len())
-                    && let Some(lines) = tier.poll_flush(flush_by)
-                {
-                    flushes.extend(lines.into_iter().flatten());
+                drop(tiers);
+                if !may_ask {
+                    shard.release();
                 }
-            }
-            if refused {
-                shard.release();
-            }
-            let next = tiers.poll_timeout();
-            due = due.min(next);
-            if next == LocalTime::NEVER {
-                shard.busy.store(false, Ordering::Release);
+                reads.append(&mut load.reads);
+                flushes.append(&mut load.flushes);
+                match progress {
+                    Progress::More => more = true,
+                    Progress::Done => due = due.min(next),
+                }
             }
         }
         if may_ask && !(reads.is_empty() && flushes.is_empty()) {
@@ -278,14 +282,12 @@ impl Task {
         let Some(global) = &self.global else {
             return false;
         };
-        let mut lines = Vec::new();
-        for shard in &self.shared.shards {
-            for tier in shard.lock().iter_mut() {
-                while lines.len() < MOST_LINES
-                    && let Some(more) = tier.poll_publish()
-                {
-                    lines.extend(more.into_iter().flatten());
-                }
+        let mut lines = Vec::with_capacity(MOST_LINES + 1);
+        let mut more = true;
+        while std::mem::take(&mut more) {
+            for shard in &self.shared.shards {
+                let progress = shard.lock().poll_publications(&mut lines, MOST_LINES);
+                more |= progress == Progress::More;
             }
         }
         if lines.is_empty() {
@@ -367,7 +369,10 @@ impl Task {
             let cursor = &mut self.cursors[usize::from(policy)];
             if pulled.cursor.epoch != cursor.epoch && cursor.epoch != 0 {
                 for shard in &self.shared.shards {
-                    shard.lock().of(policy).handle_unpublished();
+                    let mut from = Some(0);
+                    while let Some(number) = from {
+                        from = shard.lock().of(policy).handle_unpublished(number);
+                    }
                 }
             }
             *cursor = pulled.cursor;
@@ -387,13 +392,10 @@ impl Task {
     }
 
     fn published(&mut self, lines: &[PublishLine], heard: Result<Vec<bool>, StoreError>) {
-        let heard = match heard {
-            Ok(heard) => heard,
-            Err(error) => {
-                self.global_failed(&error);
-                Vec::new()
-            }
-        };
+        let heard = heard.unwrap_or_else(|error| {
+            self.global_failed(&error);
+            Vec::new()
+        });
         for (at, line) in lines.iter().enumerate() {
             let mut tiers = self.shared.shard(line.key).lock();
             let tier = tiers.of(line.policy);
@@ -403,7 +405,11 @@ impl Task {
                 tier.handle_publish_failure(line);
             }
         }
-        self.rest();
+        // As many as fit one message: there may be more.
+        let more = lines.len() >= MOST_LINES && heard.contains(&true);
+        if !more || !self.publish() {
+            self.rest();
+        }
     }
 
     fn global_failed(&mut self, error: &StoreError) {
@@ -459,13 +465,17 @@ impl Task {
     }
 
     fn unheard(&self) -> u64 {
-        let shards = self.shared.shards.iter();
-        shards
-            .flat_map(|shard| {
-                let mut tiers = shard.lock();
-                tiers.iter_mut().map(Tier::unheard).collect::<Vec<u64>>()
-            })
-            .sum()
+        let mut units = 0;
+        for shard in &self.shared.shards {
+            for policy in (0..).take(self.spaces.len()) {
+                let mut from = Some(0);
+                while let Some(number) = from {
+                    let (some, next) = shard.lock().of(policy).unheard(number);
+                    (units, from) = (units + some, next);
+                }
+            }
+        }
+        units
     }
 }
 

@@ -115,15 +115,15 @@ impl Tier {
         }
     }
 
-    /// The next slot with something to tell, as one or two lines. Everything, if `now` is [`LocalTime::NEVER`].
+    /// What the next slot has to tell, as up to two lines; none if it was told meanwhile. Everything, if `now` is
+    /// [`LocalTime::NEVER`].
     #[must_use]
     pub(crate) fn poll_flush(&mut self, now: LocalTime) -> Option<[Option<FlushLine>; 2]> {
-        let slot = loop {
-            let (number, entry) = self.flushes.poll(now)?;
-            if self.slots.at(number).pending == entry {
-                break self.slots.at(number);
-            }
-        };
+        let (number, entry) = self.flushes.poll(now)?;
+        let slot = self.slots.at(number);
+        if slot.pending != entry {
+            return Some([None, None]);
+        }
         slot.pending = Pending::NOTHING;
         let Slot {
             key,
@@ -171,15 +171,13 @@ impl Tier {
         }
     }
 
-    /// The next cell that other regions should know of.
+    /// The next cells that other regions should know of; none if the key was forgotten.
     #[must_use]
     pub(crate) fn poll_publish(&mut self) -> Option<[Option<PublishLine>; 2]> {
         let limit = self.setup.window.limit();
-        let (key, number) = loop {
-            let key = self.publish.pop_front()?;
-            if let Some(number) = self.slots.find(key) {
-                break (key, number);
-            }
+        let key = self.publish.pop_front()?;
+        let Some(number) = self.slots.find(key) else {
+            return Some([None, None]);
         };
         let slot = self.slots.at(number);
         slot.publishing = false;
@@ -215,14 +213,18 @@ impl Tier {
         }
     }
 
-    /// The global store has lost what it knew: what matters is published again.
-    pub(crate) fn handle_unpublished(&mut self) {
-        for number in self.slots.numbers() {
+    /// The global store has lost what it knew: what matters is published again. Goes over a few slots from `number`, and
+    /// answers where to go on.
+    #[must_use]
+    pub(crate) fn handle_unpublished(&mut self, number: u32) -> Option<u32> {
+        let (numbers, next) = self.slots.numbers_from(number);
+        for number in numbers {
             let slot = self.slots.at(number);
             slot.current.handle_unpublished();
             slot.previous.handle_unpublished();
             self.consider_publishing(number);
         }
+        next
     }
 
     /// What the global store knows of a cell: a lower bound, which makes nothing fresh.
@@ -238,7 +240,8 @@ impl Tier {
         if line.foreign == 0 || line.sequence + 1 < present {
             return;
         }
-        if self.foreign.len() >= self.setup.room {
+        if self.foreign.len() >= self.setup.room && self.foreign_swept < present {
+            self.foreign_swept = present;
             self.foreign
                 .retain(|(_, sequence), _| *sequence + 1 >= present);
         }

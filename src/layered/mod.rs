@@ -26,7 +26,7 @@
 //! | `link`, `time` | whether origin answers; whose clock counts |
 //! | `origin` | what a store does with what it is told |
 //! | `handle`, `builder`, `deciding`, `reservation`, `batch` | the limiter as users and layers hold it |
-//! | `shared`, `driver` | what its handles share, and its background task |
+//! | `shared`, `driver`, `load` | what its handles share, its background task, and what that takes under a lock |
 
 #![cfg_attr(
     not(feature = "redis"),
@@ -52,6 +52,7 @@ mod flush;
 mod handle;
 mod hold;
 mod link;
+mod load;
 #[cfg(test)]
 mod origin;
 mod refresh;

@@ -6,11 +6,13 @@
 use crate::key::Key;
 use crate::layered::cell::Cell;
 use crate::layered::flush::Pending;
+use crate::layered::load::MOST_STEPS;
 use crate::layered::refresh::Freshness;
 use crate::layered::strict_mode::StrictMode;
 use crate::time::LocalTime;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
+use std::ops::Range;
 
 /// One key: its two cells, and what is known of them.
 #[derive(Clone, Copy, Debug)]
@@ -146,6 +148,9 @@ pub(crate) struct Slots {
     room: usize,
     hand: usize,
     evicted: u64,
+    /// Slots that were looked at to make room.
+    #[cfg(test)]
+    looked: usize,
 }
 
 impl Slots {
@@ -157,6 +162,8 @@ impl Slots {
             room,
             hand: 0,
             evicted: 0,
+            #[cfg(test)]
+            looked: 0,
         }
     }
 
@@ -196,9 +203,11 @@ impl Slots {
         (slot.holder == holder).then_some((number, slot))
     }
 
-    /// All numbers that are or were in use.
-    pub(crate) fn numbers(&self) -> std::ops::Range<u32> {
-        0..self.slots.len() as u32
+    /// A few of the numbers that are or were in use, from `number`; and where to go on.
+    pub(crate) fn numbers_from(&self, number: u32) -> (Range<u32>, Option<u32>) {
+        let end = self.slots.len() as u32;
+        let next = end.min(number + MOST_STEPS as u32);
+        (number..next, (next < end).then_some(next))
     }
 
     /// Puts in a key that has no slot; `None` if nobody can go for it.
@@ -229,6 +238,10 @@ impl Slots {
             let mut room = false;
             for _ in 0..looks.min(self.slots.len()) {
                 self.hand = (self.hand + 1) % self.slots.len();
+                #[cfg(test)]
+                {
+                    self.looked += 1;
+                }
                 let slot = &self.slots[self.hand];
                 if slot.vacant || !slot.is_settled() {
                     continue;
@@ -300,7 +313,7 @@ mod tests {
         slots.insert(slot(4, 5), now).expect("one may go");
         assert_eq!((slots.len(), slots.evicted()), (3, 1));
         assert!(slots.find(Key::of(&0u64)).is_some());
-        for number in slots.numbers() {
+        for number in slots.numbers_from(0).0 {
             slots.at(number).current.accept(1);
         }
         assert_eq!(slots.insert(slot(5, 5), now), None);
@@ -320,6 +333,27 @@ mod tests {
                 .expect("the other may go");
         }
         assert!(slots.find(Key::of(&0u64)).is_some());
+    }
+
+    /// Of a flood of new keys, some with accepts that cannot be told, none is kept waiting by the others.
+    #[test]
+    fn for_a_new_key_few_slots_are_looked_at_whatever_is_in_them() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        for stuck in [0, 50, 99, 100] {
+            let mut slots = slots(768);
+            let (mut most, mut refused) = (0, 0);
+            for number in 0..20_000 {
+                let now = LocalTime::from_nanos(number);
+                let mut new = slot(number, number / 5_000);
+                new.current.accept(u32::from(rng.u32(..100) < stuck));
+                let before = slots.looked;
+                refused += u32::from(slots.insert(new, now).is_none());
+                most = most.max(slots.looked - before);
+            }
+            assert!((1..=72).contains(&most), "{most} at {stuck} %");
+            assert_eq!(refused > 0, stuck == 100 || refused > 10_000, "{refused}");
+            assert_eq!(slots.slots.len(), 768);
+        }
     }
 
     #[test]

@@ -92,6 +92,8 @@ pub(crate) struct Tier {
     pub(super) publish: VecDeque<Key>,
     /// What other regions used of keys that have no slot here.
     pub(super) foreign: HashMap<(Key, u64), u64>,
+    /// The window in which what is over was last taken from there.
+    pub(super) foreign_swept: u64,
     holders: u64,
     pub(super) tally: Tally,
 }
@@ -107,6 +109,7 @@ impl Tier {
             flushes: FlushQueue::default(),
             publish: VecDeque::new(),
             foreign: HashMap::new(),
+            foreign_swept: 0,
             holders: setup.seed,
             tally: Tally::default(),
         }
@@ -130,15 +133,17 @@ impl Tier {
         }
     }
 
-    /// Units that were accepted and that origin has not confirmed.
-    pub(crate) fn unheard(&mut self) -> u64 {
-        let slots = self.slots.numbers();
-        slots
+    /// Units that were accepted and that origin has not confirmed, of a few slots from `number`; and where to go on.
+    #[must_use]
+    pub(crate) fn unheard(&mut self, number: u32) -> (u64, Option<u32>) {
+        let (numbers, next) = self.slots.numbers_from(number);
+        let units = numbers
             .map(|number| {
                 let slot = self.slots.at(number);
                 u64::from(slot.current.unconfirmed()) + u64::from(slot.previous.unconfirmed())
             })
-            .sum()
+            .sum();
+        (units, next)
     }
 
     pub(crate) fn bytes(&self) -> usize {

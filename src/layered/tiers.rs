@@ -183,6 +183,8 @@ mod tests {
     use crate::decision::{PolicyName, Verdict};
     use crate::layered::exchange::Totals;
     use crate::layered::link::{Link, Outage};
+    use crate::layered::load::{Load, MOST_STEPS, Progress};
+    use crate::layered::slots::{Placement, Slots};
     use crate::layered::window::SlidingWindow;
     use std::time::Duration;
 
@@ -317,5 +319,44 @@ mod tests {
                 .is_allowed()
         );
         assert_eq!(left(&tiers, &later), [9, 0]);
+    }
+
+    #[test]
+    fn the_task_takes_a_little_at_a_time_and_misses_nothing() {
+        let mut tiers = tiers();
+        tiers.iter_mut().for_each(|tier| tier.slots = roomy());
+        let now = at(0, Link::Down);
+        let key = |number: u32| Key::of(&number);
+        for number in 0..700 {
+            let answer = tiers.decide(key(number), 1, Booking::Accept, &now);
+            assert!(matches!(answer, Answer::Decided { .. }));
+        }
+        let (mut load, mut reads, mut flushes, mut turns) = (Load::new(), 0, 0, 0);
+        loop {
+            let progress = tiers.poll_load(&mut load, LocalTime::NEVER);
+            assert!(load.reads.len() + load.flushes.len() <= MOST_STEPS);
+            (reads, flushes) = (reads + load.reads.len(), flushes + load.flushes.len());
+            turns += 1;
+            load.reads.clear();
+            load.flushes.clear();
+            if progress == Progress::Done {
+                break;
+            }
+        }
+        assert_eq!((reads, flushes), (1_400, 1_400));
+        assert_eq!(turns, 2_800_usize.div_ceil(MOST_STEPS));
+        assert_eq!(tiers.poll_timeout(), LocalTime::NEVER);
+        // Nor is it long under the lock to count what was not heard, or to publish it all again.
+        let (mut units, mut from, mut turns) = (0, Some(0), 0);
+        while let Some(number) = from {
+            let (some, next) = tiers.of(1).unheard(number);
+            assert!(some <= MOST_STEPS as u64);
+            (units, from, turns) = (units + some, next, turns + 1);
+        }
+        assert_eq!((units, turns), (700, 700_usize.div_ceil(MOST_STEPS)));
+    }
+
+    fn roomy() -> Slots {
+        Slots::new(768, Placement(7))
     }
 }
