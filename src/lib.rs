@@ -11,6 +11,7 @@
 //! | [`limiter`] | the [`RateLimiter`]: a rule over a bounded table of keys |
 //! | `layered` | a limit over many processes and regions, decided in memory |
 //! | [`limits`] | limits by route, from a file, exchanged while requests run |
+//! | `tiers` | limits by client, looked up and remembered |
 //! | [`client_ip`] | the client's address behind trusted proxies |
 //! | [`headers`] | what a client is told: `RateLimit`, `RateLimit-Policy`, `Retry-After` |
 //! | [`classify`] | what an answer says about the backend |
@@ -67,6 +68,8 @@ pub mod store;
 #[cfg(feature = "redis")]
 pub mod strict;
 mod sync;
+#[cfg(feature = "fleet")]
+pub mod tiers;
 pub mod time;
 #[cfg(feature = "tower")]
 pub mod tower;

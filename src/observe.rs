@@ -17,6 +17,7 @@
 //! | `tidegate_fenced` | gauge | `guard` | 1 while this node's lease has run out |
 //! | `tidegate_store_up` | gauge | `guard` | 0 while the fleet's store does not answer |
 //! | `tidegate_decisions_total` | counter | `policy`, `verdict` | rate limits: `allow`, `deny`; of several policies the binding one |
+//! | `tidegate_tier_lookups_total` | counter | `outcome` | look-ups of clients' tiers: `found`, `unknown`, `failed`, `refused` |
 //!
 //! `guard` is the key of a fleet, or the name given to a local guard's builder (`local` by default); for a layered
 //! limit's stores it is the namespace, with ` (global)` behind it for the global one. Guards are read
@@ -28,8 +29,8 @@
 //! | level | what |
 //! |---|---|
 //! | error | a node refused by its fleet, a hook that panicked, a rate limit by address that finds none |
-//! | warn | requests shed (at most once a second and guard, with the counts since), fenced, store trouble, new epoch, a full table of keys, an upgrade that holds no slot (once) |
-//! | info | granted, store recovered, learning, a name drawn |
+//! | warn | requests shed (at most once a second and guard, with the counts since), fenced, store trouble, new epoch, a full table of keys, look-ups of tiers that fail, an upgrade that holds no slot (once) |
+//! | info | granted, store recovered, look-ups that work again, learning, a name drawn |
 //! | debug | a plan |
 //!
 //! [`Shed::as_str`]: crate::Shed::as_str
@@ -104,6 +105,11 @@ pub fn describe() {
         "tidegate_decisions_total",
         Unit::Count,
         "rate limit decisions, by verdict"
+    );
+    describe_counter!(
+        "tidegate_tier_lookups_total",
+        Unit::Count,
+        "look-ups of clients' tiers, by outcome"
     );
 }
 
@@ -260,6 +266,27 @@ pub(crate) fn upgraded_unheld() {
         "an upgraded connection runs without a slot: move `slot.hold()` into its task, or use the adapter's \
          `on_upgrade`; said once, see `ConcurrencyLayer::unheld_upgrades`"
     );
+}
+
+/// A look-up of somebody's tier has ended so.
+#[cfg(feature = "fleet")]
+pub(crate) fn tier_lookup(outcome: &'static str) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tidegate_tier_lookups_total", "outcome" => outcome).increment(1);
+}
+
+/// A look-up has failed, and the one before had not.
+#[cfg(feature = "fleet")]
+pub(crate) fn tier_lookups_fail(error: &dyn std::error::Error) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(%error, "look-ups of tiers fail");
+}
+
+/// A look-up has not failed, and the one before had.
+#[cfg(feature = "fleet")]
+pub(crate) fn tier_lookups_work() {
+    #[cfg(feature = "tracing")]
+    tracing::info!("look-ups of tiers work again");
 }
 
 /// Rate limits in a store are decided without it from now on.

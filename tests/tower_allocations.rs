@@ -12,10 +12,12 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::net::SocketAddr;
 use tidegate::adaptive::LocalGuard;
+use tidegate::limits::{Limits, Plan};
+use tidegate::tiers::{Tier, Tiers};
 use tidegate::tower::key::{self, PeerAddr};
 use tidegate::tower::{ConcurrencyLayer, Headers, RateLimitLayer};
 use tidegate::{Quota, RateLimiter, Slot};
-use tower::{Layer, Service, service_fn};
+use tower::{Layer, Service, ServiceExt, service_fn};
 
 type Answer = Result<Response<Full<Bytes>>, Infallible>;
 
@@ -76,6 +78,28 @@ fn what_the_layers_add() {
     assert_eq!(added(allocations(rate.layer(service_fn(handler)))), 1);
     let rate = rate.extensions(false);
     assert_eq!(added(allocations(rate.layer(service_fn(handler)))), 0);
+
+    // Who its client is was looked up by the first request.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().build().unwrap();
+    let plan = Plan::new().limit("strangers", Quota::per_second(1_000_000));
+    let plan = plan.and_then(|plan| plan.limit("pro", Quota::per_second(1_000_000)));
+    let limits = Limits::new(&plan.unwrap());
+    for tier in [
+        Tier::named("pro"),
+        Tier::quota(Quota::per_second(1_000_000)),
+    ] {
+        let look_up = move |_| ready(Ok::<_, Infallible>(tier.clone()));
+        let tiers = Tiers::builder(limits.clone(), "strangers", look_up).build();
+        let tiered =
+            RateLimitLayer::tiered(tiers.unwrap(), |request| Some(request.uri().path().into()));
+        let tiered = tiered.headers(Headers::Off).extensions(false);
+        let first = tiered
+            .layer(service_fn(handler))
+            .oneshot(Request::default());
+        drop(runtime.block_on(first).unwrap());
+        assert_eq!(added(allocations(tiered.layer(service_fn(handler)))), 0);
+    }
 
     let both = rate.layer(guard.layer(service_fn(handler)));
     assert_eq!(added(allocations(both)), 0);

@@ -87,6 +87,14 @@ impl AnyLimiter {
         }
     }
 
+    /// As [`Self::take_over`], of one key alone.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn take_over_key(&self, before: &Self, key: Key) {
+        if let (Some(before), Some(next)) = (before.as_local(), self.as_local()) {
+            next.take_over_key(before, key);
+        }
+    }
+
     /// Decides on a request of a layer.
     #[cfg(feature = "fleet")]
     #[doc(hidden)]

@@ -1,5 +1,7 @@
 //! A limiter with other policies that goes on with the counts of one before it.
 
+#[cfg(feature = "fleet")]
+use crate::key::Key;
 use crate::limiter::RateLimiter;
 use crate::rule::{Carry, Moment};
 
@@ -28,6 +30,21 @@ impl RateLimiter {
                 new.put(key, &state, at);
             },
         );
+    }
+
+    /// As [`Self::take_over`], of one key alone. What is decided on it at this moment may be missing.
+    #[cfg(feature = "fleet")]
+    pub(super) fn take_over_key(&self, before: &Self, key: Key) {
+        let (inner, next) = (&*before.0, &*self.0);
+        let at = Moment::at(inner.clock.now()).on(inner.clock.wall());
+        let mut state = vec![0; next.local.words()];
+        let carry = Carry::new(&inner.policies, &next.policies);
+        carry.carry(&inner.local.state(key), &mut state, at);
+        if key == Key::EVERYONE {
+            next.local.set_everyone(&state);
+        } else {
+            next.local.put(key, &state, at);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! How a layer gets its decision: at once, or after a wait that it drives.
 
-use crate::decision::{Decision, Decisions};
+use crate::decision::{Decision, Decisions, NO_WAIT, NOT_DRAWN, PolicyName, Verdict};
 use crate::key::Key;
 use crate::limiter::{Count, Counting, RateLimiter};
 use std::fmt;
@@ -29,6 +29,25 @@ pub struct Admission {
     pub decisions: Decisions,
     /// Unless every request counts.
     pub counting: Option<Box<Counting>>,
+}
+
+impl Admission {
+    /// Nobody passes: there is no limit to be found that could say how many may.
+    pub fn unavailable() -> Self {
+        Self {
+            decisions: Decision {
+                outcome: Verdict::Unavailable,
+                limit: 0,
+                remaining: 0,
+                chance: NOT_DRAWN,
+                retry_after_nanos: NO_WAIT,
+                reset_after_nanos: 0,
+                policy: PolicyName::DEFAULT,
+            }
+            .into(),
+            counting: None,
+        }
+    }
 }
 
 /// An [`Admission`], or the way to it.

@@ -107,6 +107,16 @@ impl Local {
         }
     }
 
+    /// The state of `key`; that of the overflow cell if it has none.
+    #[cfg(feature = "fleet")]
+    pub(super) fn state(&self, key: Key) -> Box<[u64]> {
+        match self {
+            _ if key == Key::EVERYONE => self.everyone(),
+            Self::Bucket(bucket) => bucket.table.look(key, |state| state.into()),
+            Self::Several(several) => several.table.look(key, |state| state.into()),
+        }
+    }
+
     /// Sets the state of [`Key::EVERYONE`].
     pub(super) fn set_everyone(&self, state: &[u64]) {
         match self {

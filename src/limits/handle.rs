@@ -1,5 +1,7 @@
 //! The limits in force, as users and layers hold them.
 
+#[cfg(feature = "fleet")]
+use crate::decision::Policy;
 use crate::error::ConfigError;
 use crate::limiter::{AnyLimiter, RateLimiter};
 use crate::limits::NamedLimit;
@@ -163,6 +165,17 @@ impl Limits {
     #[must_use]
     pub fn limiter(&self, name: &str) -> Option<AnyLimiter> {
         self.table().limiter(name).cloned()
+    }
+
+    /// A limiter for `policies`, made as those of the plan are, under a name that no limit of a plan has.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn limiter_for(&self, policies: &[Policy]) -> Result<AnyLimiter, ConfigError> {
+        let max_keys = self.table().plan.max_keys;
+        (self.0.make)(&NamedLimit {
+            name: "<own>",
+            policies,
+            max_keys,
+        })
     }
 
     /// The plan in force.

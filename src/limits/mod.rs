@@ -7,6 +7,8 @@
 //! Limits count in this process, or wherever the limiters count that [`Limits::made_by`] is given: with `StrictLimiter`
 //! in a store, exactly over all processes.
 //!
+//! Limits that differ from client to client are in `tiers`, which name those of a plan.
+//!
 //! With the feature `config` a plan can be read from a file: see `Plan::from_toml`.
 
 mod change;

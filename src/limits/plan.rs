@@ -151,7 +151,7 @@ impl Plan {
         Ok(self)
     }
 
-    fn names(&self) -> Box<str> {
+    pub(crate) fn names(&self) -> Box<str> {
         if self.limits.is_empty() {
             return "none".into();
         }

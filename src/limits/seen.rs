@@ -2,6 +2,7 @@
 
 use crate::limiter::AnyLimiter;
 use crate::limits::Limits;
+use crate::limits::table::Table;
 use arc_swap::ArcSwap;
 use std::fmt;
 use std::sync::Arc;
@@ -44,10 +45,22 @@ impl<T: Clone> Seen<T> {
         make: impl Fn(&AnyLimiter) -> T,
     ) -> Option<T> {
         let table = self.limits.table();
-        let place = table.find(method, template)?;
+        Some(self.at(&table, table.find(method, template)?, make))
+    }
+
+    /// The value for the limit called `name`, unless the plan has none.
+    #[cfg(feature = "fleet")]
+    #[inline]
+    pub(crate) fn named(&self, name: &str, make: impl Fn(&AnyLimiter) -> T) -> Option<T> {
+        let table = self.limits.table();
+        Some(self.at(&table, table.place(name)?, make))
+    }
+
+    #[inline]
+    fn at(&self, table: &Table, place: usize, make: impl Fn(&AnyLimiter) -> T) -> T {
         let made = self.made.load();
         if made.version == table.version {
-            return Some(made.each[place].clone());
+            return made.each[place].clone();
         }
         let each: Box<[T]> = table.limiters.iter().map(make).collect();
         let found = each[place].clone();
@@ -56,7 +69,7 @@ impl<T: Clone> Seen<T> {
             version: table.version,
             each,
         }));
-        Some(found)
+        found
     }
 }
 

@@ -12,6 +12,8 @@ pub(super) struct Table {
     pub(super) version: u64,
     pub(super) plan: Plan,
     pub(super) limiters: Box<[AnyLimiter]>,
+    /// Of the limits, in order.
+    names: Box<[Box<str>]>,
     routes: HashMap<Box<str>, Methods>,
 }
 
@@ -53,6 +55,7 @@ impl Table {
         Self {
             version,
             limiters,
+            names: plan.limits.keys().cloned().collect(),
             routes,
             plan,
         }
@@ -65,10 +68,14 @@ impl Table {
         find(template.unwrap_or(Route::UNMATCHED)).or_else(|| find(Route::OTHERS))
     }
 
+    /// The place of the limit called `name`.
+    pub(super) fn place(&self, name: &str) -> Option<usize> {
+        self.names.binary_search_by(|it| (**it).cmp(name)).ok()
+    }
+
     /// The limiter called `name`.
     pub(super) fn limiter(&self, name: &str) -> Option<&AnyLimiter> {
-        let mut names = self.plan.limits.keys();
-        self.limiters.get(names.position(|it| **it == *name)?)
+        Some(&self.limiters[self.place(name)?])
     }
 }
 

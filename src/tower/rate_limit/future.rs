@@ -2,13 +2,14 @@
 
 use crate::classify::Answer;
 use crate::decision::Decisions;
-use crate::limiter::{Admission, Counting};
+use crate::limiter::{Admission, Counting, Deciding};
 use crate::reject::{Denial, Form};
 use crate::slot::Slot;
+use crate::tiers::Found;
 use crate::tower::RequestHead;
 use crate::tower::denial::Marking;
 use crate::tower::rate_limit::ResponseBody;
-use crate::tower::rate_limit::layer::Settings;
+use crate::tower::rate_limit::layer::{By, Settings};
 use http::{HeaderValue, Request, Response};
 use pin_project::pin_project;
 use std::fmt;
@@ -20,7 +21,7 @@ use tower_service::Service;
 /// The response of a service behind a rate limit.
 ///
 /// # Cancel safety
-/// Dropping it leaves the line, if it waits in one, and drops the service's future.
+/// Dropping it leaves the line, if it waits in one, and drops the service's future. A look-up of the client goes on.
 #[must_use = "futures do nothing unless polled"]
 #[pin_project]
 pub struct ResponseFuture<S, B>
@@ -37,7 +38,8 @@ where
     S: Service<Request<B>>,
 {
     /// Boxed, so that those who never wait do not move around the room for it.
-    Waiting(Box<Waiting<S, B>>),
+    Finding(Box<Waiting<S, B, Found>>),
+    Waiting(Box<Waiting<S, B, Admission>>),
     Running {
         #[pin]
         inner: S::Future,
@@ -47,12 +49,14 @@ where
     Denied(Option<Refusal>),
 }
 
-/// A request in line, and the service that is ready for it.
-struct Waiting<S, B> {
-    later: Pin<Box<dyn Future<Output = Admission> + Send>>,
+/// A request that waits for `T`, and the service that is ready for it.
+struct Waiting<S, B, T> {
+    later: Later<T>,
     settings: Arc<Settings>,
     next: Option<(S, Request<B>)>,
 }
+
+type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What a denial is made of.
 pub(super) struct Refusal {
@@ -82,8 +86,24 @@ impl<S, B> ResponseFuture<S, B>
 where
     S: Service<Request<B>>,
 {
+    /// Until it is known whose limit the request has.
+    pub(super) fn finding(
+        later: Later<Found>,
+        service: S,
+        settings: Arc<Settings>,
+        request: Request<B>,
+    ) -> Self {
+        let state = State::Finding(Box::new(Waiting {
+            later,
+            settings,
+            next: Some((service, request)),
+        }));
+        Self { state }
+    }
+
+    /// Until it is decided.
     pub(super) fn waiting(
-        later: Pin<Box<dyn Future<Output = Admission> + Send>>,
+        later: Later<Admission>,
         service: S,
         settings: Arc<Settings>,
         request: Request<B>,
@@ -94,6 +114,18 @@ where
             next: Some((service, request)),
         }));
         Self { state }
+    }
+
+    /// Goes on with whose limit it is: asks it.
+    fn found(mut service: S, all: &Arc<Settings>, found: &Found, request: Request<B>) -> Self {
+        let Some(By::Tier(tiered)) = &all.by else {
+            unreachable!("only who has a tier is looked up")
+        };
+        let (settings, deciding) = tiered.decide(all, found, &RequestHead::of(&request));
+        match deciding {
+            Deciding::Now(admission) => Self::enter(&mut service, &settings, admission, request),
+            Deciding::Later(later) => Self::waiting(later, service, settings, request),
+        }
     }
 
     /// With nothing `told`, says nothing about the limit.
@@ -154,6 +186,14 @@ where
         let mut this = self.project();
         loop {
             return Poll::Ready(match this.state.as_mut().project() {
+                StateProject::Finding(waiting) => {
+                    let found = ready!(waiting.later.as_mut().poll(cx));
+                    let (service, request) = waiting.next.take().expect("it is found once");
+                    let all = Arc::clone(&waiting.settings);
+                    let decided = Self::found(service, &all, &found, request);
+                    this.state.set(decided.state);
+                    continue;
+                }
                 StateProject::Waiting(waiting) => {
                     let admission = ready!(waiting.later.as_mut().poll(cx));
                     let (mut service, request) = waiting.next.take().expect("a turn comes once");

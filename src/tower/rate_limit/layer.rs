@@ -4,15 +4,17 @@ use crate::decision::{Decisions, Verdict};
 use crate::headers::{self, Headers, Legacy, RateLimitWriter};
 use crate::intern::interned;
 use crate::key::{Key, KeySecret};
-use crate::limiter::{AnyLimiter, Asking, Count, Deciding};
+use crate::limiter::{Admission, AnyLimiter, Asking, Count, Deciding};
 use crate::limits::{Limits, Seen};
 use crate::reject::Denial;
+use crate::tiers::{Finding, Found, SeenTiers, Tiers};
 use crate::tower::RequestHead;
 use crate::tower::denial::Responder;
 use crate::tower::key::RequestKey;
 use crate::tower::rate_limit::RateLimit;
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Response};
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,9 +50,9 @@ type Rule<T> = Arc<dyn Fn(&RequestHead<'_>) -> T + Send + Sync>;
 
 #[derive(Clone)]
 pub(super) struct Settings {
-    /// None if every route has its own.
+    /// None if requests have limits of their own.
     limiter: Option<AnyLimiter>,
-    pub(super) routes: Option<Routes>,
+    pub(super) by: Option<By>,
     key: Option<RequestKey>,
     secret: Option<KeySecret>,
     cost: Option<Rule<u32>>,
@@ -67,6 +69,13 @@ pub(super) struct Settings {
     denied: Arc<AtomicU64>,
 }
 
+/// By what requests have limits of their own.
+#[derive(Clone, Debug)]
+pub(super) enum By {
+    Route(Routes),
+    Tier(Tiered),
+}
+
 /// Where the limits of routes are, and what this layer made of each.
 #[derive(Clone, Debug)]
 pub(super) struct Routes {
@@ -74,12 +83,21 @@ pub(super) struct Routes {
     template: fn(&Extensions) -> Option<&str>,
 }
 
+/// Where the limits of clients are, who they are, and what this layer made of each limit.
+#[derive(Clone)]
+pub(super) struct Tiered {
+    seen: SeenTiers<Arc<Settings>>,
+    identity: Arc<Identity>,
+}
+
+type Identity = dyn for<'a> Fn(&'a RequestHead<'_>) -> Option<Cow<'a, str>> + Send + Sync;
+
 impl RateLimitLayer {
     /// A layer that asks `limiter`. Keep a clone of the limiter to read its statistics.
     #[must_use]
     pub fn new(limiter: impl Into<AnyLimiter>) -> Self {
         let limiter = limiter.into();
-        Self::with_limits(None).with(|settings| settings.set_limiter(limiter))
+        Self::by(None).with(|settings| settings.set_limiter(limiter))
     }
 
     /// A layer that asks the limiter of each request's method and path template, as `limits` says at that moment. What
@@ -91,17 +109,47 @@ impl RateLimitLayer {
     /// [`key::path_template`]: crate::tower::key::path_template
     #[must_use]
     pub fn routed(limits: Limits, template: fn(&Extensions) -> Option<&str>) -> Self {
-        Self::with_limits(Some(Routes {
+        Self::by(Some(By::Route(Routes {
             seen: Seen::new(limits),
             template,
-        }))
+        })))
     }
 
-    fn with_limits(routes: Option<Routes>) -> Self {
+    /// A layer that asks the limiter of each request's client, as `tiers` say at that moment. A request waits for the
+    /// look-up of a client that is not known yet; all other settings are the same for all clients.
+    ///
+    /// `identity` finds in a request who it is from; without one it is a stranger's. Whoever is known counts by that
+    /// identity; [`Self::key`] is for strangers, who all count together without it. What is exempt is not looked up.
+    ///
+    /// # Examples
+    /// ```
+    /// use tidegate::tiers::Tiers;
+    /// use tidegate::tower::{RateLimitLayer, key};
+    ///
+    /// fn by_api_key(tiers: Tiers) -> RateLimitLayer {
+    ///     let layer = RateLimitLayer::tiered(tiers, |request| {
+    ///         Some(request.headers().get("x-api-key")?.to_str().ok()?.into())
+    ///     });
+    ///     // Strangers count by their addresses.
+    ///     layer.key(key::peer())
+    /// }
+    /// ```
+    #[must_use]
+    pub fn tiered(
+        tiers: Tiers,
+        identity: impl for<'a> Fn(&'a RequestHead<'_>) -> Option<Cow<'a, str>> + Send + Sync + 'static,
+    ) -> Self {
+        Self::by(Some(By::Tier(Tiered {
+            seen: SeenTiers::new(tiers),
+            identity: Arc::new(identity),
+        })))
+    }
+
+    fn by(by: Option<By>) -> Self {
         Self {
             settings: Arc::new(Settings {
                 limiter: None,
-                routes,
+                by,
                 policy: HeaderValue::from_static(""),
                 limit: RateLimitWriter::default(),
                 responder: Responder::default(),
@@ -119,7 +167,7 @@ impl RateLimitLayer {
         }
     }
 
-    /// Whose requests count together: see [`key`](crate::tower::key).
+    /// Whose requests count together: see [`key`](crate::tower::key). Of a [tiered](Self::tiered) layer only strangers'.
     #[must_use]
     pub fn key(self, key: impl Into<RequestKey>) -> Self {
         let key = key.into();
@@ -209,9 +257,13 @@ impl RateLimitLayer {
         self.settings.denied.load(Ordering::Relaxed)
     }
 
-    fn with(mut self, set: impl FnOnce(&mut Settings)) -> Self {
-        set(Arc::make_mut(&mut self.settings));
-        self
+    fn with(self, set: impl FnOnce(&mut Settings)) -> Self {
+        // Always a clone, which has not seen any limit: what was made of one before is not as it is set now.
+        let mut settings = Settings::clone(&self.settings);
+        set(&mut settings);
+        Self {
+            settings: Arc::new(settings),
+        }
     }
 }
 
@@ -228,16 +280,53 @@ impl Routes {
     #[inline]
     pub(super) fn find(&self, all: &Settings, head: &RequestHead<'_>) -> Option<Arc<Settings>> {
         let template = (self.template)(head.extensions());
-        self.seen.find(head.method().as_str(), template, |limiter| {
-            let mut own = all.clone();
-            own.routes = None;
-            own.set_limiter(limiter.clone());
-            Arc::new(own)
-        })
+        self.seen
+            .find(head.method().as_str(), template, |limiter| all.of(limiter))
+    }
+}
+
+impl Tiered {
+    /// Whose limit a request has, or the way to it.
+    #[inline]
+    pub(super) fn find(&self, head: &RequestHead<'_>) -> Finding {
+        match (self.identity)(head) {
+            Some(identity) => self.seen.tiers().find(&identity),
+            None => Finding::Now(Found::STRANGER),
+        }
+    }
+
+    /// The decision on a request by the limit that was found, or the way to it, and the settings for that limit; `all`
+    /// are those of the layer.
+    pub(super) fn decide(
+        &self,
+        all: &Arc<Settings>,
+        found: &Found,
+        head: &RequestHead<'_>,
+    ) -> (Arc<Settings>, Deciding) {
+        let own = self.seen.of(found, |limiter| all.of(limiter));
+        let deciding = own.as_ref().and_then(|own| own.decide(head, found.key()));
+        (
+            own.unwrap_or_else(|| Arc::clone(all)),
+            deciding.unwrap_or_else(|| Deciding::Now(Admission::unavailable())),
+        )
+    }
+}
+
+impl fmt::Debug for Tiered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Tiered").field(&self.seen).finish()
     }
 }
 
 impl Settings {
+    /// These for one limit.
+    fn of(&self, limiter: &AnyLimiter) -> Arc<Self> {
+        let mut own = self.clone();
+        own.by = None;
+        own.set_limiter(limiter.clone());
+        Arc::new(own)
+    }
+
     /// Takes `limiter`, and makes ready what is said about it.
     fn set_limiter(&mut self, limiter: AnyLimiter) {
         let policy = headers::rate_limit_policy(limiter.policies());
@@ -247,17 +336,20 @@ impl Settings {
         self.limiter = Some(limiter);
     }
 
-    /// The decision on a request, or the way to it; `None` if it is exempt or has no limit.
+    /// Whether a request passes uncounted.
     #[inline]
-    pub(super) fn decide(&self, head: &RequestHead<'_>) -> Option<Deciding> {
+    pub(super) fn exempts(&self, head: &RequestHead<'_>) -> bool {
+        self.exempt.as_ref().is_some_and(|rule| rule(head))
+    }
+
+    /// The decision on a request, or the way to it, which counts as `known` if that is known already; `None` without a
+    /// limit.
+    #[inline]
+    pub(super) fn decide(&self, head: &RequestHead<'_>, known: Option<Key>) -> Option<Deciding> {
         let limiter = self.limiter.as_ref()?;
-        if self.exempt.as_ref().is_some_and(|rule| rule(head)) {
-            return None;
-        }
-        let key = self
-            .key
-            .as_ref()
-            .map_or(Key::EVERYONE, |rule| rule.of(head, self.secret.as_ref()));
+        let by_rule = |rule: &RequestKey| rule.of(head, self.secret.as_ref());
+        let key = known.or_else(|| self.key.as_ref().map(by_rule));
+        let key = key.unwrap_or(Key::EVERYONE);
         let cost = self.cost.as_ref().map_or(1, |rule| rule(head));
         let asking = Asking {
             count: self.count,
@@ -316,7 +408,7 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("limiter", &self.limiter)
-            .field("routes", &self.routes)
+            .field("by", &self.by)
             .field("key", &self.key)
             .field("shadow", &self.shadow)
             .field("extensions", &self.extensions)

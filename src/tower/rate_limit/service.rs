@@ -1,8 +1,9 @@
 //! The service: one decision a request, made in `call`.
 
 use crate::limiter::Deciding;
+use crate::tiers::Finding;
 use crate::tower::RequestHead;
-use crate::tower::rate_limit::layer::Settings;
+use crate::tower::rate_limit::layer::{By, Settings};
 use crate::tower::rate_limit::{ResponseBody, ResponseFuture};
 use http::{Request, Response};
 use std::sync::Arc;
@@ -53,28 +54,48 @@ where
     #[inline]
     fn call(&mut self, request: Request<Req>) -> Self::Future {
         let head = RequestHead::of(&request);
-        let of_route;
-        let settings = match &self.settings.routes {
-            None => &self.settings,
-            Some(routes) => match routes.find(&self.settings, &head) {
-                Some(own) => {
-                    of_route = own;
-                    &of_route
+        if self.settings.exempts(&head) {
+            return ResponseFuture::running(self.inner.call(request), None, None);
+        }
+        let own;
+        let (settings, deciding) = match &self.settings.by {
+            None => (&self.settings, self.settings.decide(&head, None)),
+            Some(By::Route(routes)) => match routes.find(&self.settings, &head) {
+                None => (&self.settings, None),
+                Some(of_route) => {
+                    own = of_route;
+                    (&own, own.decide(&head, None))
                 }
-                None => return ResponseFuture::running(self.inner.call(request), None, None),
+            },
+            Some(By::Tier(tiered)) => match tiered.find(&head) {
+                Finding::Now(found) => {
+                    let decided = tiered.decide(&self.settings, &found, &head);
+                    own = decided.0;
+                    (&own, Some(decided.1))
+                }
+                Finding::Later(later) => {
+                    let settings = Arc::clone(&self.settings);
+                    return ResponseFuture::finding(later, self.take_ready(), settings, request);
+                }
             },
         };
-        match settings.decide(&head) {
+        match deciding {
             None => ResponseFuture::running(self.inner.call(request), None, None),
             Some(Deciding::Now(admission)) => {
                 ResponseFuture::enter(&mut self.inner, settings, admission, request)
             }
             Some(Deciding::Later(later)) => {
-                // The service that is ready waits; the clone left behind asks again.
-                let clone = self.inner.clone();
-                let ready = std::mem::replace(&mut self.inner, clone);
-                ResponseFuture::waiting(later, ready, Arc::clone(settings), request)
+                let settings = Arc::clone(settings);
+                ResponseFuture::waiting(later, self.take_ready(), settings, request)
             }
         }
+    }
+}
+
+impl<S: Clone> RateLimit<S> {
+    /// The service that is ready, for a request that waits; the clone left behind asks again.
+    fn take_ready(&mut self) -> S {
+        let clone = self.inner.clone();
+        std::mem::replace(&mut self.inner, clone)
     }
 }

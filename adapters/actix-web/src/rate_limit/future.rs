@@ -2,7 +2,7 @@
 
 use crate::denied::Marking;
 use crate::rate_limit::ResponseBody;
-use crate::rate_limit::service::Shared;
+use crate::rate_limit::service::{Shared, Tiered};
 use crate::request::form;
 use actix_web::body::MessageBody;
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
@@ -16,8 +16,9 @@ use std::task::{Context, Poll, ready};
 use tidegate::Slot;
 use tidegate::classify::Answer;
 use tidegate::decision::Decisions;
-use tidegate::limiter::{Admission, Counting};
+use tidegate::limiter::{Admission, Counting, Deciding};
 use tidegate::reject::Denial;
+use tidegate::tiers::Found;
 
 /// The response of a service behind a rate limit.
 #[must_use = "futures do nothing unless polled"]
@@ -36,7 +37,8 @@ where
     S: Service<ServiceRequest>,
 {
     /// Boxed, so that those who never wait do not move around the room for it.
-    Waiting(Box<Waiting<S>>),
+    Finding(Box<Waiting<S, Found>>, Rc<Tiered<S>>),
+    Waiting(Box<Waiting<S, Admission>>),
     Running {
         #[pin]
         inner: S::Future,
@@ -46,12 +48,14 @@ where
     Denied(Option<ServiceResponse>),
 }
 
-/// A request in line.
-struct Waiting<S> {
-    later: Pin<Box<dyn Future<Output = Admission> + Send>>,
+/// A request that waits for `T`.
+struct Waiting<S, T> {
+    later: Later<T>,
     shared: Rc<Shared<S>>,
     request: Option<ServiceRequest>,
 }
+
+type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl<S> ResponseFuture<S>
 where
@@ -68,8 +72,25 @@ where
         Self { state }
     }
 
+    /// Until it is known whose limit the request has.
+    pub(super) fn finding(
+        later: Later<Found>,
+        tiered: Rc<Tiered<S>>,
+        shared: Rc<Shared<S>>,
+        request: ServiceRequest,
+    ) -> Self {
+        let waiting = Waiting {
+            later,
+            shared,
+            request: Some(request),
+        };
+        let state = State::Finding(Box::new(waiting), tiered);
+        Self { state }
+    }
+
+    /// Until it is decided.
     pub(super) fn waiting(
-        later: Pin<Box<dyn Future<Output = Admission> + Send>>,
+        later: Later<Admission>,
         shared: Rc<Shared<S>>,
         request: ServiceRequest,
     ) -> Self {
@@ -131,6 +152,17 @@ where
         let mut this = self.project();
         loop {
             return Poll::Ready(Ok(match this.state.as_mut().project() {
+                StateProject::Finding(waiting, tiered) => {
+                    let found = ready!(waiting.later.as_mut().poll(cx));
+                    let request = waiting.request.take().expect("it is found once");
+                    let (shared, deciding) = tiered.decide(&waiting.shared, &found, &request);
+                    let decided = match deciding {
+                        Deciding::Now(admission) => Self::enter(&shared, admission, request),
+                        Deciding::Later(later) => Self::waiting(later, shared, request),
+                    };
+                    this.state.set(decided.state);
+                    continue;
+                }
                 StateProject::Waiting(waiting) => {
                     let admission = ready!(waiting.later.as_mut().poll(cx));
                     let request = waiting.request.take().expect("a turn comes once");

@@ -7,6 +7,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::{Error, HttpResponse};
+use std::borrow::Cow;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tidegate::key::KeySecret;
 use tidegate::limiter::{AnyLimiter, Asking, Count, Deciding};
 use tidegate::limits::Limits;
 use tidegate::reject::Denial;
+use tidegate::tiers::Tiers;
 
 /// Puts a [`RateLimiter`](tidegate::RateLimiter), or one that counts in a store, in front of an app, a scope or a resource.
 ///
@@ -50,9 +52,9 @@ type Rule<T> = Arc<dyn Fn(&ServiceRequest) -> T + Send + Sync>;
 
 #[derive(Clone)]
 pub(super) struct Settings {
-    /// None if every route has its own.
+    /// None if requests have limits of their own.
     limiter: Option<AnyLimiter>,
-    pub(super) routes: Option<Limits>,
+    pub(super) by: Option<By>,
     key: Option<RequestKey>,
     secret: Option<KeySecret>,
     cost: Option<Rule<u32>>,
@@ -69,12 +71,21 @@ pub(super) struct Settings {
     denied: Arc<AtomicU64>,
 }
 
+/// By what requests have limits of their own.
+#[derive(Clone)]
+pub(super) enum By {
+    Route(Limits),
+    Tier(Tiers, Arc<Identity>),
+}
+
+pub(super) type Identity = dyn for<'a> Fn(&'a ServiceRequest) -> Option<Cow<'a, str>> + Send + Sync;
+
 impl RateLimit {
     /// A middleware that asks `limiter`. Keep a clone of the limiter to read its statistics.
     #[must_use]
     pub fn new(limiter: impl Into<AnyLimiter>) -> Self {
         let limiter = limiter.into();
-        Self::with_limits(None).with(|settings| settings.set_limiter(limiter))
+        Self::by(None).with(|settings| settings.set_limiter(limiter))
     }
 
     /// A middleware that asks the limiter of each request's method and resource pattern, as `limits` says at that
@@ -103,14 +114,42 @@ impl RateLimit {
     /// ```
     #[must_use]
     pub fn routed(limits: Limits) -> Self {
-        Self::with_limits(Some(limits))
+        Self::by(Some(By::Route(limits)))
     }
 
-    fn with_limits(routes: Option<Limits>) -> Self {
+    /// A middleware that asks the limiter of each request's client, as `tiers` say at that moment. A request waits for
+    /// the look-up of a client that is not known yet; all other settings are the same for all clients.
+    ///
+    /// `identity` finds in a request who it is from; without one it is a stranger's. Whoever is known counts by that
+    /// identity; [`Self::key`] is for strangers, who all count together without it. What is exempt is not looked up.
+    ///
+    /// # Examples
+    /// ```
+    /// use tidegate_actix_web::tidegate::tiers::Tiers;
+    /// use tidegate_actix_web::{RateLimit, key};
+    ///
+    /// fn by_api_key(tiers: Tiers) -> RateLimit {
+    ///     let limit = RateLimit::tiered(tiers, |request| {
+    ///         Some(request.headers().get("x-api-key")?.to_str().ok()?.into())
+    ///     });
+    ///     // Strangers count by their addresses.
+    ///     limit.key(key::peer())
+    /// }
+    /// # let _ = by_api_key;
+    /// ```
+    #[must_use]
+    pub fn tiered(
+        tiers: Tiers,
+        identity: impl for<'a> Fn(&'a ServiceRequest) -> Option<Cow<'a, str>> + Send + Sync + 'static,
+    ) -> Self {
+        Self::by(Some(By::Tier(tiers, Arc::new(identity))))
+    }
+
+    fn by(by: Option<By>) -> Self {
         Self {
             settings: Arc::new(Settings {
                 limiter: None,
-                routes,
+                by,
                 policy: HeaderValue::from_static(""),
                 limit: RateLimitWriter::default(),
                 responder: Responder::default(),
@@ -128,7 +167,7 @@ impl RateLimit {
         }
     }
 
-    /// Whose requests count together: see [`key`](crate::key).
+    /// Whose requests count together: see [`key`](crate::key). Of a [tiered](Self::tiered) middleware only strangers'.
     #[must_use]
     pub fn key(self, key: impl Into<RequestKey>) -> Self {
         let key = key.into();
@@ -241,7 +280,7 @@ impl Settings {
     /// These for one limit.
     pub(super) fn of(&self, limiter: AnyLimiter) -> Self {
         let mut own = self.clone();
-        own.routes = None;
+        own.by = None;
         own.set_limiter(limiter);
         own
     }
@@ -255,17 +294,20 @@ impl Settings {
         self.limiter = Some(limiter);
     }
 
-    /// The decision on a request, or the way to it; `None` if it is exempt or has no limit.
+    /// Whether a request passes uncounted.
     #[inline]
-    pub(super) fn decide(&self, request: &ServiceRequest) -> Option<Deciding> {
+    pub(super) fn exempts(&self, request: &ServiceRequest) -> bool {
+        self.exempt.as_ref().is_some_and(|rule| rule(request))
+    }
+
+    /// The decision on a request, or the way to it, which counts as `known` if that is known already; `None` without a
+    /// limit.
+    #[inline]
+    pub(super) fn decide(&self, request: &ServiceRequest, known: Option<Key>) -> Option<Deciding> {
         let limiter = self.limiter.as_ref()?;
-        if self.exempt.as_ref().is_some_and(|rule| rule(request)) {
-            return None;
-        }
-        let key = self
-            .key
-            .as_ref()
-            .map_or(Key::EVERYONE, |rule| rule.of(request, self.secret.as_ref()));
+        let by_rule = |rule: &RequestKey| rule.of(request, self.secret.as_ref());
+        let key = known.or_else(|| self.key.as_ref().map(by_rule));
+        let key = key.unwrap_or(Key::EVERYONE);
         let cost = self.cost.as_ref().map_or(1, |rule| rule(request));
         let asking = Asking {
             count: self.count,
@@ -324,13 +366,22 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("limiter", &self.limiter)
-            .field("routes", &self.routes)
+            .field("by", &self.by)
             .field("key", &self.key)
             .field("shadow", &self.shadow)
             .field("extensions", &self.extensions)
             .field("headers", &self.headers)
             .field("responder", &self.responder)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Route(limits) => f.debug_tuple("Route").field(limits).finish(),
+            Self::Tier(tiers, _) => f.debug_tuple("Tier").field(tiers).finish(),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The service: one decision a request, made in `call`.
 
-use crate::rate_limit::middleware::Settings;
+use crate::rate_limit::middleware::{By, Identity, Settings};
 use crate::rate_limit::{ResponseBody, ResponseFuture};
 use actix_web::Error;
 use actix_web::body::MessageBody;
@@ -9,15 +9,16 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tidegate::limiter::Deciding;
+use tidegate::limiter::{Admission, AnyLimiter, Deciding};
 use tidegate::limits::Seen;
+use tidegate::tiers::{Finding, Found, SeenTiers};
 
 /// A service behind a rate limit. Made by [`RateLimit`](crate::RateLimit), one for each worker and place.
 #[derive(Debug)]
 pub struct RateLimitService<S> {
     shared: Rc<Shared<S>>,
-    /// What the limit of each route needs, if they differ.
-    routes: Option<Seen<Rc<Shared<S>>>>,
+    /// If requests have limits of their own.
+    by: Option<ByLimit<S>>,
 }
 
 /// What the futures of one worker need of their service.
@@ -26,12 +27,31 @@ pub(super) struct Shared<S> {
     pub(super) settings: Arc<Settings>,
 }
 
+/// What each limit needs.
+#[derive(Debug)]
+enum ByLimit<S> {
+    Route(Seen<Rc<Shared<S>>>),
+    Tier(Rc<Tiered<S>>),
+}
+
+/// Where the limits of clients are, who they are, and what each limit needs.
+pub(super) struct Tiered<S> {
+    seen: SeenTiers<Rc<Shared<S>>>,
+    identity: Arc<Identity>,
+}
+
 impl<S> RateLimitService<S> {
     pub(super) fn new(inner: S, settings: Arc<Settings>) -> Self {
-        let routes = settings.routes.clone().map(Seen::new);
+        let by = settings.by.as_ref().map(|by| match by {
+            By::Route(limits) => ByLimit::Route(Seen::new(limits.clone())),
+            By::Tier(tiers, identity) => ByLimit::Tier(Rc::new(Tiered {
+                seen: SeenTiers::new(tiers.clone()),
+                identity: Arc::clone(identity),
+            })),
+        });
         let inner = Rc::new(inner);
         let shared = Rc::new(Shared { inner, settings });
-        Self { shared, routes }
+        Self { shared, by }
     }
 
     /// The service inside.
@@ -46,12 +66,44 @@ impl<S> Shared<S> {
     fn find(&self, routes: &Seen<Rc<Self>>, request: &ServiceRequest) -> Option<Rc<Self>> {
         let pattern = request.match_pattern();
         let method = request.method().as_str();
-        routes.find(method, pattern.as_deref(), |limiter| {
-            Rc::new(Self {
-                inner: Rc::clone(&self.inner),
-                settings: Arc::new(self.settings.of(limiter.clone())),
-            })
+        routes.find(method, pattern.as_deref(), |limiter| self.of(limiter))
+    }
+
+    /// What one limit needs.
+    fn of(&self, limiter: &AnyLimiter) -> Rc<Self> {
+        Rc::new(Self {
+            inner: Rc::clone(&self.inner),
+            settings: Arc::new(self.settings.of(limiter.clone())),
         })
+    }
+}
+
+impl<S> Tiered<S> {
+    /// Whose limit a request has, or the way to it.
+    #[inline]
+    fn find(&self, request: &ServiceRequest) -> Finding {
+        match (self.identity)(request) {
+            Some(identity) => self.seen.tiers().find(&identity),
+            None => Finding::Now(Found::STRANGER),
+        }
+    }
+
+    /// The decision on a request by the limit that was found, or the way to it, and what that limit needs; `all` is what
+    /// the service has.
+    pub(super) fn decide(
+        &self,
+        all: &Rc<Shared<S>>,
+        found: &Found,
+        request: &ServiceRequest,
+    ) -> (Rc<Shared<S>>, Deciding) {
+        let own = self.seen.of(found, |limiter| all.of(limiter));
+        let deciding = own
+            .as_ref()
+            .and_then(|own| own.settings.decide(request, found.key()));
+        (
+            own.unwrap_or_else(|| Rc::clone(all)),
+            deciding.unwrap_or_else(|| Deciding::Now(Admission::unavailable())),
+        )
     }
 }
 
@@ -70,20 +122,34 @@ where
     }
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        let of_route;
-        let shared = match &self.routes {
-            None => &self.shared,
-            Some(routes) => match self.shared.find(routes, &request) {
-                Some(own) => {
-                    of_route = own;
-                    &of_route
+        let shared = &self.shared;
+        if shared.settings.exempts(&request) {
+            return ResponseFuture::exempt(shared.inner.call(request));
+        }
+        let own;
+        let (shared, deciding) = match &self.by {
+            None => (shared, shared.settings.decide(&request, None)),
+            Some(ByLimit::Route(routes)) => match shared.find(routes, &request) {
+                None => (shared, None),
+                Some(of_route) => {
+                    own = of_route;
+                    (&own, own.settings.decide(&request, None))
                 }
-                None => return ResponseFuture::exempt(self.shared.inner.call(request)),
+            },
+            Some(ByLimit::Tier(tiered)) => match tiered.find(&request) {
+                Finding::Now(found) => {
+                    let decided = tiered.decide(shared, &found, &request);
+                    own = decided.0;
+                    (&own, Some(decided.1))
+                }
+                Finding::Later(later) => {
+                    let (tiered, shared) = (Rc::clone(tiered), Rc::clone(shared));
+                    return ResponseFuture::finding(later, tiered, shared, request);
+                }
             },
         };
-        let Shared { inner, settings } = &**shared;
-        match settings.decide(&request) {
-            None => ResponseFuture::exempt(inner.call(request)),
+        match deciding {
+            None => ResponseFuture::exempt(shared.inner.call(request)),
             Some(Deciding::Now(admission)) => ResponseFuture::enter(shared, admission, request),
             Some(Deciding::Later(later)) => {
                 ResponseFuture::waiting(later, Rc::clone(shared), request)
@@ -97,5 +163,11 @@ impl<S> fmt::Debug for Shared<S> {
         f.debug_struct("Shared")
             .field("settings", &self.settings)
             .finish_non_exhaustive()
+    }
+}
+
+impl<S> fmt::Debug for Tiered<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Tiered").field(&self.seen).finish()
     }
 }
