@@ -409,6 +409,36 @@ async fn regions_hear_of_each_other_also_after_the_global_store_was_away() {
 }
 
 #[tokio::test]
+async fn a_region_that_closes_leaves_its_count_to_the_others() {
+    let (Some(eu), Some(us), Some(global)) = (
+        RedisServer::start(),
+        RedisServer::start(),
+        RedisServer::start(),
+    ) else {
+        return;
+    };
+    let region = |origin: &RedisServer, name: &str| {
+        builder(&origin.url())
+            .patience(Duration::from_secs(60))
+            .global(store(&global.url()), name)
+            // Once when it begins, and then not in this test.
+            .global_every(Duration::from_secs(600))
+            .build()
+            .expect("settings that work")
+    };
+    let (key, node) = (Key::of("alice"), region(&eu, "eu"));
+    assert!(node.decide(&key, 300).await.is_allowed());
+    node.close().await.expect("origin is there");
+    let node = region(&us, "us");
+    let mut asked = 0;
+    until("us has heard of eu", || {
+        asked += 1;
+        node.check(&key, 1).remaining() + asked == LIMIT - 300
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_settled_limiter_is_quiet_and_its_task_ends_with_the_last_handle() {
     let Some(redis) = RedisServer::start() else {
         return;

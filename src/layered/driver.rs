@@ -67,6 +67,7 @@ pub(super) struct Task {
     shard: usize,
     inbox: mpsc::UnboundedReceiver<Close>,
     closing: Option<Vec<Close>>,
+    published_last: bool,
     troubled: bool,
     global_troubled: bool,
     /// For the log.
@@ -116,6 +117,7 @@ impl Task {
             shard: 0,
             inbox,
             closing: None,
+            published_last: false,
             troubled: false,
             global_troubled: false,
             namespace,
@@ -133,7 +135,8 @@ impl Task {
                 if give_up_at == LocalTime::NEVER {
                     give_up_at = now.saturating_add(self.patience * 2);
                 }
-                if now >= give_up_at || (self.messages.is_empty() && due == LocalTime::NEVER) {
+                let told = self.messages.is_empty() && due == LocalTime::NEVER;
+                if now >= give_up_at || (told && !self.publishes_last()) {
                     break;
                 }
             }
@@ -230,7 +233,10 @@ impl Task {
             // The next answer makes room.
             due = LocalTime::NEVER;
         }
-        due.min(self.global_at)
+        match self.closing {
+            Some(_) => due,
+            None => due.min(self.global_at),
+        }
     }
 
     fn read(&mut self, lines: Vec<ReadLine>, sent: LocalTime) {
@@ -304,6 +310,11 @@ impl Task {
             Done::Publish(lines, heard)
         }));
         true
+    }
+
+    /// Once, when origin has heard of everything: tells the other regions what they do not know.
+    fn publishes_last(&mut self) -> bool {
+        !std::mem::replace(&mut self.published_last, true) && self.publish()
     }
 
     fn handle(&mut self, done: Done) {

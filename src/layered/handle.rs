@@ -225,7 +225,7 @@ impl LayeredLimiter {
         stats
     }
 
-    /// Tells origin everything it does not know yet, and ends the background task. Decisions after that are local.
+    /// Tells origin everything it does not know yet, and the other regions what matters to them, and ends the background task. Decisions after that are local.
     ///
     /// # Errors
     /// If origin did not confirm everything within twice the patience.
