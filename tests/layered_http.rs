@@ -8,12 +8,12 @@ use http_body_util::Full;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tidegate::layered::LayeredLimiter;
+use tidegate::layered::{Batch, LayeredLimiter};
 use tidegate::limiter::{AnyLimiter, Asking, Count, Deciding};
 use tidegate::store::RedisStore;
 use tidegate::tower::RateLimitLayer;
 use tidegate::{Key, Quota};
-use tidegate_test_support::RedisServer;
+use tidegate_test_support::{PATIENCE, RedisServer};
 use tower::{ServiceBuilder, ServiceExt};
 
 fn limiter(url: &str, quota: Quota) -> LayeredLimiter {
@@ -150,6 +150,78 @@ async fn a_reservation_holds_until_it_is_settled_and_origin_hears_what_it_came_t
     assert!(waiting.await.is_err());
     limiter.close().await.expect("origin is there");
     assert_eq!(counted(&redis), 310);
+}
+
+/// Reservations, batches that are rolled back, flushes and what other regions tell, in any order.
+#[tokio::test]
+async fn what_is_given_back_undoes_nothing_that_others_counted_meanwhile() {
+    // Little enough that a region's count matters to the other.
+    const SHARED: u32 = 700;
+    let (Some(eu), Some(us), Some(global)) = (
+        RedisServer::start(),
+        RedisServer::start(),
+        RedisServer::start(),
+    ) else {
+        return;
+    };
+    let node = |origin: &RedisServer, name| {
+        let store = |redis: &RedisServer| RedisStore::new(redis.url()).expect("an address");
+        LayeredLimiter::builder(store(origin), "http", Quota::per_hour(SHARED))
+            .flush_every(Duration::from_millis(1))
+            .global(store(&global), name)
+            .global_every(Duration::from_millis(10))
+            .build()
+            .expect("a limiter")
+    };
+    let (key, full) = (Key::of("acme"), Key::of("full"));
+    let nodes = [node(&eu, "eu"), node(&eu, "eu"), node(&us, "us")];
+    let work = nodes.iter().zip(0..).map(|(node, seed)| async move {
+        let (mut rng, mut held, mut spent) = (fastrand::Rng::with_seed(seed), Vec::new(), 0);
+        for _ in 0..120 {
+            let cost = rng.u32(1..5);
+            match rng.u32(..4) {
+                0 => {
+                    assert!(node.decide(&key, cost).await.is_allowed());
+                    spent += cost;
+                }
+                1 => held.push(node.reserve(&key, cost).await.expect("room")),
+                2 => {
+                    // Too much for the other key, so this one's is rolled back.
+                    let costs = [(key, cost), (full, SHARED + 1)];
+                    let batch = node.decide_batch(&costs, Batch::AllOrNothing).await;
+                    assert!(!batch.expect("short")[1].is_allowed());
+                }
+                _ if held.is_empty() => {}
+                _ => {
+                    let reservation = held.swap_remove(rng.usize(..held.len()));
+                    let actual = rng.u32(..=reservation.cost());
+                    reservation.commit(actual);
+                    spent += actual;
+                }
+            }
+            if rng.u32(..8) == 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+        spent
+    });
+    let spent: u32 = futures_util::future::join_all(work).await.into_iter().sum();
+    for node in &nodes {
+        node.close().await.expect("origin is there");
+    }
+    assert_eq!(counted(&eu) + counted(&us), i64::from(spent));
+    // Whoever comes new to either region hears of both.
+    for late in [node(&eu, "eu"), node(&us, "us")] {
+        let heard = async {
+            while late.decide(&key, 0).await.remaining() != SHARED - spent {
+                assert!(late.reserve(&key, 1).await.is_ok());
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, heard)
+            .await
+            .expect("it hears of all");
+    }
 }
 
 #[tokio::test]
