@@ -78,6 +78,11 @@ impl AnyLimiter {
         }
     }
 
+    /// Whether another limiter has taken over, so that this one cannot begin again.
+    pub(crate) fn has_left(&self) -> bool {
+        self.as_local().is_some_and(RateLimiter::has_left)
+    }
+
     /// Goes on with the counts of the limiter before this one. Those in a store are where they were.
     pub(crate) fn take_over(&self, before: &Self) {
         if let (Some(before), Some(next)) = (before.as_local(), self.as_local())

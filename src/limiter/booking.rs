@@ -35,6 +35,29 @@ impl Default for Refunded {
     }
 }
 
+impl Booking {
+    /// The same for the limiter that has taken over from the one that booked it, with the `marks` that it has there and
+    /// all that was given back `before`.
+    pub(super) fn moved(&self, key: Key, before: &Refunded, marks: Marks) -> Self {
+        // The other limiter counts from 0.
+        let earlier = before.of(key).load(Ordering::SeqCst);
+        Self {
+            decision: self.decision,
+            booked: self.booked,
+            marks,
+            refunded: self.refunded.wrapping_sub(earlier),
+        }
+    }
+
+    /// One for each rule.
+    pub(super) fn marks(&self) -> &[u64] {
+        match &self.marks {
+            Marks::One(mark) => std::slice::from_ref(mark),
+            Marks::Each(marks) => marks,
+        }
+    }
+}
+
 impl Refunded {
     fn of(&self, key: Key) -> &AtomicU64 {
         &self.0[key.halves()[1] as usize % self.0.len()]
@@ -42,8 +65,22 @@ impl Refunded {
 }
 
 impl Local {
+    /// Marks of the rules here, in the form that they have here.
+    pub(super) fn marks(&self, each: Box<[u64]>) -> Marks {
+        match self {
+            Self::Bucket(_) => Marks::One(each[0]),
+            Self::Several(_) => Marks::Each(each),
+        }
+    }
+
     /// As [`Self::check`], so that it can be given back.
-    pub(super) fn reserve(&self, key: Key, cost: u32, at: Moment, refunded: &Refunded) -> Booking {
+    pub(super) fn reserve(
+        &self,
+        key: Key,
+        cost: u32,
+        at: Moment,
+        refunded: &Refunded,
+    ) -> Option<Booking> {
         // Read before it is booked: whatever is given back in between counts as given back after.
         let refunded = refunded.of(key).load(Ordering::SeqCst);
         let (decision, marks) = match self {
@@ -53,7 +90,7 @@ impl Local {
                     let (decision, after) = rule.decide(bits, cost, at.now);
                     mark = after.to_bits();
                     (decision, after)
-                });
+                })?;
                 (decision, Marks::One(mark))
             }
             Self::Several(several) => {
@@ -62,16 +99,16 @@ impl Local {
                     let decision = rules.decide(state, cost, at);
                     marks = rules.marks(state);
                     decision
-                });
+                })?;
                 (decision, Marks::Each(marks))
             }
         };
-        Booking {
+        Some(Booking {
             decision,
             booked: at.now,
             marks,
             refunded,
-        }
+        })
     }
 
     /// Gives back `units` of a booking.
@@ -82,9 +119,9 @@ impl Local {
         units: u32,
         at: Moment,
         refunded: &Refunded,
-    ) {
+    ) -> Option<()> {
         if units == 0 {
-            return;
+            return Some(());
         }
         let refunded = refunded.of(key);
         // Counted before it is given back, so that nobody sees a state that it has moved without knowing of it.
@@ -97,25 +134,32 @@ impl Local {
                 .wrapping_sub(booking.refunded)
                 .saturating_sub(units.into()),
         };
-        match (self, &booking.marks) {
-            (Self::Bucket(bucket), Marks::One(mark)) => {
-                bucket.change(key, |rule, bits| {
-                    rule.give_back(bits, refund(), Tat::from_bits(*mark), at.now)
-                });
-            }
-            (Self::Several(several), Marks::Each(marks)) => {
-                several.change(key, |rules, state| {
-                    rules.give_back(state, refund(), marks, at);
-                });
-            }
+        let given = match (self, &booking.marks) {
+            (Self::Bucket(bucket), Marks::One(mark)) => bucket.change(key, |rule, bits| {
+                rule.give_back(bits, refund(), Tat::from_bits(*mark), at.now)
+            }),
+            (Self::Several(several), Marks::Each(marks)) => several.change(key, |rules, state| {
+                rules.give_back(state, refund(), marks, at);
+            }),
             (Self::Bucket(_), Marks::Each(_)) | (Self::Several(_), Marks::One(_)) => {
                 unreachable!("a limiter keeps its rules")
             }
+        };
+        if given.is_none() {
+            // It is counted where it is given back.
+            refunded.fetch_sub(units.into(), Ordering::SeqCst);
         }
+        given
     }
 
     /// Gives back the `units` that were booked last on `key`.
-    pub(super) fn give_back_last(&self, key: Key, units: u32, at: Moment, refunded: &Refunded) {
+    pub(super) fn give_back_last(
+        &self,
+        key: Key,
+        units: u32,
+        at: Moment,
+        refunded: &Refunded,
+    ) -> Option<()> {
         refunded.of(key).fetch_add(units.into(), Ordering::SeqCst);
         match self {
             Self::Bucket(bucket) => bucket.change(key, |rule, bits| {
@@ -127,17 +171,17 @@ impl Local {
                 rule.give_back(bits, refund, bits, at.now)
             }),
             Self::Several(several) => {
-                several.change(key, |rules, state| rules.give_back_last(state, units, at));
+                several.change(key, |rules, state| rules.give_back_last(state, units, at))
             }
         }
     }
 
     /// Books `units` whether they fit or not.
-    pub(super) fn book(&self, key: Key, units: u32, at: Moment) {
+    pub(super) fn book(&self, key: Key, units: u32, at: Moment) -> Option<()> {
         if units == 0 {
-            return;
+            return Some(());
         }
-        let _ = match self {
+        let told = match self {
             Self::Bucket(bucket) => bucket.step(key, at, |rule, bits| {
                 let after = rule.book(bits, units, at.now);
                 (rule.decide(after, 0, at.now).0, after)
@@ -147,5 +191,6 @@ impl Local {
                 rules.ask(state, 0, at)
             }),
         };
+        told.map(|_| ())
     }
 }

@@ -155,6 +155,13 @@ impl<W: Width> Cells<W> {
         self.len -= 1;
     }
 
+    /// Takes out all keys, and gives their memory back.
+    pub(super) fn clear(&mut self) {
+        self.words = Box::default();
+        self.capacity = 0;
+        self.len = 0;
+    }
+
     fn grow(&mut self) {
         let twice = (self.capacity * 2).max(FIRST);
         let stride = self.stride();

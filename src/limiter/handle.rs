@@ -4,6 +4,7 @@ use crate::decision::{Decision, Decisions, Policy};
 use crate::key::Key;
 use crate::limiter::RateLimiterBuilder;
 use crate::limiter::booking::Refunded;
+use crate::limiter::carry::Successor;
 use crate::limiter::draws::Draws;
 #[cfg(feature = "fleet")]
 use crate::limiter::lines::Lines;
@@ -14,7 +15,8 @@ use crate::quota::Quota;
 use crate::rule::Moment;
 use crate::time::{Clock, LocalTime};
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 /// Holds every key to a quota, or to several at once, counting in this process.
 ///
@@ -55,6 +57,11 @@ pub(super) struct Inner {
     draws: Draws,
     pub(super) local: Local,
     pub(super) refunded: Refunded,
+    /// Whether another limiter takes over, or has.
+    pub(super) leaving: AtomicBool,
+    /// The one that has taken over. Set before any answer of `local` is none but those for everyone, for whom it is set
+    /// in a moment.
+    pub(super) successor: OnceLock<Successor>,
     pub(super) seen: observe::Decisions,
     #[cfg(feature = "fleet")]
     pub(super) lines: Lines,
@@ -89,32 +96,31 @@ impl RateLimiter {
     /// clock all the same.
     #[inline]
     pub fn check_at(&self, key: &Key, cost: u32, now: LocalTime) -> Decision {
-        let inner = &*self.0;
-        let decision = inner.local.check(*key, cost, inner.moment(now));
-        inner.seen.count(&inner.policies, &decision);
-        decision
+        self.where_it_counts(|inner| {
+            let decision = inner.local.check(*key, cost, inner.moment(now))?;
+            inner.seen.count(&inner.policies, &decision);
+            Some(decision)
+        })
     }
 
     /// As [`Self::check`], with the answers of all policies.
     #[inline]
     pub fn check_each(&self, key: &Key, cost: u32) -> Decisions {
-        let inner = &*self.0;
-        let at = inner.now();
-        let decisions = inner.local.check_each(*key, cost, at);
-        inner.seen.count(&inner.policies, decisions.binding());
-        decisions
+        self.where_it_counts(|inner| {
+            let decisions = inner.local.check_each(*key, cost, inner.now())?;
+            inner.seen.count(&inner.policies, decisions.binding());
+            Some(decisions)
+        })
     }
 
     /// How `key` stands, without booking anything: as [`Self::check`] with a cost of 0.
     pub fn peek(&self, key: &Key) -> Decision {
-        let inner = &*self.0;
-        inner.local.ask(*key, 0, inner.now())
+        self.where_it_counts(|inner| inner.local.ask(*key, 0, inner.now()))
     }
 
     /// As [`Self::peek`], with the answers of all policies.
     pub fn peek_each(&self, key: &Key) -> Decisions {
-        let inner = &*self.0;
-        inner.local.ask_each(*key, inner.now())
+        self.where_it_counts(|inner| inner.local.ask_each(*key, inner.now()))
     }
 
     /// The quota, and the name under which clients see it; of several the first.
@@ -149,6 +155,26 @@ impl RateLimiter {
         Self::assemble(policies, max_keys, clock, None)
     }
 
+    /// What `act` does with the limiter in which what it asks for is counted: this one, or one that has taken over.
+    #[inline]
+    pub(super) fn where_it_counts<T>(&self, act: impl Fn(&Inner) -> Option<T>) -> T {
+        match act(&self.0) {
+            Some(done) => done,
+            None => self.where_it_moved(act),
+        }
+    }
+
+    #[cold]
+    fn where_it_moved<T>(&self, act: impl Fn(&Inner) -> Option<T>) -> T {
+        let mut inner = &*self.0;
+        loop {
+            inner = &inner.successor().limiter.0;
+            if let Some(done) = act(inner) {
+                return done;
+            }
+        }
+    }
+
     pub(super) fn assemble(
         policies: Box<[Policy]>,
         max_keys: NonZeroUsize,
@@ -161,6 +187,8 @@ impl RateLimiter {
             policies,
             clock,
             refunded: Refunded::default(),
+            leaving: AtomicBool::new(false),
+            successor: OnceLock::new(),
             seen: observe::Decisions::default(),
             #[cfg(feature = "fleet")]
             lines: Lines::default(),
@@ -169,6 +197,11 @@ impl RateLimiter {
 }
 
 impl Inner {
+    /// The limiter that has taken over, where something has moved.
+    pub(super) fn successor(&self) -> &Successor {
+        self.successor.wait()
+    }
+
     /// The present moment, for the rules.
     pub(super) fn now(&self) -> Moment {
         self.moment(self.clock.now())

@@ -3,6 +3,7 @@
 use crate::decision::{Decision, Decisions, Policy};
 use crate::key::Key;
 use crate::limiter::rules::Rules;
+use crate::limiter::shard::Handed;
 use crate::limiter::table::{Table, TableStats};
 use crate::quota::Kind;
 use crate::rule::{Gcra, Moment, RuleSet, Tat};
@@ -11,6 +12,7 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
+/// What it answers is none once the counts that were asked for have moved to another limiter.
 #[derive(Debug)]
 pub(super) enum Local {
     Bucket(Bucket),
@@ -20,7 +22,7 @@ pub(super) enum Local {
 /// One token bucket.
 #[derive(Debug)]
 pub(super) struct Bucket {
-    /// The cell of [`Key::EVERYONE`].
+    /// The cell of [`Key::EVERYONE`], or [`MOVED`].
     everyone: CachePadded<AtomicU64>,
     table: Table<Gcra>,
 }
@@ -28,7 +30,7 @@ pub(super) struct Bucket {
 /// Any other rule, or several.
 #[derive(Debug)]
 pub(super) struct Several {
-    /// The cell of [`Key::EVERYONE`].
+    /// The cell of [`Key::EVERYONE`]; empty once it has moved.
     everyone: CachePadded<Mutex<Box<[u64]>>>,
     table: Table<RuleSet>,
     /// Whether a rule asks for the wall clock.
@@ -57,7 +59,7 @@ impl Local {
     }
 
     #[inline]
-    pub(super) fn check(&self, key: Key, cost: u32, at: Moment) -> Decision {
+    pub(super) fn check(&self, key: Key, cost: u32, at: Moment) -> Option<Decision> {
         match self {
             Self::Bucket(bucket) if key == Key::EVERYONE => bucket.decide_for_all(cost, at),
             Self::Bucket(bucket) => bucket.table.decide(key, cost, at),
@@ -68,19 +70,19 @@ impl Local {
     }
 
     #[inline]
-    pub(super) fn check_each(&self, key: Key, cost: u32, at: Moment) -> Decisions {
+    pub(super) fn check_each(&self, key: Key, cost: u32, at: Moment) -> Option<Decisions> {
         match self {
-            Self::Bucket(_) => self.check(key, cost, at).into(),
+            Self::Bucket(_) => self.check(key, cost, at).map(Into::into),
             Self::Several(several) => several.decide_each(key, cost, at),
         }
     }
 
     /// What [`Self::check`] would say, without booking anything.
-    pub(super) fn ask(&self, key: Key, cost: u32, at: Moment) -> Decision {
+    pub(super) fn ask(&self, key: Key, cost: u32, at: Moment) -> Option<Decision> {
         match self {
-            Self::Bucket(Bucket { everyone, table }) if key == Key::EVERYONE => {
-                let state = Tat::from_bits(everyone.load(Ordering::Relaxed));
-                table.rules().decide(state, cost, at.now).0
+            Self::Bucket(bucket) if key == Key::EVERYONE => {
+                let state = Tat::from_bits(bucket.everyone()?);
+                Some(bucket.table.rules().decide(state, cost, at.now).0)
             }
             Self::Bucket(Bucket { table, .. }) => {
                 table.look(key, |state| table.rules().ask(state, cost, at))
@@ -90,30 +92,30 @@ impl Local {
     }
 
     /// How `key` stands under every policy.
-    pub(super) fn ask_each(&self, key: Key, at: Moment) -> Decisions {
+    pub(super) fn ask_each(&self, key: Key, at: Moment) -> Option<Decisions> {
         match self {
-            Self::Bucket(_) => self.ask(key, 0, at).into(),
+            Self::Bucket(_) => self.ask(key, 0, at).map(Into::into),
             Self::Several(several) => {
                 several.look(key, |rules, state| rules.ask_each(state, 0, at))
             }
         }
     }
 
-    /// The state of [`Key::EVERYONE`].
-    pub(super) fn everyone(&self) -> Box<[u64]> {
+    /// Hands over the state of [`Key::EVERYONE`], and answers nothing for it from then on.
+    pub(super) fn hand_over_everyone(&self) -> Box<[u64]> {
         match self {
-            Self::Bucket(bucket) => Box::new([bucket.everyone.load(Ordering::Acquire)]),
-            Self::Several(several) => several.everyone().clone(),
+            Self::Bucket(bucket) => Box::new([bucket.everyone.swap(MOVED, Ordering::AcqRel)]),
+            Self::Several(several) => std::mem::take(&mut *several.everyone()),
         }
     }
 
     /// The state of `key`; that of the overflow cell if it has none.
     #[cfg(feature = "fleet")]
-    pub(super) fn state(&self, key: Key) -> Box<[u64]> {
+    pub(super) fn state(&self, key: Key) -> Option<Box<[u64]>> {
         match self {
-            _ if key == Key::EVERYONE => self.everyone(),
+            Self::Bucket(bucket) if key == Key::EVERYONE => Some(Box::new([bucket.everyone()?])),
             Self::Bucket(bucket) => bucket.table.look(key, |state| state.into()),
-            Self::Several(several) => several.table.look(key, |state| state.into()),
+            Self::Several(several) => several.look(key, |_, state| state.into()),
         }
     }
 
@@ -133,20 +135,11 @@ impl Local {
         }
     }
 
-    /// Shows the states of all other keys, a shard at a time and outside of its lock, and before those of a shard what
-    /// keys without a cell have spent there.
-    pub(super) fn each(&self, overflow: impl FnMut(&[u64]), key: impl FnMut(Key, &[u64])) {
+    /// Hands over what all other keys have spent: see [`Table::hand_over`].
+    pub(super) fn hand_over(&self, take: impl FnMut(Handed<'_>)) {
         match self {
-            Self::Bucket(bucket) => bucket.table.each(overflow, key),
-            Self::Several(several) => several.table.each(overflow, key),
-        }
-    }
-
-    /// As [`Rules::absorb`](crate::limiter::rules::Rules::absorb).
-    pub(super) fn absorb(&self, state: &mut [u64], other: &[u64]) {
-        match self {
-            Self::Bucket(bucket) => Rules::absorb(bucket.table.rules(), state, other),
-            Self::Several(several) => several.table.rules().absorb(state, other),
+            Self::Bucket(bucket) => bucket.table.hand_over(take),
+            Self::Several(several) => several.table.hand_over(take),
         }
     }
 
@@ -176,19 +169,19 @@ impl Local {
 
 impl Bucket {
     #[inline]
-    fn decide_for_all(&self, cost: u32, at: Moment) -> Decision {
+    fn decide_for_all(&self, cost: u32, at: Moment) -> Option<Decision> {
         self.step_for_all(|rule, state| rule.decide(state, cost, at.now))
     }
 
     /// One step on a state that other threads change as well.
     #[inline]
-    fn step_for_all<T>(&self, mut step: impl FnMut(&Gcra, Tat) -> (T, Tat)) -> T {
-        let mut bits = self.everyone.load(Ordering::Acquire);
+    fn step_for_all<T>(&self, mut step: impl FnMut(&Gcra, Tat) -> (T, Tat)) -> Option<T> {
+        let mut bits = self.everyone()?;
         loop {
             let (answer, after) = step(self.table.rules(), Tat::from_bits(bits));
-            let after = after.to_bits();
+            let after = after.to_bits().min(MOVED - 1);
             if after == bits {
-                return answer;
+                return Some(answer);
             }
             // Acquire and release: who sees a refund sees it counted, too.
             match self.everyone.compare_exchange_weak(
@@ -197,9 +190,19 @@ impl Bucket {
                 Ordering::AcqRel,
                 Ordering::Acquire,
             ) {
-                Ok(_) => return answer,
+                Ok(_) => return Some(answer),
+                Err(MOVED) => return None,
                 Err(other) => bits = other,
             }
+        }
+    }
+
+    /// The state of [`Key::EVERYONE`].
+    #[inline]
+    fn everyone(&self) -> Option<u64> {
+        match self.everyone.load(Ordering::Acquire) {
+            MOVED => None,
+            bits => Some(bits),
         }
     }
 
@@ -209,7 +212,7 @@ impl Bucket {
         key: Key,
         at: Moment,
         mut step: impl FnMut(&Gcra, Tat) -> (Decision, Tat),
-    ) -> Decision {
+    ) -> Option<Decision> {
         if key == Key::EVERYONE {
             return self.step_for_all(step);
         }
@@ -221,25 +224,25 @@ impl Bucket {
     }
 
     /// Changes the state of `key`, unless it has no cell.
-    pub(super) fn change(&self, key: Key, mut change: impl FnMut(&Gcra, Tat) -> Tat) {
+    pub(super) fn change(&self, key: Key, mut change: impl FnMut(&Gcra, Tat) -> Tat) -> Option<()> {
         if key == Key::EVERYONE {
             return self.step_for_all(|rule, state| ((), change(rule, state)));
         }
         self.table.change(key, |state| {
             let after = change(self.table.rules(), Tat::from_bits(state[0]));
             state[0] = after.to_bits();
-        });
+        })
     }
 }
 
 impl Several {
-    fn decide_each(&self, key: Key, cost: u32, at: Moment) -> Decisions {
+    fn decide_each(&self, key: Key, cost: u32, at: Moment) -> Option<Decisions> {
         let mut told = None;
         let binding = self.step(key, at, |rules, state| {
             let decisions = rules.decide_each(state, cost, at);
             *told.insert(decisions).binding()
-        });
-        told.unwrap_or_else(|| binding.into())
+        })?;
+        Some(told.unwrap_or_else(|| binding.into()))
     }
 
     /// Takes a step on the state of `key`: see [`Table::step`].
@@ -248,29 +251,34 @@ impl Several {
         key: Key,
         at: Moment,
         mut step: impl FnMut(&RuleSet, &mut [u64]) -> Decision,
-    ) -> Decision {
+    ) -> Option<Decision> {
         let rules = self.table.rules();
         if key == Key::EVERYONE {
-            return step(rules, &mut self.everyone());
+            return self.with_everyone(|state| step(rules, state));
         }
         self.table.step(key, at, |state| step(rules, state))
     }
 
-    fn look<T>(&self, key: Key, look: impl FnOnce(&RuleSet, &[u64]) -> T) -> T {
+    fn look<T>(&self, key: Key, look: impl FnOnce(&RuleSet, &[u64]) -> T) -> Option<T> {
         let rules = self.table.rules();
         if key == Key::EVERYONE {
-            return look(rules, &self.everyone());
+            return self.with_everyone(|state| look(rules, state));
         }
         self.table.look(key, |state| look(rules, state))
     }
 
     /// Changes the state of `key`, unless it has no cell.
-    pub(super) fn change(&self, key: Key, change: impl FnOnce(&RuleSet, &mut [u64])) {
+    pub(super) fn change(&self, key: Key, change: impl FnOnce(&RuleSet, &mut [u64])) -> Option<()> {
         let rules = self.table.rules();
         if key == Key::EVERYONE {
-            return change(rules, &mut self.everyone());
+            return self.with_everyone(|state| change(rules, state));
         }
-        self.table.change(key, |state| change(rules, state));
+        self.table.change(key, |state| change(rules, state))
+    }
+
+    fn with_everyone<T>(&self, act: impl FnOnce(&mut [u64]) -> T) -> Option<T> {
+        let mut state = self.everyone();
+        (!state.is_empty()).then(|| act(&mut state))
     }
 
     fn everyone(&self) -> MutexGuard<'_, Box<[u64]>> {
@@ -279,3 +287,6 @@ impl Several {
             .expect("nothing panics under this lock")
     }
 }
+
+/// In place of a time that is 584 years away, and no further than which anything is booked.
+const MOVED: u64 = u64::MAX;

@@ -4,6 +4,7 @@ use crate::decision::Decision;
 use crate::key::Key;
 use crate::limiter::RateLimiter;
 use crate::limiter::booking::Booking;
+use crate::limiter::carry::Successor;
 
 impl RateLimiter {
     /// Books `cost` units on `key` until it is known what they come to: tokens of a model, bytes of an answer, a log-in
@@ -25,16 +26,21 @@ impl RateLimiter {
     /// assert_eq!(limiter.peek(&tenant).remaining(), 8_800);
     /// ```
     pub fn reserve(&self, key: &Key, cost: u32) -> Result<Reservation, Decision> {
-        let inner = &*self.0;
-        let booking = inner
-            .local
-            .reserve(*key, cost, inner.now(), &inner.refunded);
-        inner.seen.count(&inner.policies, &booking.decision);
+        let mut limiter = self;
+        let booking = loop {
+            let inner = &*limiter.0;
+            let refunded = &inner.refunded;
+            match inner.local.reserve(*key, cost, inner.now(), refunded) {
+                Some(booking) => break booking,
+                None => limiter = &inner.successor().limiter,
+            }
+        };
+        limiter.0.seen.count(&limiter.0.policies, &booking.decision);
         if !booking.decision.is_allowed() {
             return Err(booking.decision);
         }
         Ok(Reservation {
-            limiter: self.clone(),
+            limiter: limiter.clone(),
             key: *key,
             cost,
             booking,
@@ -47,10 +53,12 @@ impl RateLimiter {
     /// For what was booked a moment ago. Anything later is better [reserved](Self::reserve): a reservation knows when it
     /// was booked, and gives back nothing that has come back meanwhile or that is another's.
     pub fn refund(&self, key: &Key, units: u32) {
-        let inner = &*self.0;
-        inner
-            .local
-            .give_back_last(*key, units, inner.now(), &inner.refunded);
+        self.where_it_counts(|inner| {
+            let refunded = &inner.refunded;
+            inner
+                .local
+                .give_back_last(*key, units, inner.now(), refunded)
+        });
     }
 }
 
@@ -63,6 +71,9 @@ impl RateLimiter {
 ///   [`Self::commit`] is told of more than was reserved.
 /// * Given back is at most what others lost by the reservation: never what has come back by itself meanwhile, and
 ///   nothing to a key that was forgotten, or counted on an overflow cell, because the table was full.
+/// * When another [plan](crate::limits::Limits::change) was brought meanwhile, all that counts on is given back in the
+///   same way, but for a token bucket with another rate or burst, and a log that has become shorter: what a booking
+///   means there cannot be known, and nothing is given back.
 #[derive(Debug)]
 #[must_use = "dropping a reservation cancels it"]
 pub struct Reservation {
@@ -89,9 +100,10 @@ impl Reservation {
     /// on top, beyond the limit if need be: whoever comes next waits until it has come back.
     pub fn commit(mut self, actual: u32) {
         self.settled = true;
-        let (limiter, at) = (&*self.limiter.0, self.limiter.0.now());
         match actual.checked_sub(self.cost) {
-            Some(more) => limiter.local.book(self.key, more, at),
+            Some(more) => self
+                .limiter
+                .where_it_counts(|inner| inner.local.book(self.key, more, inner.now())),
             None => self.give_back(self.cost - actual),
         }
     }
@@ -100,11 +112,22 @@ impl Reservation {
     pub fn cancel(self) {}
 
     fn give_back(&self, units: u32) {
-        let limiter = &*self.limiter.0;
-        let at = limiter.now();
-        limiter
-            .local
-            .give_back(self.key, &self.booking, units, at, &limiter.refunded);
+        let mut inner = &*self.limiter.0;
+        let mut moved: Option<Booking> = None;
+        loop {
+            let booking = moved.as_ref().unwrap_or(&self.booking);
+            let (at, refunded) = (inner.now(), &inner.refunded);
+            let given = inner
+                .local
+                .give_back(self.key, booking, units, at, refunded);
+            if given.is_some() {
+                return;
+            }
+            let Successor { limiter, carry } = inner.successor();
+            let marks = limiter.0.local.marks(carry.marks(booking.marks()));
+            moved = Some(booking.moved(self.key, refunded, marks));
+            inner = &limiter.0;
+        }
     }
 }
 

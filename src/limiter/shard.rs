@@ -24,6 +24,8 @@ pub(super) struct Shard<W> {
     /// Where a key is decided on that has no cell.
     scratch: Box<[u64]>,
     tally: Tally,
+    /// Whether its keys are elsewhere now: it has none, and will have none.
+    moved: bool,
 }
 
 /// What became of keys for which there was no room.
@@ -44,7 +46,12 @@ impl<W: Width> Shard<W> {
             overflow: Box::default(),
             scratch: Box::default(),
             tally: Tally::default(),
+            moved: false,
         }
+    }
+
+    pub(super) const fn moved(&self) -> bool {
+        self.moved
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -74,10 +81,7 @@ impl<W: Width> Shard<W> {
         at: Moment,
         mut step: impl FnMut(&mut [u64]) -> Decision,
     ) -> Decision {
-        if self.overflow.is_empty() {
-            self.overflow = vec![0; self.cells.width()].into();
-            self.scratch = self.overflow.clone();
-        }
+        self.prepare_overflow();
         let decision = self.try_on_overflow(&mut step);
         if self.scratch == self.overflow {
             // Nothing was booked, so there is nothing to remember.
@@ -104,6 +108,50 @@ impl<W: Width> Shard<W> {
                 }
                 decision
             }
+        }
+    }
+
+    /// Gives a key the cell that it had elsewhere, with its `state`. If there is no room the overflow cell takes what it
+    /// has spent.
+    pub(super) fn put<R: Rules<Width = W>>(
+        &mut self,
+        place: u64,
+        key: Key,
+        state: &[u64],
+        rules: &R,
+        at: Moment,
+    ) {
+        if let Some(own) = self.cells.find(place, key) {
+            return rules.absorb(own, state);
+        }
+        if rules.is_idle(state, at) {
+            return;
+        }
+        self.prepare_overflow();
+        match self.make_room(rules, at) {
+            Room::Free | Room::Evicted => self.cells.insert(key, state),
+            Room::None => rules.absorb(&mut self.overflow, state),
+        }
+    }
+
+    /// Shows all that is here, and has nothing of it from then on.
+    pub(super) fn hand_over(&mut self, mut show: impl FnMut(Handed<'_>)) {
+        if !self.overflow.is_empty() {
+            show(Handed::Overflow(&self.overflow));
+        }
+        for at in 0..self.cells.capacity() {
+            if let Some((key, state)) = self.cells.entry(at) {
+                show(Handed::Key(key, state));
+            }
+        }
+        self.cells.clear();
+        self.moved = true;
+    }
+
+    fn prepare_overflow(&mut self) {
+        if self.overflow.is_empty() {
+            self.overflow = vec![0; self.cells.width()].into();
+            self.scratch = self.overflow.clone();
         }
     }
 
@@ -155,15 +203,6 @@ impl<W: Width> Shard<W> {
         least.map(|(cell, _)| cell)
     }
 
-    /// Shows every key that has a cell.
-    pub(super) fn each(&self, mut show: impl FnMut(Key, &[u64])) {
-        for at in 0..self.cells.capacity() {
-            if let Some((key, state)) = self.cells.entry(at) {
-                show(key, state);
-            }
-        }
-    }
-
     /// Keys without a cell have spent at least as much as `state` says.
     pub(super) fn raise_overflow<R: Rules<Width = W>>(&mut self, rules: &R, state: &[u64]) {
         let mut overflow = self.overflow().into_owned();
@@ -180,6 +219,15 @@ impl<W: Width> Shard<W> {
             (&*self.overflow).into()
         }
     }
+}
+
+/// Something that a shard has.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Handed<'a> {
+    /// What keys without a cell have spent.
+    Overflow(&'a [u64]),
+    /// A key and its state.
+    Key(Key, &'a [u64]),
 }
 
 /// Whether there is room for one more key.

@@ -4,7 +4,7 @@ use crate::decision::Decision;
 use crate::key::Key;
 use crate::limiter::cells::{Placement, Width};
 use crate::limiter::rules::Rules;
-use crate::limiter::shard::Shard;
+use crate::limiter::shard::{Handed, Shard};
 use crate::rule::Moment;
 use crossbeam_utils::CachePadded;
 use std::hash::{BuildHasher, RandomState};
@@ -66,43 +66,46 @@ impl<R: Rules> Table<R> {
     }
 
     #[inline]
-    pub(super) fn decide(&self, key: Key, cost: u32, at: Moment) -> Decision {
+    pub(super) fn decide(&self, key: Key, cost: u32, at: Moment) -> Option<Decision> {
         self.step(key, at, |state| self.rules.decide(state, cost, at))
     }
 
-    /// Takes a `step` on the state of `key`, under the lock of its shard. For a key without a cell it may be taken
-    /// twice; the last answer counts.
+    /// Takes a `step` on the state of `key`, under the lock of its shard; none if that has moved. For a key without a
+    /// cell it may be taken twice; the last answer counts.
     #[inline]
     pub(super) fn step(
         &self,
         key: Key,
         at: Moment,
         mut step: impl FnMut(&mut [u64]) -> Decision,
-    ) -> Decision {
+    ) -> Option<Decision> {
         let place = self.placement.of(key);
         let mut shard = self.shard(place);
         match shard.find(place, key) {
-            Some(state) => step(state),
+            Some(state) => Some(step(state)),
             None => self.admit(shard, key, at, step),
         }
     }
 
-    /// Changes the state of `key`, unless it has no cell.
-    pub(super) fn change(&self, key: Key, change: impl FnOnce(&mut [u64])) {
-        let place = self.placement.of(key);
-        if let Some(state) = self.shard(place).find(place, key) {
-            change(state);
-        }
-    }
-
-    /// Looks at the state of `key`; that of the overflow cell if it has none.
-    pub(super) fn look<T>(&self, key: Key, look: impl FnOnce(&[u64]) -> T) -> T {
+    /// Changes the state of `key`, unless it has no cell; none if its shard has moved.
+    pub(super) fn change(&self, key: Key, change: impl FnOnce(&mut [u64])) -> Option<()> {
         let place = self.placement.of(key);
         let mut shard = self.shard(place);
         if let Some(state) = shard.find(place, key) {
-            return look(state);
+            change(state);
+            return Some(());
         }
-        look(&shard.overflow())
+        (!shard.moved()).then_some(())
+    }
+
+    /// Looks at the state of `key`, that of the overflow cell if it has none; none if its shard has moved.
+    pub(super) fn look<T>(&self, key: Key, look: impl FnOnce(&[u64]) -> T) -> Option<T> {
+        let place = self.placement.of(key);
+        let mut shard = self.shard(place);
+        if let Some(state) = shard.find(place, key) {
+            return Some(look(state));
+        }
+        (!shard.moved()).then(|| look(&shard.overflow()))
     }
 
     #[cold]
@@ -112,7 +115,10 @@ impl<R: Rules> Table<R> {
         key: Key,
         at: Moment,
         step: impl FnMut(&mut [u64]) -> Decision,
-    ) -> Decision {
+    ) -> Option<Decision> {
+        if shard.moved() {
+            return None;
+        }
         let before = shard.tally();
         let decision = shard.admit(key, &self.rules, at, step);
         let full = shard.tally() != before;
@@ -120,27 +126,13 @@ impl<R: Rules> Table<R> {
         if full {
             self.tell();
         }
-        decision
+        Some(decision)
     }
 
-    /// Shows every key's state: see [`Local::each`](crate::limiter::local::Local::each).
-    pub(super) fn each(&self, mut overflow: impl FnMut(&[u64]), mut each: impl FnMut(Key, &[u64])) {
-        let width = self.rules.width().words();
-        let (mut keys, mut states) = (Vec::new(), Vec::new());
+    /// Hands over all it has, a shard at a time and under its lock, and answers nothing for that shard from then on.
+    pub(super) fn hand_over(&self, mut take: impl FnMut(Handed<'_>)) {
         for shard in &self.shards {
-            keys.clear();
-            states.clear();
-            let shard = lock(shard);
-            let spent = shard.overflow().into_owned();
-            shard.each(|key, state| {
-                keys.push(key);
-                states.extend_from_slice(state);
-            });
-            drop(shard);
-            overflow(&spent);
-            for (key, state) in keys.iter().zip(states.chunks_exact(width)) {
-                each(*key, state);
-            }
+            lock(shard).hand_over(&mut take);
         }
     }
 
@@ -153,10 +145,8 @@ impl<R: Rules> Table<R> {
 
     /// Puts in a key with its state.
     pub(super) fn put(&self, key: Key, state: &[u64], at: Moment) {
-        let _ = self.step(key, at, |own| {
-            self.rules.absorb(own, state);
-            self.rules.ask(own, 0, at)
-        });
+        let place = self.placement.of(key);
+        self.shard(place).put(place, key, state, &self.rules, at);
     }
 
     pub(super) fn stats(&self) -> TableStats {

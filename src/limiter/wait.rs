@@ -91,8 +91,7 @@ impl RateLimiter {
 
     /// What [`Self::check`] would say, without booking or counting anything.
     pub(super) fn ask(&self, key: &Key, cost: u32) -> Decision {
-        let inner = &*self.0;
-        inner.local.ask(*key, cost, inner.now())
+        self.where_it_counts(|inner| inner.local.ask(*key, cost, inner.now()))
     }
 
     /// Whether somebody waits for `key`.

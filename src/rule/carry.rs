@@ -4,6 +4,7 @@
 use crate::decision::Policy;
 use crate::quota::Kind;
 use crate::rule::chosen::tat;
+use crate::rule::refund::NOTHING;
 use crate::rule::{Moment, Rule};
 use std::ops::Range;
 
@@ -21,7 +22,17 @@ pub(crate) struct Carry {
 struct Part {
     rule: Rule,
     words: Range<usize>,
-    before: Option<(Rule, Range<usize>)>,
+    before: Option<Before>,
+}
+
+#[derive(Clone, Debug)]
+struct Before {
+    rule: Rule,
+    words: Range<usize>,
+    /// Its place among the policies.
+    at: usize,
+    /// Whether nothing has changed.
+    same: bool,
 }
 
 impl Carry {
@@ -32,7 +43,12 @@ impl Carry {
             let named_alike = |other: &usize| policy.name() == from[*other].name();
             let mut alike = (0..from.len()).filter(counts_alike);
             let found = alike.clone().find(named_alike).or_else(|| alike.next())?;
-            Some((Rule::new(from[found]), places[found].clone()))
+            Some(Before {
+                rule: Rule::new(from[found]),
+                words: places[found].clone(),
+                at: found,
+                same: policy.quota() == from[found].quota(),
+            })
         };
         let parts = to.iter().zip(places_of(to)).map(|(policy, words)| Part {
             rule: Rule::new(*policy),
@@ -49,10 +65,25 @@ impl Carry {
         for part in &self.parts {
             let own = &mut state[part.words.clone()];
             own.fill(0);
-            if let Some((rule, words)) = &part.before {
-                carry(rule, &before[words.clone()], &part.rule, own, at);
+            match &part.before {
+                Some(known) if known.same => own.copy_from_slice(&before[known.words.clone()]),
+                Some(known) => {
+                    let before = &before[known.words.clone()];
+                    carry(&known.rule, before, &part.rule, own, at);
+                }
+                None => {}
             }
         }
+    }
+
+    /// The marks under the new policies of a booking that left `marks` under the old ones: those with which nobody gets
+    /// more for giving it back than if it had never been made.
+    pub(crate) fn marks(&self, marks: &[u64]) -> Box<[u64]> {
+        let mark = |part: &Part| match &part.before {
+            Some(known) if known.same || keeps_marks(&known.rule, &part.rule) => marks[known.at],
+            _ => NOTHING,
+        };
+        self.parts.iter().map(mark).collect()
     }
 }
 
@@ -64,6 +95,16 @@ fn carry(from: &Rule, before: &[u64], to: &Rule, state: &mut [u64], at: Moment) 
         (Rule::SlidingLog(_), Rule::SlidingLog(to)) => to.carry(before, state),
         // They count alike, or they would not have found each other: on a grid that does not depend on the limit.
         _ => state.copy_from_slice(before),
+    }
+}
+
+/// Whether the units of a booking are where they were. Not in a bucket, where they are time and may have been cut off with
+/// what is above a lower burst, and not in a log that was cut off at its oldest units.
+fn keeps_marks(from: &Rule, to: &Rule) -> bool {
+    match (from, to) {
+        (Rule::Gcra(_), _) => false,
+        (Rule::SlidingLog(_), _) => from.words() <= to.words(),
+        _ => true,
     }
 }
 

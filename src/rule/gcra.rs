@@ -12,6 +12,7 @@
 use crate::decision::{Decision, NO_WAIT, NOT_DRAWN, Policy, PolicyName, Verdict};
 use crate::quota::TICKS_PER_NANO;
 use crate::rule::Refund;
+use crate::rule::refund::NOTHING;
 use crate::time::LocalTime;
 
 /// The state of one key: its theoretical arrival time, in sixteenths of a nanosecond of [`LocalTime`].
@@ -146,6 +147,9 @@ impl Gcra {
     /// refunds since have moved forward by at most what they gave back; and they cannot have begun to come back before
     /// they were booked. Either bound is safe, and so is the better one.
     pub(crate) fn give_back(&self, state: Tat, refund: Refund, mark: Tat, now: LocalTime) -> Tat {
+        if mark.0 == NOTHING {
+            return state;
+        }
         let now = ticks(now);
         let booked = self.interval.saturating_mul(refund.units.into());
         let moved = self.interval.saturating_mul(refund.others);

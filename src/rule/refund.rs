@@ -14,6 +14,9 @@ use crate::rule::sliding_log::{newest, remove};
 use crate::rule::{Moment, Rule, RuleSet, Tat};
 use crate::time::LocalTime;
 
+/// In place of a mark, of a booking of which nothing can be given back.
+pub(crate) const NOTHING: u64 = u64::MAX;
+
 /// What is given back, of which booking.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Refund {
@@ -71,6 +74,9 @@ impl Rule {
     /// been made.
     pub fn give_back(&self, state: &mut [u64], refund: Refund, mark: u64, at: Moment) {
         let units = u64::from(refund.units);
+        if mark == NOTHING {
+            return;
+        }
         match self {
             Self::Gcra(rule) => {
                 let after = rule.give_back(tat(state), refund, Tat::from_bits(mark), at.now);
