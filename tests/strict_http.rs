@@ -107,6 +107,53 @@ async fn only_failures_count_in_the_store_too() {
     assert_eq!(ask(&layer, 200).await.0, 429);
 }
 
+#[tokio::test]
+async fn over_the_quota_requests_wait_for_the_store_when_told_to() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let thousand = Quota::per_second(1_000).burst(1);
+    let soon = limiter(&server.url(), thousand, OnFailure::Deny);
+    let layer = RateLimitLayer::new(soon.clone()).wait(Duration::from_secs(60));
+    let all = (0..20).map(|_| ask(&layer, 200));
+    for (status, headers) in futures_util::future::join_all(all).await {
+        assert_eq!(status, 200);
+        assert!(headers.contains_key("ratelimit"));
+    }
+    assert_eq!(layer.denied(), 0);
+    // So does who counts failures alone, whose cost is reserved.
+    let layer = layer.count(Count::Failures);
+    let all = (0..5).map(|_| ask(&layer, 401));
+    for (status, _) in futures_util::future::join_all(all).await {
+        assert_eq!(status, 401);
+    }
+
+    // Who would have to wait for longer is told at once: the wait is an hour.
+    let late = limiter(&server.url(), Quota::per_hour(1), OnFailure::Deny);
+    let layer = RateLimitLayer::new(late).wait(Duration::from_secs(1_800));
+    assert_eq!(ask(&layer, 200).await.0, 200);
+    let (status, headers) = ask(&layer, 200).await;
+    assert_eq!(status, 429);
+    let seconds: u32 = headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((3_000..=3_600).contains(&seconds), "{seconds}");
+    // Who only watches keeps nobody waiting.
+    assert_eq!(ask(&layer.shadow(true), 200).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_is_not_waited_for() {
+    let long = Duration::from_secs(86_400);
+    let deny = limiter(NOBODY, Quota::per_hour(1), OnFailure::Deny);
+    let layer = RateLimitLayer::new(deny.clone()).wait(long);
+    assert_eq!(ask(&layer, 200).await.0, 503);
+    let told = deny.until_ready(&Key::EVERYONE, 1, long).await;
+    assert_eq!(told.outcome(), tidegate::Verdict::Unavailable);
+    let share = OnFailure::local_share(2);
+    let layer = RateLimitLayer::new(limiter(NOBODY, Quota::per_hour(2), share)).wait(long / 48);
+    assert_eq!(ask(&layer, 200).await.0, 200);
+    assert_eq!(ask(&layer, 200).await.0, 429);
+}
+
 /// Two processes, each with a table of its own, and one store.
 #[tokio::test]
 async fn routes_counted_in_a_store_are_one_limit_for_all_processes_and_every_plan() {

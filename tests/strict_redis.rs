@@ -82,6 +82,41 @@ async fn handles_that_hammer_one_key_get_exactly_the_limit_together() {
 }
 
 #[tokio::test]
+async fn who_waits_until_ready_gets_it_or_hears_at_once_that_it_takes_too_long() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let (key, minute) = (Key::of("a"), Duration::from_secs(60));
+    let fast = limiter(&server, Quota::per_second(1_000).burst(2));
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..30 {
+        let fast = fast.clone();
+        callers.spawn(async move { fast.until_ready(&key, 1, minute).await });
+    }
+    for decision in callers.join_all().await {
+        assert!(decision.is_allowed(), "{decision:?}");
+    }
+    let large = fast.until_ready(&key, 3, minute).await;
+    assert_eq!(large.outcome(), Verdict::TooLarge);
+
+    let slow = limiter(&server, so_many(1));
+    assert!(slow.until_ready(&key, 1, minute).await.is_allowed());
+    let late = slow.until_ready(&key, 1, minute).await;
+    assert_eq!(late.outcome(), Verdict::Deny);
+    assert!(late.retry_after().is_some_and(|wait| wait > minute));
+    // Given up before its turn: nothing was booked for it.
+    let eager = builder(&server.url(), Quota::per_hour(2)).name("eager");
+    let eager = eager.build().unwrap();
+    assert!(eager.decide(&key, 2).await.is_allowed());
+    let day = Duration::from_secs(86_400);
+    let waits = eager.until_ready(&key, 1, day);
+    let gave_up = tokio::time::timeout(Duration::from_millis(100), waits).await;
+    assert!(gave_up.is_err());
+    let left = eager.peek(&key).await.reset_after();
+    assert!(left <= Duration::from_secs(3_600), "{left:?}");
+}
+
+#[tokio::test]
 async fn a_bucket_gives_no_more_than_came_back() {
     let Some(server) = RedisServer::start() else {
         return;
