@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// Between these parts of the queue that is aimed for the limit stays.
 const SHORT: f64 = 0.8;
-pub(super) const LONG: f64 = 1.4;
+pub(super) const LONG: f64 = 1.5;
 /// A limit grows by so much while no queue has been met, and to one slot for each node that refuses...
 const CLIMB: f64 = 2.0;
 /// ...or at most one of this part of what is in flight, or of that while single slots go round, which come back late...

@@ -5,7 +5,7 @@ use crate::fleet::estimate::fleet::reading::Reading;
 use std::time::Duration;
 
 /// The queue to aim for, in square roots of what is in flight.
-pub(super) const QUEUE: f64 = 0.75;
+pub(super) const QUEUE: f64 = 0.56;
 
 /// What chance needs at nodes whose shares are small: so many square roots of what is in flight at each, and a limit of
 /// at most so many times what is in flight.
