@@ -184,6 +184,15 @@ async fn i8_by_default_the_limit_grows_to_what_is_wanted_and_no_queue_forbids() 
             .all(|guard| guard.stats().limit >= 60 && guard.stats().plans > 0)
     })
     .await;
+    // What they measured together is told to both.
+    until("the fleet's latency is known", || {
+        let ten = Some(Duration::from_millis(10));
+        guards.iter().map(DistributedGuard::stats).all(|stats| {
+            let known = stats.latency >= ten && stats.baseline >= ten && stats.queue.is_some();
+            known && (0.5..=1.0).contains(&stats.brake)
+        })
+    })
+    .await;
     done.store(1, Ordering::Relaxed);
 }
 

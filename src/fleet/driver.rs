@@ -279,7 +279,7 @@ impl Task {
         };
         (news.limit, news.share) = (member.limit(), self.node.ceiling());
         (news.target, news.nodes) = (member.target(), member.nodes());
-        news.brake = self.node.brake();
+        (news.brake, news.fleet) = (self.node.brake(), self.node.fleet());
     }
 
     fn tell_of(&mut self, event: Event) {

@@ -110,8 +110,43 @@ pub(crate) struct Pulse {
     pub(crate) number: u64,
     /// The mean latency, in microseconds, each node's usual distance from it taken off.
     pub(crate) latency_us: u64,
+    /// What it would be without a queue, as far as is known; else 0.
+    pub(crate) baseline_us: u64,
+    /// In flight on average, in thousandths.
+    pub(crate) milli: u64,
     /// Drops among a million answers.
     pub(crate) drops_ppm: u64,
+}
+
+impl Pulse {
+    /// As many numbers, in the order in which they are written.
+    pub(crate) const fn numbers(self) -> [u64; 5] {
+        [
+            self.number,
+            self.latency_us,
+            self.baseline_us,
+            self.milli,
+            self.drops_ppm,
+        ]
+    }
+
+    /// The numbers back.
+    #[cfg(any(test, feature = "redis"))]
+    pub(crate) const fn of([number, latency_us, baseline_us, milli, drops_ppm]: [u64; 5]) -> Self {
+        Self {
+            number,
+            latency_us,
+            baseline_us,
+            milli,
+            drops_ppm,
+        }
+    }
+
+    /// How many of the requests in flight wait for the backend, by Little's law.
+    pub(crate) fn queue(self) -> f64 {
+        let waiting = self.latency_us.saturating_sub(self.baseline_us) as f64;
+        self.milli as f64 / 1000.0 * waiting / self.latency_us.max(1) as f64
+    }
 }
 
 /// The store's answer to a beat.

@@ -70,6 +70,11 @@ impl Node {
         self.reporter.brake.part()
     }
 
+    /// What the whole fleet measured last.
+    pub(crate) const fn fleet(&self) -> Pulse {
+        self.reporter.fleet
+    }
+
     pub(crate) const fn member(&self) -> &Member {
         &self.member
     }
@@ -148,13 +153,8 @@ impl Node {
     ) -> (Vec<Event>, Option<Commit>) {
         self.cancel();
         if self.member.awaited() == Some(answer.sequence) {
-            // A fleet of one has nobody to compare with.
-            let fleet = if answer.nodes > 1 {
-                answer.pulse
-            } else {
-                Pulse::default()
-            };
-            self.reporter.handle_answer(&self.gate, fleet);
+            self.reporter
+                .handle_answer(&self.gate, answer.nodes, answer.pulse);
         }
         let (events, ticket) = self.member.handle_answer(now, answer);
         self.settle(&events);

@@ -22,6 +22,8 @@ pub(crate) struct Reporter {
     weight: u32,
     pub(crate) demand: Demand,
     pub(crate) brake: Brake,
+    /// What the fleet measured, by the last answer.
+    pub(crate) fleet: Pulse,
     /// The most in flight since the last beat that was answered.
     peak: u32,
     /// Refused for want of a share by the last report.
@@ -73,10 +75,13 @@ impl Reporter {
         }
     }
 
-    /// A beat was answered: what was told until then is known, and this is what the fleet measured.
-    pub(crate) fn handle_answer(&mut self, gate: &Gate, fleet: Pulse) {
+    /// A beat was answered: what was told until then is known, and this is what a fleet of `nodes` measured.
+    pub(crate) fn handle_answer(&mut self, gate: &Gate, nodes: u32, fleet: Pulse) {
         self.peak = 0;
-        self.brake.look(&gate.totals(), fleet);
+        self.fleet = fleet;
+        // A fleet of one has nobody to compare with.
+        let others = if nodes > 1 { fleet } else { Pulse::default() };
+        self.brake.look(&gate.totals(), others);
     }
 
     /// What a larger share would have let in.

@@ -1,6 +1,7 @@
 //! What a fleet guard is doing, for whoever asks.
 
 use crate::fleet::guard::Shared;
+use crate::fleet::message::Pulse;
 use crate::permit::{Gate, Shed};
 use crate::store::StoreError;
 use crate::time::LocalTime;
@@ -32,6 +33,14 @@ pub struct FleetStats {
     pub nodes: u32,
     /// What the local estimator alone would allow.
     pub local_limit: u32,
+    /// Mean latency of the whole fleet's requests in the last window, while [`Estimate::Fleet`] measures it.
+    ///
+    /// [`Estimate::Fleet`]: crate::fleet::Estimate::Fleet
+    pub latency: Option<Duration>,
+    /// What it would be without a queue, as far as is known.
+    pub baseline: Option<Duration>,
+    /// How many requests of the fleet wait for the backend, by Little's law.
+    pub queue: Option<f64>,
     /// Beats answered.
     pub beats: u64,
     /// Beats that were not.
@@ -75,6 +84,9 @@ impl FleetStats {
             in_flight: gate.sample().1,
             nodes: news.nodes,
             local_limit: gate.local_limit(),
+            latency: micros(news.fleet.latency_us),
+            baseline: micros(news.fleet.baseline_us),
+            queue: micros(news.fleet.baseline_us).map(|_| news.fleet.queue()),
             beats: news.beats,
             failures: news.failures,
             plans: news.plans,
@@ -90,6 +102,11 @@ impl FleetStats {
             waits: totals.waits,
         }
     }
+}
+
+/// 0 is not known.
+fn micros(us: u64) -> Option<Duration> {
+    (us > 0).then(|| Duration::from_micros(us))
 }
 
 /// What a node is doing.
@@ -120,6 +137,7 @@ pub(super) struct News {
     pub(super) limit: u32,
     pub(super) share: u32,
     pub(super) brake: f64,
+    pub(super) fleet: Pulse,
     pub(super) target: u32,
     pub(super) nodes: u32,
     pub(super) beats: u64,

@@ -72,10 +72,8 @@ pub(super) fn commit(commit: &Commit, channel: &str) -> Vec<String> {
         KEEP.as_millis().to_string(),
         channel.to_owned(),
         commit.memory.to_string(),
-        commit.pulse.number.to_string(),
-        commit.pulse.latency_us.to_string(),
-        commit.pulse.drops_ppm.to_string(),
     ];
+    words.extend(commit.pulse.numbers().map(|number| number.to_string()));
     for change in &commit.changes {
         words.push(change.incarnation.to_string());
         words.extend([change.share, change.safe, change.target].map(|slots| slots.to_string()));
@@ -95,11 +93,10 @@ pub(super) fn answer(sequence: u64, reply: Value) -> Result<Answer, StoreError> 
     let limit = words.number()?;
     let plan = words.number()?;
     let nodes = words.number()?;
-    let pulse = Pulse {
-        number: words.number()?,
-        latency_us: words.number()?,
-        drops_ppm: words.number()?,
-    };
+    let mut pulse = Pulse::default().numbers();
+    for number in &mut pulse {
+        *number = words.number()?;
+    }
     let learning = Duration::from_micros(words.number()?);
     let again_in = words.number::<i64>()?;
     let settings = words.text()?;
@@ -122,7 +119,7 @@ pub(super) fn answer(sequence: u64, reply: Value) -> Result<Answer, StoreError> 
         limit,
         plan,
         nodes,
-        pulse,
+        pulse: Pulse::of(pulse),
         learning,
         again_in: u64::try_from(again_in).ok().map(Duration::from_micros),
         ticket,

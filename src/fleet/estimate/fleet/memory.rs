@@ -140,11 +140,8 @@ impl fmt::Display for Memory {
             control.last_latency_us,
             control.last_samples,
             self.window.as_micros(),
-            self.pulse.number,
-            self.pulse.latency_us,
-            self.pulse.drops_ppm,
         ];
-        for number in numbers {
+        for number in numbers.into_iter().chain(self.pulse.numbers()) {
             write!(f, " {number}")?;
         }
         for node in &self.nodes {
@@ -205,11 +202,10 @@ impl Memory {
             last_samples: words.number()?,
         };
         let window = words.time()?;
-        let pulse = Pulse {
-            number: words.number()?,
-            latency_us: words.number()?,
-            drops_ppm: words.number()?,
-        };
+        let mut pulse = Pulse::default().numbers();
+        for number in &mut pulse {
+            *number = words.number()?;
+        }
         let mut nodes = Vec::new();
         while let Some(incarnation) = words.0.next() {
             nodes.push(NodeMemory {
@@ -225,7 +221,7 @@ impl Memory {
         Some(Self {
             control,
             window,
-            pulse,
+            pulse: Pulse::of(pulse),
             nodes,
         })
     }
@@ -313,11 +309,7 @@ mod tests {
                         last_samples: 19,
                     },
                     window: StoreTime::from_micros(15),
-                    pulse: Pulse {
-                        number: 21,
-                        latency_us: 22,
-                        drops_ppm: 23,
-                    },
+                    pulse: Pulse::of([21, 22, 23, 24, 25]),
                     nodes,
                 };
                 assert_eq!(Memory::read(&memory.to_string()), Some(memory));

@@ -1,7 +1,7 @@
 //! The fleet's own estimator: one controller on what all nodes measured together.
 //!
 //! By Little's law, of the `I` requests in flight `I * (1 - B / R)` wait in a queue, where `R` is their mean latency
-//! and `B` (the *baseline*) what it would be without a queue. The controller keeps that queue near `0.75 sqrt(I)`: what
+//! and `B` (the *baseline*) what it would be without a queue. The controller keeps that queue near `0.56 sqrt(I)`: what
 //! chance needs to keep the backend busy, for the fleet and not for each node. A queue much longer is cut to what
 //! Little's law says, `I * B / R`; without one the limit grows, as long as somebody is refused for want of a share.
 //!
@@ -54,6 +54,8 @@ impl Memory {
         self.pulse = Pulse {
             number: self.pulse.number + 1,
             latency_us: reading.latency_us,
+            baseline_us: self.control.baseline_us,
+            milli: reading.milli,
             drops_ppm: reading.drops.saturating_mul(1_000_000) / answers,
         };
         let limit = limit.clamp(*bounds.start(), *bounds.end());

@@ -19,7 +19,7 @@ local function begin(lost, run_id)
     revision = lost and lost.revision or revision, settings = lost and lost.settings or settings,
     generation = 0, stamp = 0, version = 0, limit = lost and lost.limit or 0, plan = lost and lost.plan or 0,
     nodes = 0, hungry = 0, token = 0, token_ends = 0, committed = 0, plan_due = 0, rest_ends = 0, dirty = 0,
-    in_a_row = 0, due = NEVER, window = 0, latency = 0, drops = 0,
+    in_a_row = 0, due = NEVER, window = 0, latency = 0, baseline = 0, used = 0, drops = 0,
   }
   redis.call('HSET', KEY, '$', state.settings)
   redis.call('PEXPIRE', KEY, math.max(keep, math.ceil(waits / 500)))
@@ -146,7 +146,7 @@ local function answer(welcome, material, record)
   return {
     welcome, state.epoch, text(state.stamp), text(state.time), text(record.generation), text(record.share),
     text(record.safe), text(record.target), text(state.limit), text(state.plan), text(state.nodes),
-    text(state.window), text(state.latency), text(state.drops),
+    text(state.window), text(state.latency), text(state.baseline), text(state.used), text(state.drops),
     text(math.max(state.learning_until - state.time, 0)), text(again_in), state.settings, ticket,
   }
 end

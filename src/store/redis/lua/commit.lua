@@ -4,9 +4,10 @@ local planner, epoch, token, version = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonu
 local limit, nodes, hungry = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local acknowledged, round, rest = ARGV[8] == '1', tonumber(ARGV[9]), tonumber(ARGV[10])
 local token_life, keep, channel, memory = tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[13], ARGV[14]
-local window, latency, drops = tonumber(ARGV[15]), tonumber(ARGV[16]), tonumber(ARGV[17])
+local window, latency, baseline = tonumber(ARGV[15]), tonumber(ARGV[16]), tonumber(ARGV[17])
+local used, drops = tonumber(ARGV[18]), tonumber(ARGV[19])
 -- From here on, four words a change: incarnation, share, safe, target.
-local FIRST = 18
+local FIRST = 20
 
 -- As it is written in a line.
 local OPEN = text(LIVE)
@@ -45,7 +46,7 @@ end
 local function apply()
   state.committed, state.limit, state.plan = token, limit, state.plan + 1
   state.nodes, state.hungry = nodes, hungry
-  state.window, state.latency, state.drops = window, latency, drops
+  state.window, state.latency, state.baseline, state.used, state.drops = window, latency, baseline, used, drops
   state.plan_due, state.rest_ends = state.time + round, state.time + rest
   local written = {}
   for index = FIRST, #ARGV, 4 do
