@@ -2,9 +2,10 @@
 
 use crate::decision::{Policy, PolicyName};
 use crate::error::ConfigError;
-use crate::layered::driver::{GlobalSetup, Task, TaskSetup};
+use crate::layered::driver::{Task, TaskSetup};
 use crate::layered::handle::LayeredLimiter;
 use crate::layered::link::Outage;
+use crate::layered::regions::GlobalSetup;
 use crate::layered::setup::Setup;
 use crate::layered::shared::Shared;
 use crate::layered::space::Space;

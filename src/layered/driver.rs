@@ -4,6 +4,7 @@ use crate::key::Key;
 use crate::layered::exchange::{FlushLine, PublishLine, ReadLine, Totals};
 use crate::layered::link::{LinkState, RETRY};
 use crate::layered::load::{Load, Progress};
+use crate::layered::regions::GlobalSetup;
 use crate::layered::shared::Shared;
 use crate::layered::space::{Cursor, Pulled, Space};
 use crate::layered::time::OriginClock;
@@ -19,20 +20,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// The most cells of one message.
-const MOST_LINES: usize = 500;
+pub(super) const MOST_LINES: usize = 500;
 /// The most messages under way.
 const MOST_MESSAGES: usize = 64;
 
 /// Somebody closes the limiter, and may want to know how that went.
 pub(super) type Close = oneshot::Sender<u64>;
-
-/// The other regions.
-#[derive(Debug)]
-pub(super) struct GlobalSetup {
-    pub(super) store: RedisStore,
-    pub(super) region: Arc<str>,
-    pub(super) every: Duration,
-}
 
 /// What a task is made of.
 pub(super) struct TaskSetup {
@@ -50,32 +43,32 @@ pub(super) struct TaskSetup {
 }
 
 pub(super) struct Task {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     origin: RedisStore,
-    spaces: Arc<[Space]>,
-    patience: Duration,
+    pub(super) spaces: Arc<[Space]>,
+    pub(super) patience: Duration,
     clock: OriginClock,
     link: LinkState,
-    global: Option<GlobalSetup>,
+    pub(super) global: Option<GlobalSetup>,
     /// One for each policy.
-    cursors: Vec<Cursor>,
+    pub(super) cursors: Vec<Cursor>,
     /// When the global store is asked next; never while it is being asked.
-    global_at: LocalTime,
-    random: fastrand::Rng,
-    messages: FuturesUnordered<BoxFuture<'static, Done>>,
+    pub(super) global_at: LocalTime,
+    pub(super) random: fastrand::Rng,
+    pub(super) messages: FuturesUnordered<BoxFuture<'static, Done>>,
     /// Where the shards are gone over from.
     shard: usize,
     inbox: mpsc::UnboundedReceiver<Close>,
-    closing: Option<Vec<Close>>,
-    published_last: bool,
+    pub(super) closing: Option<Vec<Close>>,
+    pub(super) published_last: bool,
     troubled: bool,
-    global_troubled: bool,
+    pub(super) global_troubled: bool,
     /// For the log.
-    namespace: Arc<str>,
+    pub(super) namespace: Arc<str>,
 }
 
 /// A message that is over.
-enum Done {
+pub(super) enum Done {
     Read(
         Vec<ReadLine>,
         LocalTime,
@@ -265,58 +258,6 @@ impl Task {
         }));
     }
 
-    /// Asks the global store what is new.
-    fn send_global(&mut self, now: LocalTime) {
-        let Some(global) = &self.global else {
-            return;
-        };
-        if now < self.global_at || self.closing.is_some() {
-            return;
-        }
-        self.global_at = LocalTime::NEVER;
-        let (store, region) = (global.store.clone(), Arc::clone(&global.region));
-        let (spaces, patience) = (Arc::clone(&self.spaces), self.patience);
-        let cursors = self.cursors.clone();
-        self.messages.push(Box::pin(async move {
-            let pull = store.pull_cells(&spaces, &region, &cursors);
-            Done::Pull(within(patience, pull).await)
-        }));
-    }
-
-    /// Tells the global store what it does not know yet, in order of the keys.
-    fn publish(&mut self) -> bool {
-        let Some(global) = &self.global else {
-            return false;
-        };
-        let mut lines = Vec::with_capacity(MOST_LINES + 1);
-        let mut more = true;
-        while std::mem::take(&mut more) {
-            for shard in &self.shared.shards {
-                let progress = shard.lock().poll_publications(&mut lines, MOST_LINES);
-                more |= progress == Progress::More;
-            }
-        }
-        if lines.is_empty() {
-            return false;
-        }
-        lines.sort_unstable_by_key(|line| (line.policy, line.key, line.sequence));
-        let (store, region) = (global.store.clone(), Arc::clone(&global.region));
-        let (spaces, patience) = (Arc::clone(&self.spaces), self.patience);
-        // Numbers that scripts can count with.
-        let epoch = self.random.u64(1..1 << 52);
-        self.messages.push(Box::pin(async move {
-            let publication = store.publish_cells(&spaces, &region, &lines, epoch);
-            let heard = within(patience, publication).await;
-            Done::Publish(lines, heard)
-        }));
-        true
-    }
-
-    /// Once, when origin has heard of everything: tells the other regions what they do not know.
-    fn publishes_last(&mut self) -> bool {
-        !std::mem::replace(&mut self.published_last, true) && self.publish()
-    }
-
     fn handle(&mut self, done: Done) {
         match done {
             Done::Read(lines, sent, Ok(answers)) => {
@@ -373,77 +314,6 @@ impl Task {
         }
     }
 
-    /// What the global store has answered, for each policy.
-    fn pulled(&mut self, pulled: &[Pulled]) {
-        let now = self.shared.moment();
-        for (policy, pulled) in (0..).zip(pulled) {
-            let cursor = &mut self.cursors[usize::from(policy)];
-            if pulled.cursor.epoch != cursor.epoch && cursor.epoch != 0 {
-                for shard in &self.shared.shards {
-                    let mut from = Some(0);
-                    while let Some(number) = from {
-                        from = shard.lock().of(policy).handle_unpublished(number);
-                    }
-                }
-            }
-            *cursor = pulled.cursor;
-            for line in &pulled.lines {
-                let mut tiers = self.shared.shard(line.key).lock();
-                tiers.of(policy).handle_import(line, &now);
-            }
-        }
-        if std::mem::take(&mut self.global_troubled) {
-            crate::observe::store_recovered(&format!("{} (global)", self.namespace));
-        }
-        if pulled.iter().any(|pulled| pulled.more) {
-            self.global_at = now.local;
-        } else if !self.publish() {
-            self.rest();
-        }
-    }
-
-    fn published(&mut self, lines: &[PublishLine], heard: Result<Vec<bool>, StoreError>) {
-        let heard = heard.unwrap_or_else(|error| {
-            self.global_failed(&error);
-            Vec::new()
-        });
-        for (at, line) in lines.iter().enumerate() {
-            let mut tiers = self.shared.shard(line.key).lock();
-            let tier = tiers.of(line.policy);
-            if heard.get(at).copied().unwrap_or_default() {
-                tier.handle_publish(line);
-            } else {
-                tier.handle_publish_failure(line);
-            }
-        }
-        // As many as fit one message: there may be more.
-        let more = lines.len() >= MOST_LINES && heard.contains(&true);
-        if !more || !self.publish() {
-            self.rest();
-        }
-    }
-
-    fn global_failed(&mut self, error: &StoreError) {
-        self.shared
-            .counts
-            .global_failures
-            .fetch_add(1, Ordering::Relaxed);
-        if !std::mem::replace(&mut self.global_troubled, true) {
-            crate::observe::store_trouble(&format!("{} (global)", self.namespace), error);
-        }
-        self.rest();
-    }
-
-    /// Until the global store is asked again.
-    fn rest(&mut self) {
-        if let Some(global) = &self.global {
-            let every = global.every * 7 / 8;
-            let jitter = self.random.u64(..=every.as_nanos() as u64 / 4);
-            let pause = every + Duration::from_nanos(jitter);
-            self.global_at = self.shared.clock.now().saturating_add(pause);
-        }
-    }
-
     fn answered(&mut self, time: u64, sent: LocalTime) {
         let now = self.shared.clock.now();
         self.clock.handle_answer(time, sent, now);
@@ -497,7 +367,7 @@ impl Drop for Task {
     }
 }
 
-async fn within<T>(
+pub(super) async fn within<T>(
     patience: Duration,
     exchange: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {

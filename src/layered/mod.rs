@@ -26,7 +26,8 @@
 //! | `link`, `time` | whether origin answers; whose clock counts |
 //! | `origin` | what a store does with what it is told |
 //! | `handle`, `builder`, `deciding`, `reservation`, `batch` | the limiter as users and layers hold it |
-//! | `shared`, `driver`, `load` | what its handles share, its background task, and what that takes under a lock |
+//! | `shared` | what its handles share |
+//! | `driver`, `regions`, `load` | its background task: origin, the other regions, what it takes under a lock |
 
 #![cfg_attr(
     not(feature = "redis"),
@@ -56,6 +57,8 @@ mod load;
 #[cfg(test)]
 mod origin;
 mod refresh;
+#[cfg(feature = "redis")]
+mod regions;
 #[cfg(feature = "redis")]
 mod reservation;
 mod setup;
