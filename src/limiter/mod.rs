@@ -22,6 +22,8 @@ mod rules;
 mod shard;
 mod table;
 #[cfg(feature = "fleet")]
+mod terms;
+#[cfg(feature = "fleet")]
 mod wait;
 
 pub use self::any::AnyLimiter;
@@ -36,3 +38,6 @@ pub use self::deciding::{Admission, Asking, Deciding};
 pub use self::handle::RateLimiter;
 pub use self::reservation::Reservation;
 pub use self::table::TableStats;
+#[cfg(feature = "fleet")]
+#[doc(hidden)]
+pub use self::terms::{Terms, Told};

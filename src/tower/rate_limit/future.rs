@@ -75,7 +75,7 @@ impl Refusal {
             self.settings
                 .responder
                 .respond(denial, self.form, self.marking, ResponseBody::denied);
-        if self.settings.tells() {
+        if self.settings.terms.tells() {
             self.settings.tell(&self.decisions, response.headers_mut());
         }
         response
@@ -155,22 +155,25 @@ where
             decisions,
             counting,
         } = admission;
-        if !settings.lets_pass(&decisions) {
+        if !settings.terms.lets_pass(&decisions) {
             let head = RequestHead::of(&request);
             let state = State::Denied(Some(Refusal {
                 decisions,
                 form: head.form(),
-                marking: Marking::of(settings.extensions, &head),
+                marking: Marking::of(settings.terms.extensions, &head),
                 settings: Arc::clone(settings),
             }));
             return Self { state };
         }
-        if settings.extensions {
+        if settings.terms.extensions {
             let slot = Slot::rated(*decisions.binding(), request.extensions().get::<Slot>());
             request.extensions_mut().insert(slot);
         }
         // Before there is a future to move: nothing then stands between its making and its place.
-        let told = settings.tells().then(|| (decisions, Arc::clone(settings)));
+        let told = settings
+            .terms
+            .tells()
+            .then(|| (decisions, Arc::clone(settings)));
         Self::running(service.call(request), told, counting)
     }
 }

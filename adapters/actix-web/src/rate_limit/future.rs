@@ -114,23 +114,26 @@ where
             decisions,
             counting,
         } = admission;
-        if !settings.lets_pass(&decisions)
+        if !settings.terms.lets_pass(&decisions)
             && let Some(denial) = Denial::of(decisions.binding())
         {
-            let marking = Marking::of(settings.extensions, &request);
+            let marking = Marking::of(settings.terms.extensions, &request);
             let mut response = settings.responder.respond(denial, form(&request), marking);
-            if settings.tells() {
+            if settings.terms.tells() {
                 settings.tell(&decisions, response.headers_mut());
             }
             let state = State::Denied(Some(request.into_response(response)));
             return Self { state };
         }
-        if settings.extensions {
+        if settings.terms.extensions {
             let mut extensions = request.extensions_mut();
             let slot = Slot::rated(*decisions.binding(), extensions.get());
             extensions.insert(slot);
         }
-        let told = settings.tells().then(|| (decisions, Rc::clone(shared)));
+        let told = settings
+            .terms
+            .tells()
+            .then(|| (decisions, Rc::clone(shared)));
         let state = State::Running {
             inner: inner.call(request),
             told,

@@ -11,13 +11,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tidegate::Key;
-use tidegate::decision::{Decisions, Verdict};
-use tidegate::headers::{self, Headers, Legacy, RateLimitWriter};
+use tidegate::decision::Decisions;
+use tidegate::headers::{self, Headers};
 use tidegate::key::KeySecret;
-use tidegate::limiter::{AnyLimiter, Asking, Count, Deciding};
+use tidegate::limiter::{AnyLimiter, Count, Deciding, Terms};
 use tidegate::limits::Limits;
 use tidegate::reject::Denial;
 use tidegate::tiers::Tiers;
@@ -52,23 +51,16 @@ type Rule<T> = Arc<dyn Fn(&ServiceRequest) -> T + Send + Sync>;
 
 #[derive(Clone)]
 pub(super) struct Settings {
-    /// None if requests have limits of their own.
-    limiter: Option<AnyLimiter>,
+    pub(super) terms: Terms,
+    /// None if all requests have one limit.
     pub(super) by: Option<By>,
     key: Option<RequestKey>,
     secret: Option<KeySecret>,
     cost: Option<Rule<u32>>,
-    count: Count,
-    max_wait: Duration,
     exempt: Option<Rule<bool>>,
-    pub(super) shadow: bool,
-    pub(super) extensions: bool,
-    headers: Headers,
     /// The value of `RateLimit-Policy`, which never changes.
     policy: HeaderValue,
-    limit: RateLimitWriter,
     pub(super) responder: Responder,
-    denied: Arc<AtomicU64>,
 }
 
 /// By what requests have limits of their own.
@@ -148,21 +140,14 @@ impl RateLimit {
     fn by(by: Option<By>) -> Self {
         Self {
             settings: Arc::new(Settings {
-                limiter: None,
+                terms: Terms::default(),
                 by,
                 policy: HeaderValue::from_static(""),
-                limit: RateLimitWriter::default(),
                 responder: Responder::default(),
                 key: None,
                 secret: None,
                 cost: None,
-                count: Count::default(),
-                max_wait: Duration::ZERO,
                 exempt: None,
-                shadow: false,
-                extensions: true,
-                headers: Headers::default(),
-                denied: Arc::default(),
             }),
         }
     }
@@ -202,7 +187,7 @@ impl RateLimit {
     /// ```
     #[must_use]
     pub fn count(self, count: Count) -> Self {
-        self.with(|settings| settings.count = count)
+        self.with(|settings| settings.terms.count = count)
     }
 
     /// Requests over the quota wait in line, up to `max_wait`, instead of being denied; who would have to wait longer is
@@ -211,7 +196,7 @@ impl RateLimit {
     /// 0 by default. For clients of one's own, such as workers; strangers better hear that they come too often.
     #[must_use]
     pub fn wait(self, max_wait: Duration) -> Self {
-        self.with(|settings| settings.max_wait = max_wait)
+        self.with(|settings| settings.terms.max_wait = max_wait)
     }
 
     /// Requests that pass uncounted, such as health checks.
@@ -224,20 +209,20 @@ impl RateLimit {
     /// [`Self::denied`] tell.
     #[must_use]
     pub fn shadow(self, shadow: bool) -> Self {
-        self.with(|settings| settings.shadow = shadow)
+        self.with(|settings| settings.terms.shadow = shadow)
     }
 
     /// Which headers tell clients about their limit.
     #[must_use]
     pub fn headers(self, headers: Headers) -> Self {
-        self.with(|settings| settings.headers = headers)
+        self.with(|settings| settings.terms.headers = headers)
     }
 
     /// Whether handlers get a [`Slot`](crate::Slot), and denials are marked in their extensions. Costs one allocation a
     /// request. Without it a guard around this limit whose own are off too takes a denial for the backend's answer.
     #[must_use]
     pub fn extensions(self, extensions: bool) -> Self {
-        self.with(|settings| settings.extensions = extensions)
+        self.with(|settings| settings.terms.extensions = extensions)
     }
 
     /// The response to a denied request, in place of the problem document. gRPC calls are still denied with a gRPC
@@ -250,7 +235,7 @@ impl RateLimit {
     /// Requests denied so far, or in shadow mode those that would have been, by this and its clones.
     #[must_use]
     pub fn denied(&self) -> u64 {
-        self.settings.denied.load(Ordering::Relaxed)
+        self.settings.terms.denied()
     }
 
     fn with(mut self, set: impl FnOnce(&mut Settings)) -> Self {
@@ -287,11 +272,10 @@ impl Settings {
 
     /// Takes `limiter`, and makes ready what is said about it.
     fn set_limiter(&mut self, limiter: AnyLimiter) {
-        let policy = headers::rate_limit_policy(limiter.policies());
+        let policies = self.terms.set_limiter(limiter);
+        let policy = headers::rate_limit_policy(policies);
         self.policy = value(policy.as_bytes());
-        self.limit = RateLimitWriter::of(limiter.policy());
-        self.responder.prepare(limiter.policies());
-        self.limiter = Some(limiter);
+        self.responder.prepare(policies);
     }
 
     /// Whether a request passes uncounted.
@@ -304,56 +288,24 @@ impl Settings {
     /// limit.
     #[inline]
     pub(super) fn decide(&self, request: &ServiceRequest, known: Option<Key>) -> Option<Deciding> {
-        let limiter = self.limiter.as_ref()?;
-        let by_rule = |rule: &RequestKey| rule.of(request, self.secret.as_ref());
-        let key = known.or_else(|| self.key.as_ref().map(by_rule));
-        let key = key.unwrap_or(Key::EVERYONE);
-        let cost = self.cost.as_ref().map_or(1, |rule| rule(request));
-        let asking = Asking {
-            count: self.count,
-            each: self.tells(),
-            // Who only watches keeps nobody waiting.
-            max_wait: if self.shadow {
-                Duration::ZERO
-            } else {
-                self.max_wait
-            },
-        };
-        Some(limiter.decide_for(key, cost, asking))
-    }
-
-    /// Counts what was decided, and says whether the request may go on.
-    #[inline]
-    pub(super) fn lets_pass(&self, decisions: &Decisions) -> bool {
-        let allowed = decisions.is_allowed();
-        if !allowed {
-            self.denied.fetch_add(1, Ordering::Relaxed);
-        }
-        allowed || self.shadow
-    }
-
-    #[inline]
-    pub(super) fn tells(&self) -> bool {
-        self.headers != Headers::Off && !self.shadow
+        self.terms.decide(|| {
+            let by_rule = |rule: &RequestKey| rule.of(request, self.secret.as_ref());
+            let key = known.or_else(|| self.key.as_ref().map(by_rule));
+            let cost = self.cost.as_ref().map_or(1, |rule| rule(request));
+            (key.unwrap_or(Key::EVERYONE), cost)
+        })
     }
 
     /// Adds the headers that tell about `decisions` to those that middlewares inside have added.
     pub(super) fn tell(&self, decisions: &Decisions, to: &mut HeaderMap) {
-        if decisions.binding().outcome() == Verdict::Unavailable {
-            // Nobody knows how the client stands.
-            return;
-        }
-        if self.headers.standard() {
+        let told = self.terms.told(decisions);
+        if let Some(limit) = told.standard {
             to.append(RATE_LIMIT_POLICY, self.policy.clone());
-            to.append(
-                RATE_LIMIT,
-                value(self.limit.write(decisions.each()).as_bytes()),
-            );
+            to.append(RATE_LIMIT, value(limit.as_bytes()));
         }
-        if self.headers.legacy() {
-            let ours = Legacy::of(decisions.binding());
-            let told = to.get(X_RATE_LIMIT_REMAINING);
-            if ours.binds(told.map(HeaderValue::as_bytes)) {
+        if let Some(ours) = told.legacy {
+            let theirs = to.get(X_RATE_LIMIT_REMAINING);
+            if ours.binds(theirs.map(HeaderValue::as_bytes)) {
                 to.insert(X_RATE_LIMIT_LIMIT, ours.limit.into());
                 to.insert(X_RATE_LIMIT_REMAINING, ours.remaining.into());
                 to.insert(X_RATE_LIMIT_RESET, ours.reset.into());
@@ -365,12 +317,9 @@ impl Settings {
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
-            .field("limiter", &self.limiter)
+            .field("terms", &self.terms)
             .field("by", &self.by)
             .field("key", &self.key)
-            .field("shadow", &self.shadow)
-            .field("extensions", &self.extensions)
-            .field("headers", &self.headers)
             .field("responder", &self.responder)
             .finish_non_exhaustive()
     }
