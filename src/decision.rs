@@ -171,6 +171,16 @@ impl Decisions {
         self
     }
 
+    /// Denies what others wait for, until everything has come back.
+    #[cfg(feature = "redis")]
+    pub(crate) fn deny_until_reset(&mut self) {
+        if self.binding.is_allowed() {
+            self.binding.outcome = Verdict::Deny;
+            self.binding.retry_after_nanos = self.binding.reset_after_nanos.max(1);
+            *self = self.clone().with(self.binding);
+        }
+    }
+
     /// The same some time later, if nothing else has happened.
     #[cfg(feature = "redis")]
     pub(crate) fn aged(&self, by: Duration) -> Self {

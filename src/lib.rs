@@ -10,6 +10,7 @@
 //! | [`rule`] | rate limits as pure functions of `(state, cost, now)` |
 //! | [`limiter`] | the [`RateLimiter`]: a rule over a bounded table of keys |
 //! | `layered` | a limit over many processes and regions, decided in memory |
+//! | `leased` | a limit over many processes: units taken from a store in batches, spent in memory |
 //! | [`limits`] | limits by route, from a file, exchanged while requests run |
 //! | `tiers` | limits by client, looked up and remembered |
 //! | [`client_ip`] | the client's address behind trusted proxies |
@@ -54,6 +55,8 @@ pub mod key;
 pub mod layered;
 #[cfg(not(feature = "fleet"))]
 mod layered;
+#[cfg(feature = "redis")]
+pub mod leased;
 pub mod limiter;
 pub mod limits;
 pub mod observe;

@@ -4,6 +4,8 @@ use crate::decision::{Decision, Policy};
 use crate::key::Key;
 #[cfg(feature = "redis")]
 use crate::layered::LayeredLimiter;
+#[cfg(feature = "redis")]
+use crate::leased::LeasedLimiter;
 use crate::limiter::RateLimiter;
 #[cfg(feature = "fleet")]
 use crate::limiter::{Asking, Deciding};
@@ -22,6 +24,9 @@ pub enum AnyLimiter {
     /// Decides in this process, and counts in a region's store.
     #[cfg(feature = "redis")]
     Layered(LayeredLimiter),
+    /// Takes units from a store in advance, and spends them in this process.
+    #[cfg(feature = "redis")]
+    Leased(LeasedLimiter),
 }
 
 impl AnyLimiter {
@@ -36,6 +41,8 @@ impl AnyLimiter {
             Self::Strict(limiter) => limiter.decide(key, cost).await,
             #[cfg(feature = "redis")]
             Self::Layered(limiter) => limiter.decide(key, cost).await,
+            #[cfg(feature = "redis")]
+            Self::Leased(limiter) => limiter.decide(key, cost).await,
         }
     }
 
@@ -47,6 +54,8 @@ impl AnyLimiter {
             Self::Strict(limiter) => limiter.peek(key).await,
             #[cfg(feature = "redis")]
             Self::Layered(limiter) => limiter.peek(key),
+            #[cfg(feature = "redis")]
+            Self::Leased(limiter) => limiter.peek(key),
         }
     }
 
@@ -56,7 +65,7 @@ impl AnyLimiter {
         match self {
             Self::Local(limiter) => Some(limiter),
             #[cfg(feature = "redis")]
-            Self::Strict(_) | Self::Layered(_) => None,
+            Self::Strict(_) | Self::Layered(_) | Self::Leased(_) => None,
         }
     }
 
@@ -75,6 +84,8 @@ impl AnyLimiter {
             Self::Strict(limiter) => limiter.policies(),
             #[cfg(feature = "redis")]
             Self::Layered(limiter) => limiter.policies(),
+            #[cfg(feature = "redis")]
+            Self::Leased(limiter) => limiter.policies(),
         }
     }
 
@@ -111,6 +122,8 @@ impl AnyLimiter {
             Self::Strict(limiter) => limiter.decide_for(key, cost, asking),
             #[cfg(feature = "redis")]
             Self::Layered(limiter) => limiter.decide_for(key, cost, asking),
+            #[cfg(feature = "redis")]
+            Self::Leased(limiter) => limiter.decide_for(key, cost, asking),
         }
     }
 }
@@ -132,5 +145,12 @@ impl From<StrictLimiter> for AnyLimiter {
 impl From<LayeredLimiter> for AnyLimiter {
     fn from(limiter: LayeredLimiter) -> Self {
         Self::Layered(limiter)
+    }
+}
+
+#[cfg(feature = "redis")]
+impl From<LeasedLimiter> for AnyLimiter {
+    fn from(limiter: LeasedLimiter) -> Self {
+        Self::Leased(limiter)
     }
 }

@@ -5,6 +5,8 @@ use crate::decision::Decisions;
 use crate::key::Key;
 #[cfg(feature = "redis")]
 use crate::layered::LayeredReservation;
+#[cfg(feature = "redis")]
+use crate::leased::LeasedReservation;
 use crate::limiter::{RateLimiter, Reservation};
 #[cfg(feature = "redis")]
 use crate::strict::StrictReservation;
@@ -61,6 +63,8 @@ enum Booked {
     Strict(Box<StrictReservation>),
     #[cfg(feature = "redis")]
     Layered(Box<LayeredReservation>),
+    #[cfg(feature = "redis")]
+    Leased(Box<LeasedReservation>),
 }
 
 impl Counting {
@@ -105,6 +109,15 @@ impl Counting {
         }
     }
 
+    /// The same, drawn by a leased limiter.
+    #[cfg(feature = "redis")]
+    pub(crate) fn of_leased(reservation: LeasedReservation, count: Count) -> Self {
+        Self {
+            count,
+            booked: Some(Booked::Leased(Box::new(reservation))),
+        }
+    }
+
     /// What was said when the cost was reserved.
     pub fn decision(&self) -> &crate::Decision {
         match self.booked.as_ref().expect("settled at the end") {
@@ -113,6 +126,8 @@ impl Counting {
             Booked::Strict(reservation) => reservation.decision(),
             #[cfg(feature = "redis")]
             Booked::Layered(reservation) => reservation.decision(),
+            #[cfg(feature = "redis")]
+            Booked::Leased(reservation) => reservation.decision(),
         }
     }
 
@@ -145,6 +160,14 @@ impl Counting {
             }
             #[cfg(feature = "redis")]
             Booked::Layered(reservation) => reservation.answered(keeps),
+            #[cfg(feature = "redis")]
+            Booked::Leased(reservation) => {
+                let decisions = reservation.decisions().clone();
+                if keeps {
+                    reservation.keep();
+                }
+                decisions
+            }
         }
     }
 }
@@ -157,6 +180,8 @@ impl Drop for Counting {
             Some(Booked::Strict(reservation)) => reservation.keep(),
             #[cfg(feature = "redis")]
             Some(Booked::Layered(reservation)) => reservation.keep(),
+            #[cfg(feature = "redis")]
+            Some(Booked::Leased(reservation)) => reservation.keep(),
             None => {}
         }
     }

@@ -75,6 +75,15 @@ impl CalendarWindow {
         self.limit
     }
 
+    /// Nanoseconds until the period that `wall` is in ends.
+    #[cfg(feature = "redis")]
+    pub(super) const fn left(&self, wall: WallTime) -> u64 {
+        let next = self.calendar.period_of(wall).saturating_add(1);
+        self.calendar
+            .begin(next)
+            .saturating_sub(wall.as_unix_nanos())
+    }
+
     /// The state as it counts at `wall`.
     pub(super) const fn here(&self, state: WindowCount, wall: WallTime) -> WindowCount {
         let period = self.calendar.period_of(wall);

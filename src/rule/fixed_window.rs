@@ -138,6 +138,11 @@ impl FixedWindow {
     pub(super) const fn limit(&self) -> u32 {
         self.limit
     }
+
+    #[cfg(feature = "redis")]
+    pub(super) const fn window_nanos(&self) -> u64 {
+        self.window_nanos
+    }
 }
 
 /// A decision on a count that begins anew after a known time.

@@ -178,6 +178,12 @@ impl Gcra {
         (state.0.saturating_sub(ticks(now)), self.tolerance)
     }
 
+    /// Ticks in which one unit comes back.
+    #[cfg(feature = "redis")]
+    pub(super) const fn interval(&self) -> u64 {
+        self.interval
+    }
+
     /// Units that are not back at `now`, rounded up.
     #[cfg(feature = "redis")]
     pub(super) const fn outstanding(&self, state: Tat, now: LocalTime) -> u64 {

@@ -25,6 +25,8 @@ mod set;
 mod sliding_log;
 mod sliding_window;
 mod suppress;
+#[cfg(feature = "redis")]
+mod term;
 mod two_cells;
 
 use crate::time::{LocalTime, WallTime};
@@ -39,6 +41,8 @@ pub use self::set::RuleSet;
 pub use self::sliding_log::SlidingLog;
 pub use self::sliding_window::SlidingWindow;
 pub use self::suppress::Suppress;
+#[cfg(feature = "redis")]
+pub(crate) use self::term::{Term, ticks};
 pub use self::two_cells::TwoCells;
 pub(crate) use self::two_cells::View;
 

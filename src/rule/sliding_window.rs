@@ -82,6 +82,11 @@ impl SlidingWindow {
         self.limit
     }
 
+    #[cfg(feature = "redis")]
+    pub(super) const fn window_nanos(&self) -> u64 {
+        self.window_nanos
+    }
+
     const fn say(&self, outcome: Verdict, view: &View, retry_after_nanos: u64) -> Decision {
         Decision {
             outcome,

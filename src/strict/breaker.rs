@@ -16,7 +16,7 @@ use crate::time::LocalTime;
 use std::time::Duration;
 
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Breaker {
+pub(crate) struct Breaker {
     threshold: u32,
     shortest: Duration,
     longest: Duration,
@@ -35,20 +35,20 @@ enum State {
 /// Leave to ask the store, to be handed back with how it went.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[must_use = "a probe that is not handed back is never followed by another"]
-pub(super) struct Pass {
+pub(crate) struct Pass {
     era: u64,
 }
 
 /// What an answer did to the breaker.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Change {
+pub(crate) enum Change {
     None,
     Opened,
     Closed,
 }
 
 impl Breaker {
-    pub(super) const fn new(threshold: u32, shortest: Duration, longest: Duration) -> Self {
+    pub(crate) const fn new(threshold: u32, shortest: Duration, longest: Duration) -> Self {
         Self {
             threshold,
             shortest,
@@ -59,12 +59,12 @@ impl Breaker {
     }
 
     /// Whether the store is asked as ever.
-    pub(super) const fn is_closed(&self) -> bool {
+    pub(crate) const fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed { .. })
     }
 
     /// Whether [`Self::pass`] would give leave.
-    pub(super) fn would_pass(&self, now: LocalTime) -> bool {
+    pub(crate) fn would_pass(&self, now: LocalTime) -> bool {
         match self.state {
             State::Closed { .. } => true,
             State::Open { until, .. } => now >= until,
@@ -72,8 +72,17 @@ impl Breaker {
         }
     }
 
+    /// When it lets ask again, if it does not now: a probe under way may change that at any time.
+    pub(crate) const fn poll_timeout(&self) -> Option<LocalTime> {
+        match self.state {
+            State::Closed { .. } => None,
+            State::Open { until, .. } => Some(until),
+            State::HalfOpen { .. } => Some(LocalTime::NEVER),
+        }
+    }
+
     /// Leave to ask at `now`, if there is.
-    pub(super) fn pass(&mut self, now: LocalTime) -> Option<Pass> {
+    pub(crate) fn pass(&mut self, now: LocalTime) -> Option<Pass> {
         match self.state {
             State::Closed { .. } => {}
             State::Open { until, pause } if now >= until => self.go(State::HalfOpen { pause }),
@@ -82,7 +91,7 @@ impl Breaker {
         Some(Pass { era: self.era })
     }
 
-    pub(super) fn handle_answer(&mut self, pass: Pass) -> Change {
+    pub(crate) fn handle_answer(&mut self, pass: Pass) -> Change {
         if pass.era != self.era {
             return Change::None;
         }
@@ -99,7 +108,7 @@ impl Breaker {
         }
     }
 
-    pub(super) fn handle_failure(&mut self, pass: Pass, now: LocalTime) -> Change {
+    pub(crate) fn handle_failure(&mut self, pass: Pass, now: LocalTime) -> Change {
         if pass.era != self.era {
             return Change::None;
         }
@@ -123,7 +132,7 @@ impl Breaker {
     }
 
     /// Whoever had the pass waits no longer, and nobody knows how it went.
-    pub(super) fn handle_abandoned(&mut self, pass: Pass, now: LocalTime) {
+    pub(crate) fn handle_abandoned(&mut self, pass: Pass, now: LocalTime) {
         if let State::HalfOpen { pause } = self.state
             && pass.era == self.era
         {
@@ -185,11 +194,14 @@ mod tests {
     #[test]
     fn of_a_crowd_one_probes_and_closes_it() {
         let mut breaker = opened(at(0));
+        assert_eq!(breaker.poll_timeout(), Some(at(1_000)));
         let probe = breaker.pass(at(1_000)).expect("the pause is over");
+        assert_eq!(breaker.poll_timeout(), Some(LocalTime::NEVER));
         assert!((0..100).all(|_| breaker.pass(at(5_000)).is_none()));
         assert!(!breaker.is_closed());
         assert_eq!(breaker.handle_answer(probe), Change::Closed);
         assert!((0..100).all(|_| breaker.pass(at(5_000)).is_some()));
+        assert_eq!(breaker.poll_timeout(), None);
     }
 
     #[test]

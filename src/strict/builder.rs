@@ -2,15 +2,14 @@
 
 use crate::decision::{Policy, PolicyName};
 use crate::error::ConfigError;
-use crate::limiter::RateLimiter;
 use crate::quota::Quota;
 use crate::store::RedisStore;
 use crate::store::redis::rates::{Rates, Spelling};
 use crate::strict::StrictLimiter;
 use crate::strict::breaker::Breaker;
 use crate::strict::denied::DeniedKeys;
-use crate::strict::failure::{self, OnFailure};
-use crate::strict::handle::{Fallback, Parts};
+use crate::strict::failure::{Fallback, OnFailure};
+use crate::strict::handle::Parts;
 use crate::strict::untold::Untold;
 use crate::time::Clock;
 use std::time::Duration;
@@ -40,7 +39,7 @@ pub struct StrictLimiterBuilder {
 }
 
 impl StrictLimiterBuilder {
-    pub(super) fn new(store: RedisStore, namespace: &str, quota: Quota) -> Self {
+    pub(crate) fn new(store: RedisStore, namespace: &str, quota: Quota) -> Self {
         Self {
             store,
             namespace: namespace.into(),
@@ -56,7 +55,7 @@ impl StrictLimiterBuilder {
         }
     }
 
-    pub(super) fn of_policies(store: RedisStore, namespace: &str, policies: &[Policy]) -> Self {
+    pub(crate) fn of_policies(store: RedisStore, namespace: &str, policies: &[Policy]) -> Self {
         let (first, others) = policies.split_first().expect("a limit has a policy");
         let builder = Self::new(store, namespace, *first.quota()).name(first.name().as_str());
         others.iter().fold(builder, |builder, policy| {
@@ -118,6 +117,14 @@ impl StrictLimiterBuilder {
     /// or is there twice, a window is no whole number of microseconds, a local share is nothing, or there is no patience,
     /// pause or failure to count.
     pub fn build(self) -> Result<StrictLimiter, ConfigError> {
+        Ok(StrictLimiter::assemble(self.parts(Spelling::new)?))
+    }
+
+    /// What a limiter is made of whose store runs the script of `spell`.
+    pub(crate) fn parts(
+        self,
+        spell: fn(&[Policy]) -> Result<Spelling, ConfigError>,
+    ) -> Result<Parts, ConfigError> {
         let namespace = &*self.namespace;
         if namespace.is_empty() || namespace.len() > 128 || namespace.contains(['{', '}']) {
             return Err(ConfigError::setting(
@@ -147,22 +154,9 @@ impl StrictLimiterBuilder {
             });
         }
         let policies = self.policies()?;
-        let spelling = Spelling::new(&policies)?;
-        let fallback = match self.on_failure {
-            OnFailure::Deny => Fallback::Deny,
-            OnFailure::Allow => Fallback::Allow,
-            OnFailure::LocalShare { of } => {
-                let shares = failure::shares(&policies, of)?;
-                let mut share = RateLimiter::builder(*shares[0].quota())
-                    .name(shares[0].name().as_str())
-                    .clock(self.clock.clone());
-                for policy in &shares[1..] {
-                    share = share.policy(*policy);
-                }
-                Fallback::Share(share.build()?)
-            }
-        };
-        Ok(StrictLimiter::assemble(Parts {
+        let spelling = spell(&policies)?;
+        let fallback = Fallback::new(self.on_failure, &policies, &self.clock)?;
+        Ok(Parts {
             untold: Untold::new(spelling.rules(), MAX_UNTOLD),
             rates: Rates::new(self.store, namespace, spelling),
             fallback,
@@ -174,7 +168,7 @@ impl StrictLimiterBuilder {
             denied: DeniedKeys::new(self.denied_keys),
             patience: self.patience,
             clock: self.clock,
-        }))
+        })
     }
 
     fn policies(&self) -> Result<Vec<Policy>, ConfigError> {

@@ -6,26 +6,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The store's clock by this process's: how far ahead it was when it was heard of last.
 #[derive(Debug)]
-pub(super) struct ClockOfStore {
+pub(crate) struct ClockOfStore {
     /// Microseconds, wrapping.
     ahead: AtomicU64,
 }
 
 impl ClockOfStore {
     /// Before the store was heard of: as the wall clock here.
-    pub(super) fn guess(clock: &Clock) -> Self {
+    pub(crate) fn guess(clock: &Clock) -> Self {
         let wall = StoreMoment::of_wall(clock.wall());
         Self {
             ahead: AtomicU64::new(wall.as_micros().wrapping_sub(micros(clock.now()))),
         }
     }
 
-    pub(super) fn note(&self, store: StoreMoment, now: LocalTime) {
+    pub(crate) fn note(&self, store: StoreMoment, now: LocalTime) {
         let ahead = store.as_micros().wrapping_sub(micros(now));
         self.ahead.store(ahead, Ordering::Relaxed);
     }
 
-    pub(super) fn at(&self, now: LocalTime) -> StoreMoment {
+    pub(crate) fn at(&self, now: LocalTime) -> StoreMoment {
         let ahead = self.ahead.load(Ordering::Relaxed);
         StoreMoment::from_micros(micros(now).wrapping_add(ahead))
     }

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 /// The last denial of each key that is still to be waited for, at most so many.
 #[derive(Debug)]
-pub(super) struct DeniedKeys {
+pub(crate) struct DeniedKeys {
     shards: Box<[Mutex<Shard>]>,
     max_keys: usize,
+    longest: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -31,15 +32,22 @@ struct Denied {
 }
 
 impl DeniedKeys {
-    pub(super) fn new(max_keys: usize) -> Self {
+    pub(crate) fn new(max_keys: usize) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             max_keys: max_keys.div_ceil(SHARDS),
+            longest: Duration::MAX,
         }
     }
 
+    /// Remembers nothing for longer: where others give back what they had.
+    pub(crate) const fn no_longer_than(mut self, longest: Duration) -> Self {
+        self.longest = longest;
+        self
+    }
+
     /// The denial that still holds for this cost at `now`, with what is left to wait.
-    pub(super) fn find(&self, key: Key, cost: u32, now: LocalTime) -> Option<Decisions> {
+    pub(crate) fn find(&self, key: Key, cost: u32, now: LocalTime) -> Option<Decisions> {
         let shard = self.shard(key);
         let denied = shard.denials.get(&key)?;
         let holds = denied.cost == cost && now < denied.until;
@@ -47,7 +55,7 @@ impl DeniedKeys {
     }
 
     /// The store was asked at `asked`, and its denial was heard at `heard`.
-    pub(super) fn note(
+    pub(crate) fn note(
         &self,
         key: Key,
         cost: u32,
@@ -60,7 +68,7 @@ impl DeniedKeys {
         }
         let wait = decisions.binding().retry_after().unwrap_or(FOR_EVER);
         // The store decided after it was asked: what is waited for comes later still.
-        let until = asked.saturating_add(wait);
+        let until = asked.saturating_add(wait.min(self.longest));
         let mut shard = self.shard(key);
         if shard.denials.len() >= self.max_keys && !shard.denials.contains_key(&key) {
             if heard < shard.full_until {
@@ -82,7 +90,7 @@ impl DeniedKeys {
     }
 
     /// Something was given back on `key`.
-    pub(super) fn forget(&self, key: Key) {
+    pub(crate) fn forget(&self, key: Key) {
         self.shard(key).denials.remove(&key);
     }
 
@@ -132,6 +140,19 @@ mod tests {
         assert_eq!(keys.find(Key::of("b"), 1, at(140)), None);
         keys.forget(key);
         assert_eq!(keys.find(key, 1, at(140)), None);
+    }
+
+    #[test]
+    fn where_others_give_back_it_does_not_hold_as_long() {
+        let keys = DeniedKeys::new(100).no_longer_than(Duration::from_millis(200));
+        let key = Key::of("a");
+        keys.note(key, 1, &denial(), at(0), at(40));
+        let told = keys.find(key, 1, at(140)).expect("it holds");
+        assert_eq!(
+            told.binding().retry_after(),
+            Some(Duration::from_millis(400))
+        );
+        assert_eq!(keys.find(key, 1, at(200)), None);
     }
 
     #[test]

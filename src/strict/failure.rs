@@ -2,10 +2,12 @@
 
 use crate::decision::{Decision, Decisions, NO_WAIT, NOT_DRAWN, Policy, Verdict};
 use crate::error::ConfigError;
+use crate::limiter::RateLimiter;
 use crate::quota::{Kind, Quota};
+use crate::time::Clock;
 use std::num::NonZeroU32;
 
-/// What a [`StrictLimiter`](super::StrictLimiter) says while its store does not answer.
+/// What a limiter says while its store does not answer.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum OnFailure {
@@ -38,11 +40,43 @@ impl OnFailure {
     }
 }
 
+/// Who decides while the store does not answer.
+#[derive(Debug)]
+pub(crate) enum Fallback {
+    Deny,
+    Allow,
+    Share(RateLimiter),
+}
+
+impl Fallback {
+    /// # Errors
+    /// If a share is nothing.
+    pub(super) fn new(
+        on_failure: OnFailure,
+        policies: &[Policy],
+        clock: &Clock,
+    ) -> Result<Self, ConfigError> {
+        let of = match on_failure {
+            OnFailure::Deny => return Ok(Self::Deny),
+            OnFailure::Allow => return Ok(Self::Allow),
+            OnFailure::LocalShare { of } => of,
+        };
+        let shares = shares(policies, of)?;
+        let mut share = RateLimiter::builder(*shares[0].quota())
+            .name(shares[0].name().as_str())
+            .clock(clock.clone());
+        for policy in &shares[1..] {
+            share = share.policy(*policy);
+        }
+        Ok(Self::Share(share.build()?))
+    }
+}
+
 /// The part of each quota that one process in `of` enforces.
 ///
 /// # Errors
 /// If that is nothing.
-pub(super) fn shares(policies: &[Policy], of: NonZeroU32) -> Result<Vec<Policy>, ConfigError> {
+fn shares(policies: &[Policy], of: NonZeroU32) -> Result<Vec<Policy>, ConfigError> {
     let share = |policy: &Policy| {
         let quota = share(policy.quota(), of.get());
         match quota {

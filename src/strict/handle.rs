@@ -2,7 +2,6 @@
 
 use crate::decision::{Decision, Decisions, Policy};
 use crate::key::Key;
-use crate::limiter::RateLimiter;
 use crate::limits::NamedLimit;
 use crate::observe;
 use crate::quota::Quota;
@@ -13,7 +12,7 @@ use crate::strict::StrictLimiterBuilder;
 use crate::strict::breaker::{Breaker, Change, Pass};
 use crate::strict::clock_of_store::ClockOfStore;
 use crate::strict::denied::DeniedKeys;
-use crate::strict::failure;
+use crate::strict::failure::{self, Fallback};
 use crate::strict::telling::tell_all;
 use crate::strict::untold::Untold;
 use crate::time::Clock;
@@ -72,22 +71,50 @@ pub(super) struct Inner {
 
 /// What a limiter is made of.
 #[derive(Debug)]
-pub(super) struct Parts {
-    pub(super) rates: Rates,
-    pub(super) fallback: Fallback,
-    pub(super) breaker: Breaker,
-    pub(super) denied: DeniedKeys,
-    pub(super) untold: Untold,
-    pub(super) patience: Duration,
-    pub(super) clock: Clock,
+pub(crate) struct Parts {
+    pub(crate) rates: Rates,
+    pub(crate) fallback: Fallback,
+    pub(crate) breaker: Breaker,
+    pub(crate) denied: DeniedKeys,
+    pub(crate) untold: Untold,
+    pub(crate) patience: Duration,
+    pub(crate) clock: Clock,
 }
 
-/// Who decides while the store does not answer.
-#[derive(Debug)]
-pub(super) enum Fallback {
-    Deny,
-    Allow,
-    Share(RateLimiter),
+impl Parts {
+    /// Decides while the store does not answer; what a share admits at `moment` is to be told.
+    pub(crate) fn decide_without(&self, key: Key, cost: u32, moment: Moment) -> Decisions {
+        let policies = self.rates.spelling().policies();
+        match &self.fallback {
+            Fallback::Deny => failure::unavailable(policies),
+            Fallback::Allow => failure::let_pass(policies),
+            Fallback::Share(share) => {
+                let decisions = share.check_each(&key, cost);
+                if cost > 0 && decisions.is_allowed() {
+                    self.untold.add(key, cost, moment);
+                }
+                decisions
+            }
+        }
+    }
+
+    /// Books units whether they fit or not, while the store does not answer: it is told when it does.
+    pub(crate) fn book_without(&self, key: Key, units: u32, moment: Moment) {
+        if let Fallback::Share(share) = &self.fallback
+            && let Ok(nothing) = share.reserve(&key, 0)
+        {
+            nothing.commit(units);
+        }
+        self.untold.add(key, units, moment);
+    }
+
+    /// Gives back what was admitted without the store, and is not told yet.
+    pub(crate) fn give_back_without(&self, key: Key, units: u32, moment: Moment) {
+        if let Fallback::Share(share) = &self.fallback {
+            share.refund(&key, units);
+            self.untold.give_back(key, units, moment);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -361,18 +388,7 @@ impl Inner {
 
     fn decide_without(&self, key: Key, cost: u32) -> Decisions {
         self.counts.without.fetch_add(1, Ordering::Relaxed);
-        let policies = self.parts.rates.spelling().policies();
-        match &self.parts.fallback {
-            Fallback::Deny => failure::unavailable(policies),
-            Fallback::Allow => failure::let_pass(policies),
-            Fallback::Share(share) => {
-                let decisions = share.check_each(&key, cost);
-                if cost > 0 && decisions.is_allowed() {
-                    self.parts.untold.add(key, cost, self.moment());
-                }
-                decisions
-            }
-        }
+        self.parts.decide_without(key, cost, self.moment())
     }
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {

@@ -27,7 +27,10 @@ mod reservation;
 mod telling;
 mod untold;
 
+pub(crate) use self::breaker::{Breaker, Change, Pass};
 pub use self::builder::StrictLimiterBuilder;
+pub(crate) use self::clock_of_store::ClockOfStore;
 pub use self::failure::OnFailure;
+pub(crate) use self::handle::Parts;
 pub use self::handle::{StrictLimiter, StrictStats};
 pub use self::reservation::StrictReservation;

@@ -4,7 +4,6 @@ use crate::decision::{Decision, Decisions};
 use crate::key::Key;
 use crate::store::redis::rates::{Operation, StoreMoment};
 use crate::strict::StrictLimiter;
-use crate::strict::handle::Fallback;
 
 impl StrictLimiter {
     /// Books `cost` units on `key` until it is known what they come to.
@@ -71,12 +70,8 @@ impl StrictLimiter {
         let inner = &*self.0;
         let each = vec![u64::from(units); self.policies().len()];
         if self.ask(key, Operation::Book(&each)).await.is_err() {
-            if let Fallback::Share(share) = &inner.parts().fallback
-                && let Ok(nothing) = share.reserve(&key, 0)
-            {
-                nothing.commit(units);
-            }
-            inner.parts().untold.add(key, units, inner.moment());
+            let moment = inner.moment();
+            inner.parts().book_without(key, units, moment);
         }
     }
 
@@ -101,11 +96,8 @@ impl StrictLimiter {
     /// What was admitted without the store, and is not told yet.
     fn give_back_without(&self, key: Key, units: u32) {
         let inner = &*self.0;
-        if let Fallback::Share(share) = &inner.parts().fallback {
-            share.refund(&key, units);
-            let untold = &inner.parts().untold;
-            untold.give_back(key, units, inner.moment());
-        }
+        let moment = inner.moment();
+        inner.parts().give_back_without(key, units, moment);
     }
 }
 

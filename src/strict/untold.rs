@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[derive(Debug)]
-pub(super) struct Untold {
+pub(crate) struct Untold {
     rules: Box<[Rule]>,
     max_keys: usize,
     keys: Mutex<HashMap<Key, Box<[u64]>>>,
@@ -21,7 +21,7 @@ pub(super) struct Untold {
 }
 
 impl Untold {
-    pub(super) fn new(rules: &[Rule], max_keys: usize) -> Self {
+    pub(crate) fn new(rules: &[Rule], max_keys: usize) -> Self {
         Self {
             rules: rules.into(),
             max_keys,
@@ -31,21 +31,21 @@ impl Untold {
         }
     }
 
-    pub(super) fn keys(&self) -> usize {
+    pub(crate) fn keys(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }
 
-    pub(super) fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 
     /// `units` were admitted on `key`.
-    pub(super) fn add(&self, key: Key, units: u32, at: Moment) {
+    pub(crate) fn add(&self, key: Key, units: u32, at: Moment) {
         self.add_each(key, &vec![units.into(); self.rules.len()], at);
     }
 
     /// As [`Self::add`], with a number for each rule: also those that were taken and could not be told.
-    pub(super) fn add_each(&self, key: Key, units: &[u64], at: Moment) {
+    pub(crate) fn add_each(&self, key: Key, units: &[u64], at: Moment) {
         let mut keys = self.lock();
         if !keys.contains_key(&key) && keys.len() >= self.max_keys {
             // What has come back since needs no room.
@@ -66,7 +66,7 @@ impl Untold {
     }
 
     /// The last `units` on `key` were not used after all.
-    pub(super) fn give_back(&self, key: Key, units: u32, at: Moment) {
+    pub(crate) fn give_back(&self, key: Key, units: u32, at: Moment) {
         let mut keys = self.lock();
         if let Some(state) = keys.get_mut(&key) {
             self.each(state, |_, rule, state| {
@@ -80,7 +80,7 @@ impl Untold {
     }
 
     /// Takes out what is to be told of `key`: units under each rule.
-    pub(super) fn take(&self, key: Key, at: Moment) -> Option<Box<[u64]>> {
+    pub(crate) fn take(&self, key: Key, at: Moment) -> Option<Box<[u64]>> {
         let mut keys = self.lock();
         let state = keys.remove(&key)?;
         self.count.store(keys.len(), Ordering::Release);
@@ -89,7 +89,7 @@ impl Untold {
     }
 
     /// Keys of which there is something to tell, at most so many.
-    pub(super) fn some(&self, most: usize) -> Vec<Key> {
+    pub(crate) fn some(&self, most: usize) -> Vec<Key> {
         self.lock().keys().take(most).copied().collect()
     }
 

@@ -16,6 +16,7 @@
 mod conformance;
 mod connection;
 pub(crate) mod layered;
+mod leases;
 pub(crate) mod rates;
 mod trouble;
 mod wire;

@@ -11,6 +11,7 @@ mod standing;
 mod vectors;
 
 pub(crate) use self::spelling::Spelling;
+pub(super) use self::standing::read_words;
 pub(crate) use self::standing::{Standing, StoreMoment};
 
 use crate::key::Key;
@@ -60,6 +61,10 @@ impl Rates {
 
     pub(crate) fn spelling(&self) -> &Spelling {
         &self.spelling
+    }
+
+    pub(super) const fn store(&self) -> &RedisStore {
+        &self.store
     }
 
     /// Asks once, and waits at most `patience`: what is lost on the way may have happened.
@@ -130,7 +135,7 @@ impl Rates {
     ) -> (Cmd, &'static str) {
         let mut call = redis::cmd("EVALSHA");
         call.arg(self.spelling.script().get_hash());
-        call.arg(1).arg(self.hash(key));
+        call.arg(1).arg(self.key(key, "rates"));
         let name = match operation {
             Operation::Decide { .. } => "decide",
             Operation::Ask(_) => "ask",
@@ -182,10 +187,10 @@ impl Rates {
         (call, name)
     }
 
-    /// The key of the hash: in one slot of a cluster, and apart from all other namespaces.
-    fn hash(&self, key: Key) -> String {
+    /// The key of a hash: in one slot of a cluster, and apart from all other namespaces.
+    pub(super) fn key(&self, key: Key, what: &str) -> String {
         format!(
-            "tidegate:1:{{{}:{:032x}}}:rates",
+            "tidegate:1:{{{}:{:032x}}}:{what}",
             self.namespace,
             key.to_u128()
         )

@@ -14,12 +14,22 @@ pub(crate) struct Spelling {
     policies: Box<[Policy]>,
     rules: Box<[Rule]>,
     script: Arc<Script>,
+    code: Box<str>,
 }
 
 impl Spelling {
     /// # Errors
     /// If a window is no whole number of microseconds, in which a Redis counts.
     pub(crate) fn new(policies: &[Policy]) -> Result<Self, ConfigError> {
+        Self::with(policies, include_str!("../lua/rates_step.lua"))
+    }
+
+    /// As [`Self::new`], for limits of which processes take units in advance.
+    pub(crate) fn leased(policies: &[Policy]) -> Result<Self, ConfigError> {
+        Self::with(policies, include_str!("../lua/leases_step.lua"))
+    }
+
+    fn with(policies: &[Policy], step: &str) -> Result<Self, ConfigError> {
         let mut words = String::new();
         let mut fields: Vec<Box<str>> = Vec::new();
         for policy in policies {
@@ -43,12 +53,14 @@ impl Spelling {
             &*quotas,
             include_str!("../lua/rates_bucket.lua"),
             include_str!("../lua/rates_rules.lua"),
-            include_str!("../lua/rates_step.lua"),
+            step,
         ];
+        let code = parts.concat();
         Ok(Self {
             policies: policies.into(),
             rules: policies.iter().map(|policy| Rule::new(*policy)).collect(),
-            script: Arc::new(Script::new(&parts.concat())),
+            script: Arc::new(Script::new(&code)),
+            code: code.into(),
         })
     }
 
@@ -61,8 +73,12 @@ impl Spelling {
     }
 
     /// The script, with the quotas in it: a Redis keeps one for each limiter that differs.
-    pub(super) const fn script(&self) -> &Arc<Script> {
+    pub(crate) const fn script(&self) -> &Arc<Script> {
         &self.script
+    }
+
+    pub(in crate::store::redis) const fn code(&self) -> &str {
+        &self.code
     }
 
     /// Whether chance decides here.

@@ -73,20 +73,12 @@ impl Standing {
         let mut states = Vec::with_capacity(spelling.rules().len());
         for rule in spelling.rules() {
             states.push(match rule {
-                Rule::Gcra(_) => {
-                    let (micros, ticks) = (next()?, next()?);
-                    let whole = micros.saturating_mul(super::spelling::TICKS_PER_MICRO);
-                    State::Words(Box::new([whole.saturating_add(ticks)]))
-                }
                 Rule::SlidingLog(_) => State::Log {
                     used: next()?,
                     enough: next()?,
                     newest: next()?,
                 },
-                rule => {
-                    let words: Result<_, _> = (0..rule.words()).map(|_| next()).collect();
-                    State::Words(words?)
-                }
+                rule => State::Words(read_words(rule, &mut next)?),
             });
         }
         Ok(Self {
@@ -174,6 +166,19 @@ impl State {
             } => ask_log(policy, cost, at.now, *used, *enough, *newest),
         }
     }
+}
+
+/// The state of a rule that is told whole.
+pub(in crate::store::redis) fn read_words(
+    rule: &Rule,
+    next: &mut impl FnMut() -> Result<u64, StoreError>,
+) -> Result<Box<[u64]>, StoreError> {
+    if let Rule::Gcra(_) = rule {
+        let (micros, ticks) = (next()?, next()?);
+        let whole = micros.saturating_mul(super::spelling::TICKS_PER_MICRO);
+        return Ok(Box::new([whole.saturating_add(ticks)]));
+    }
+    (0..rule.words()).map(|_| next()).collect()
 }
 
 /// As [`SlidingLog::ask`](crate::rule::SlidingLog::ask), of a log that is elsewhere.

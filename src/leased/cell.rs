@@ -1,0 +1,298 @@
+//! One key in this process: what is in hand, who waits, and what the store is to be asked.
+//!
+//! ```text
+//!            spend, or wait                        answer: hand, or denied
+//!   callers ----------------> hand, line <---------------------------------+
+//!                                | callers wait, the hand runs low, or     |
+//!                                | nobody comes, or its time is over soon  |
+//!                                v                                         |
+//!                            question under way -----------> store --------+
+//! ```
+//!
+//! One question at a time. Callers that find enough in hand never wait; all others share the next question. A question
+//! for callers that wait brings back what can be given back, so that the store decides on what nobody has in hand.
+
+use crate::decision::Decisions;
+use crate::key::Key;
+use crate::leased::asking::{LEEWAY, RETRY};
+use crate::leased::demand::Demand;
+use crate::leased::lease::{Hand, Lease};
+use crate::leased::message::Told;
+use crate::leased::tier::{Outcome, Setup};
+use crate::rule::{Moment, Rule};
+use crate::store::redis::rates::StoreMoment;
+use crate::time::LocalTime;
+use std::collections::VecDeque;
+
+#[derive(Clone, Debug)]
+pub(super) struct Cell {
+    pub(super) key: Key,
+    /// Under each policy, as all that follows.
+    pub(super) hands: Box<[Hand]>,
+    /// Told and not heard of yet.
+    pub(super) giving: Box<[u32]>,
+    /// Booked without asking, and not known to be counted.
+    pub(super) owing: Box<[u64]>,
+    /// The question that brought what is at the end of a bucket.
+    pub(super) last: Box<[u64]>,
+    pub(super) heard: u64,
+    /// Since then something was asked whose answer was not heard.
+    pub(super) unheard: bool,
+    pub(super) sent: Option<Sent>,
+    pub(super) line: VecDeque<Waiter>,
+    pub(super) demand: Demand,
+    pub(super) view: Option<View>,
+    pub(super) used_at: LocalTime,
+    /// After a failure: not before this is asked again what nobody waits for.
+    pub(super) rest_until: LocalTime,
+    /// The store had nothing: not before this is more asked for than what is waited for.
+    pub(super) sparse_until: LocalTime,
+    /// What is over soon has been looked at.
+    pub(super) trimmed: bool,
+    /// Since it was looked at for somebody to go.
+    pub(super) in_use: bool,
+    /// When it is looked at next.
+    pub(super) queued: LocalTime,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Sent {
+    pub(super) number: u64,
+    pub(super) at: LocalTime,
+    /// So many of those who wait were there already.
+    pub(super) waiting: usize,
+    pub(super) owed: Box<[u64]>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiter {
+    ticket: u64,
+    pub(super) cost: u32,
+}
+
+/// What the store said last, with what was granted then.
+#[derive(Clone, Debug)]
+pub(super) struct View {
+    pub(super) states: Box<[u64]>,
+    store: StoreMoment,
+    at: LocalTime,
+}
+
+impl View {
+    /// About where the store's clock is now. For what is told to clients and for guesses: nothing is spent by it.
+    pub(super) fn moment(&self, now: LocalTime) -> Moment {
+        let micros = u64::try_from(now.since(self.at).as_micros()).unwrap_or(u64::MAX);
+        StoreMoment::from_micros(self.store.as_micros().saturating_add(micros)).moment(0)
+    }
+}
+
+impl Cell {
+    /// No answer before `heard` is waited for.
+    pub(super) fn new(key: Key, policies: usize, heard: u64, now: LocalTime) -> Self {
+        Self {
+            key,
+            hands: vec![Hand::default(); policies].into(),
+            giving: vec![0; policies].into(),
+            owing: vec![0; policies].into(),
+            last: vec![0; policies].into(),
+            heard,
+            unheard: false,
+            sent: None,
+            line: VecDeque::new(),
+            demand: Demand::new(now),
+            view: None,
+            used_at: now,
+            rest_until: LocalTime::ZERO,
+            sparse_until: LocalTime::ZERO,
+            trimmed: false,
+            in_use: true,
+            queued: LocalTime::NEVER,
+        }
+    }
+
+    /// Spends `cost` units under every policy, if they are in hand.
+    pub(super) fn spend(
+        &mut self,
+        setup: &Setup,
+        cost: u32,
+        now: LocalTime,
+        drawn: Option<&mut Vec<Lease>>,
+    ) -> Option<Decisions> {
+        let enough = |hand: &Hand| hand.usable(now, setup.late) >= cost;
+        if !self.hands.iter().all(enough) {
+            return None;
+        }
+        let draw = |hand: &mut Hand| {
+            hand.trim(now, setup.late);
+            hand.draw(cost)
+        };
+        match drawn {
+            Some(drawn) => drawn.extend(self.hands.iter_mut().map(draw)),
+            None => self.hands.iter_mut().map(draw).for_each(drop),
+        }
+        self.demand.note(cost, now);
+        (self.used_at, self.in_use) = (now, true);
+        Some(self.standing(setup, now))
+    }
+
+    /// How things stand as far as is known here: what was left at the store, and what is in hand.
+    pub(super) fn standing(&self, setup: &Setup, now: LocalTime) -> Decisions {
+        let Some(view) = &self.view else {
+            return setup.untouched(now);
+        };
+        let at = view.moment(now);
+        let told = |(rule, states): (&Rule, &[u64]), hand: &Hand| {
+            let mut told = rule.ask(states, 0, at);
+            let in_hand = hand.usable(now, setup.late);
+            told.remaining = told.remaining.saturating_add(in_hand).min(told.limit);
+            told
+        };
+        if let [rule] = &*setup.each {
+            return told((rule, &view.states), &self.hands[0]).into();
+        }
+        let each = setup.each(&view.states).zip(&self.hands);
+        Decisions::of(each.map(|(rule, hand)| told(rule, hand)).collect())
+    }
+
+    /// A caller waits for the next answer that is asked for from here on.
+    pub(super) fn wait(&mut self, ticket: u64, cost: u32, now: LocalTime) {
+        self.demand.note(cost, now);
+        (self.used_at, self.in_use) = (now, true);
+        self.line.push_back(Waiter { ticket, cost });
+    }
+
+    /// Units that were spent without asking.
+    pub(super) fn owe(&mut self, setup: &Setup, units: &[u64], now: LocalTime) {
+        for (place, units) in units.iter().enumerate() {
+            let hand = &mut self.hands[place];
+            hand.trim(now, setup.late);
+            let in_hand = u64::from(hand.usable(now, setup.late)).min(*units);
+            hand.draw(in_hand as u32);
+            self.owing[place] = self.owing[place].saturating_add(units - in_hand);
+        }
+    }
+
+    /// What was drawn and not spent after all.
+    pub(super) fn put_back(&mut self, drawn: &[Lease]) {
+        for (hand, lease) in self.hands.iter_mut().zip(drawn) {
+            hand.add(*lease);
+        }
+    }
+
+    /// The store's answer to question `number`. Those who waited for it are served first, as of the moment at which the
+    /// store decided.
+    pub(super) fn handle_answer(
+        &mut self,
+        setup: &Setup,
+        number: u64,
+        told: &Told,
+        now: LocalTime,
+        served: &mut Vec<Outcome>,
+    ) -> usize {
+        let Some(sent) = self.sent.take_if(|sent| sent.number == number) else {
+            return 0;
+        };
+        (self.heard, self.unheard) = (number, false);
+        self.giving.fill(0);
+        for (owing, owed) in self.owing.iter_mut().zip(&sent.owed) {
+            *owing -= owed;
+        }
+        let at = told.now.moment(0);
+        let mut leases = setup.leases(told, sent.at, number);
+        let mut states = told.states.clone();
+        let waited: Vec<Waiter> = self.line.drain(..sent.waiting).collect();
+        for waiter in waited {
+            let decisions = setup.rules.ask_each(&states, waiter.cost, at);
+            let enough = leases.iter().all(|lease| lease.units >= waiter.cost);
+            if decisions.is_allowed() && !enough {
+                // The store has been careful: it is asked again.
+                self.line.push_back(waiter);
+                continue;
+            }
+            let drawn = if decisions.is_allowed() {
+                setup.rules.book(&mut states, waiter.cost, at);
+                leases
+                    .iter_mut()
+                    .map(|lease| lease.split(waiter.cost))
+                    .collect()
+            } else {
+                Vec::new()
+            };
+            served.push(Outcome {
+                ticket: waiter.ticket,
+                key: self.key,
+                cost: waiter.cost,
+                decisions,
+                drawn,
+            });
+        }
+        let decided = served.len();
+        let mut states = told.states.clone();
+        setup.book(&mut states, &told.granted, at);
+        self.view = Some(View {
+            states,
+            store: told.now,
+            at: now,
+        });
+        for (place, lease) in leases.into_iter().enumerate() {
+            if told.granted[place] > 0 {
+                self.last[place] = number;
+                self.trimmed = false;
+            }
+            self.hands[place].add(lease);
+        }
+        if told.granted.iter().all(|units| *units == 0) {
+            self.sparse_until = now.saturating_add(LEEWAY);
+        }
+        self.serve(setup, now, served);
+        decided
+    }
+
+    /// The question was not answered, or nobody knows what was: whoever waits is told so.
+    pub(super) fn handle_failure(&mut self, number: u64, now: LocalTime) -> Vec<u64> {
+        if self.sent.take_if(|sent| sent.number == number).is_none() {
+            return Vec::new();
+        }
+        self.unheard = true;
+        self.rest_until = now.saturating_add(RETRY);
+        self.line.drain(..).map(|waiter| waiter.ticket).collect()
+    }
+
+    /// Those who came after the question was asked, and find something all the same.
+    fn serve(&mut self, setup: &Setup, now: LocalTime, served: &mut Vec<Outcome>) {
+        let mut waiting = std::mem::take(&mut self.line);
+        while let Some(waiter) = waiting.front().copied() {
+            let mut drawn = Vec::new();
+            let Some(decisions) = self.spend(setup, waiter.cost, now, Some(&mut drawn)) else {
+                break;
+            };
+            waiting.pop_front();
+            served.push(Outcome {
+                ticket: waiter.ticket,
+                key: self.key,
+                cost: waiter.cost,
+                decisions,
+                drawn,
+            });
+        }
+        self.line = waiting;
+    }
+
+    /// Nobody waits, nothing is under way or owed: forgetting it loses its rate, and what is in hand goes back.
+    pub(super) fn can_go(&self) -> bool {
+        let owes = || self.owing.iter().any(|units| *units > 0);
+        self.sent.is_none() && self.line.is_empty() && !owes()
+    }
+
+    /// Whoever waits is to be told that nobody answers any more.
+    pub(super) fn leave(&mut self) -> Vec<u64> {
+        self.line.drain(..).map(|waiter| waiter.ticket).collect()
+    }
+
+    /// All units that are in hand or on their way back.
+    pub(super) fn unreturned(&self, now: LocalTime) -> u64 {
+        let hand = |hand: &Hand| hand.usable(now, 0);
+        let hands = self.hands.iter().map(hand).max().unwrap_or(0);
+        u64::from(hands) + u64::from(self.giving.iter().copied().max().unwrap_or(0))
+    }
+}

@@ -1,0 +1,235 @@
+//! What the handles of a limiter and its background task share: the tiers, who waits, and a way to wake each other.
+
+use crate::decision::Decisions;
+use crate::key::Key;
+use crate::leased::lease::Lease;
+use crate::leased::tier::{Now, Outcome, Setup, Tier};
+use crate::rule::Moment;
+use crate::strict::{Breaker, ClockOfStore, Parts};
+use crate::time::LocalTime;
+use crossbeam_utils::CachePadded;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot};
+
+/// The most keys of one tier: little enough to move without a caller noticing.
+const SHARD_KEYS: usize = 768;
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) shards: Box<[CachePadded<Shard>]>,
+    pub(super) setup: Arc<Setup>,
+    pub(super) parts: Parts,
+    pub(super) clock_of_store: ClockOfStore,
+    breaker: Mutex<Breaker>,
+    /// Nobody asks the store any more.
+    closed: AtomicBool,
+    /// Nanoseconds to the store and back.
+    round_trip: AtomicU64,
+    /// When the task wakes by itself, in nanoseconds of the clock.
+    pub(super) wake_at: AtomicU64,
+    pub(super) wake: Notify,
+    pub(super) counts: Counts,
+}
+
+/// What has happened.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) asked: AtomicU64,
+    pub(super) failures: AtomicU64,
+    pub(super) in_hand: AtomicU64,
+    pub(super) waits: AtomicU64,
+    pub(super) without: AtomicU64,
+    pub(super) remembered: AtomicU64,
+}
+
+/// One tier, and the callers that wait for it.
+#[derive(Debug)]
+pub(super) struct Shard {
+    inner: Mutex<Inner>,
+    /// Whether the task has something to look for here.
+    pub(super) busy: AtomicBool,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) tier: Tier,
+    waiting: HashMap<u64, oneshot::Sender<Reply>>,
+    tickets: u64,
+}
+
+/// What a caller is told that waited.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Decided(Decisions, Vec<Lease>),
+    /// The store did not answer.
+    Without,
+}
+
+impl Shard {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A tier's steps do not call out, so a panic in one is a bug in it; counting goes on.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Lets a caller wait; without one, what comes is put in hand.
+    pub(super) fn wait(
+        &mut self,
+        key: Key,
+        cost: u32,
+        now: Now,
+        caller: Option<oneshot::Sender<Reply>>,
+    ) {
+        self.tickets += 1;
+        if let Some(caller) = caller {
+            self.waiting.insert(self.tickets, caller);
+        }
+        self.tier.wait(key, cost, self.tickets, now);
+    }
+
+    /// Tells those who waited what they got. What nobody takes is put in hand.
+    pub(super) fn tell(&mut self, served: Vec<Outcome>, now: Now) {
+        for outcome in served {
+            let (key, decisions) = (outcome.key, outcome.decisions);
+            let reply = Reply::Decided(decisions, outcome.drawn);
+            let unheard = match self.waiting.remove(&outcome.ticket) {
+                Some(caller) => caller.send(reply).err(),
+                None => Some(reply),
+            };
+            if let Some(Reply::Decided(_, drawn)) = unheard
+                && !drawn.is_empty()
+            {
+                self.tier.put_back(key, &drawn, now);
+            }
+        }
+    }
+
+    /// Tells those who waited that nobody answered.
+    pub(super) fn tell_without(&mut self, tickets: Vec<u64>) {
+        for ticket in tickets {
+            if let Some(caller) = self.waiting.remove(&ticket) {
+                // Whoever does not wait any more need not know.
+                let _ = caller.send(Reply::Without);
+            }
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn new(setup: Setup, max_keys: usize, parts: Parts) -> Self {
+        let setup = Arc::new(setup);
+        let shards = max_keys.div_ceil(SHARD_KEYS);
+        let shard = |number: usize| {
+            let room = max_keys / shards + usize::from(number < max_keys % shards);
+            CachePadded::new(Shard {
+                inner: Mutex::new(Inner {
+                    tier: Tier::new(Arc::clone(&setup), room),
+                    waiting: HashMap::new(),
+                    tickets: 0,
+                }),
+                busy: AtomicBool::new(false),
+            })
+        };
+        Self {
+            shards: (0..shards).map(shard).collect(),
+            setup,
+            clock_of_store: ClockOfStore::guess(&parts.clock),
+            breaker: Mutex::new(parts.breaker.clone()),
+            parts,
+            closed: AtomicBool::new(false),
+            round_trip: AtomicU64::new(0),
+            wake_at: AtomicU64::new(0),
+            wake: Notify::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn shard(&self, key: Key) -> &Shard {
+        let [high, low] = key.halves();
+        let product = u128::from(high ^ self.setup.holder) * u128::from(low | 1);
+        let place = (product >> 64) as u64 ^ product as u64;
+        let at = (u128::from(place) * self.shards.len() as u128) >> 64;
+        &self.shards[at as usize]
+    }
+
+    #[inline]
+    pub(super) fn now(&self) -> Now {
+        Now {
+            local: self.parts.clock.now(),
+            round_trip: Duration::from_nanos(self.round_trip.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// The present moment on the store's clock, as far as it is known here.
+    pub(super) fn moment(&self) -> Moment {
+        self.clock_of_store.at(self.parts.clock.now()).moment(0)
+    }
+
+    pub(super) fn note_round_trip(&self, took: Duration) {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let known = self.round_trip.load(Ordering::Relaxed);
+        let now = match known {
+            0 => took,
+            known => known - known / 8 + took / 8,
+        };
+        self.round_trip.store(now, Ordering::Relaxed);
+    }
+
+    pub(super) fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it makes sense to wait for the store. Asked behind a shard's lock, so that whoever waits is found.
+    pub(super) fn may_ask(&self, now: LocalTime) -> bool {
+        !self.closed.load(Ordering::Acquire) && self.breaker().would_pass(now)
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        !self.closed.load(Ordering::Acquire) && self.breaker().is_closed()
+    }
+
+    /// Nobody waits any more.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        for shard in &self.shards {
+            let mut inner = shard.lock();
+            let left = inner.tier.close(self.now());
+            inner.tell_without(left);
+            shard.busy.store(true, Ordering::Release);
+        }
+    }
+
+    /// The store is left alone: whoever waits is told so.
+    pub(super) fn leave_alone(&self) {
+        for shard in &self.shards {
+            let mut inner = shard.lock();
+            let left = inner.tier.leave();
+            inner.tell_without(left);
+        }
+    }
+
+    /// Wakes the task if it would come too late for what `tier` has for it.
+    #[inline]
+    pub(super) fn notice(&self, shard: &Shard, tier: &Tier) {
+        let due = tier.poll_timeout();
+        if due == LocalTime::NEVER {
+            return;
+        }
+        shard.busy.store(true, Ordering::Release);
+        if due.as_nanos() < self.wake_at.load(Ordering::SeqCst) {
+            self.rouse(due.as_nanos());
+        }
+    }
+
+    #[cold]
+    fn rouse(&self, due: u64) {
+        if self.wake_at.fetch_min(due, Ordering::SeqCst) > due {
+            self.wake.notify_one();
+        }
+    }
+}

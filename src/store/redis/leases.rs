@@ -1,0 +1,245 @@
+//! Leases in a Redis: many questions a round trip, each one script on one key.
+
+use crate::leased::message::{Ask, Told};
+use crate::store::redis::rates::{Rates, StoreMoment, read_words};
+use crate::store::redis::trouble::trouble;
+use crate::store::{StoreError, StoreErrorKind};
+use redis::{FromRedisValue, Pipeline, RedisError, ServerErrorKind, Value};
+
+impl Rates {
+    /// Asks `questions` in one round trip. One that is old, or that the server refused (somebody else's key, say), has no
+    /// answer.
+    pub(crate) async fn exchange(
+        &self,
+        questions: &[Ask],
+        now: Option<StoreMoment>,
+    ) -> Result<Vec<Option<Told>>, StoreError> {
+        let connection = &self.store().connection;
+        let hash = self.spelling().script().get_hash();
+        let asked = self.pipeline(questions.iter(), "EVALSHA", hash, now);
+        let mut answers = connection.pipeline(&asked, LEASES).await?;
+        // Repeated are only those that were not run: of the others the repetition would be an old question.
+        let unknown: Vec<usize> = (0..answers.len())
+            .filter(|at| is_unknown(&answers[*at]))
+            .collect();
+        if !unknown.is_empty() {
+            // With the script itself, which the server then knows whatever happens between.
+            let again = unknown.iter().map(|at| &questions[*at]);
+            let again = self.pipeline(again, "EVAL", self.spelling().code(), now);
+            let again = connection.pipeline(&again, LEASES).await?;
+            for (at, answer) in unknown.into_iter().zip(again) {
+                answers[at] = answer;
+            }
+        }
+        // All refused is trouble, as with a replica, and not somebody's bad key.
+        if let Some(Value::ServerError(error)) = answers.first()
+            && answers.iter().all(|it| matches!(it, Value::ServerError(_)))
+        {
+            return Err(trouble(RedisError::from(error.clone()), LEASES));
+        }
+        answers.iter().map(|answer| self.read(answer)).collect()
+    }
+
+    fn pipeline<'a>(
+        &self,
+        questions: impl Iterator<Item = &'a Ask>,
+        command: &str,
+        script: &str,
+        now: Option<StoreMoment>,
+    ) -> Pipeline {
+        let mut pipeline = Pipeline::new();
+        for ask in questions {
+            let call = pipeline.cmd(command).arg(script);
+            call.arg(1).arg(self.key(ask.key, "leases")).arg("lease");
+            match now {
+                Some(now) => call.arg(now.as_micros()),
+                None => call.arg(""),
+            };
+            call.arg(0).arg(format!("{:x}", ask.holder));
+            call.arg(ask.number).arg(ask.heard);
+            call.arg(ask.need).arg(ask.least);
+            for line in &ask.lines {
+                call.arg(line.give).arg(line.owe).arg(line.spare);
+            }
+        }
+        pipeline
+    }
+
+    fn read(&self, answer: &Value) -> Result<Option<Told>, StoreError> {
+        if matches!(answer, Value::ServerError(_)) {
+            return Ok(None);
+        }
+        let malformed = || {
+            StoreError::new(
+                StoreErrorKind::Protocol,
+                "the answer of the script of leases is malformed",
+            )
+        };
+        let numbers = Vec::<u64>::from_redis_value_ref(answer).map_err(|_| malformed())?;
+        if numbers == [0] {
+            return Ok(None);
+        }
+        let mut numbers = numbers.into_iter().skip(1);
+        let mut next = || numbers.next().ok_or_else(malformed);
+        let now = StoreMoment::from_micros(next()?);
+        let mut states = Vec::new();
+        for rule in self.spelling().rules() {
+            states.extend(read_words(rule, &mut next)?);
+        }
+        let granted: Result<Box<[u32]>, _> = (0..self.spelling().rules().len())
+            .map(|_| u32::try_from(next()?).map_err(|_| malformed()))
+            .collect();
+        Ok(Some(Told {
+            now,
+            states: states.into(),
+            granted: granted?,
+        }))
+    }
+}
+
+fn is_unknown(answer: &Value) -> bool {
+    matches!(answer, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript))
+}
+
+/// For messages.
+const LEASES: &str = "leases";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::{Policy, PolicyName};
+    use crate::key::Key;
+    use crate::leased::ledger::Ledger;
+    use crate::leased::message::AskLine;
+    use crate::store::RedisStore;
+    use crate::store::redis::rates::Spelling;
+    use tidegate_test_support::RedisServer;
+
+    const BEGIN: u64 = 200_000_000_000_000;
+
+    /// Questions as holders may ask them, and as they may not: old, repeated, with answers unheard, giving back what
+    /// they never had; and a store that forgets.
+    #[tokio::test]
+    async fn redis_answers_as_the_functions_do() {
+        let Some(server) = RedisServer::start() else {
+            return;
+        };
+        let store = RedisStore::new(server.url()).expect("an address");
+        let mut rng = fastrand::Rng::with_seed(11);
+        let (mut told, mut granted, mut old) = (0, 0_u64, 0);
+        for (number, quotas) in [
+            "1000/s fixed",
+            "300/s sliding",
+            "1000/s",
+            "90/7s burst 11",
+            "20000/hour calendar",
+            "50/day calendar +02:00",
+            "300/s burst 40, 200/s fixed, 5000/10s sliding",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let policy = |(place, quota): (usize, &str)| {
+                let name = PolicyName::new(&format!("p{place}")).expect("a name");
+                Policy::new(name, quota.trim().parse().expect("a quota"))
+            };
+            let policies: Vec<Policy> = quotas.split(',').enumerate().map(policy).collect();
+            let spelling = Spelling::leased(&policies).expect("whole microseconds");
+            let rules = spelling.rules().to_vec();
+            let rates = Rates::new(store.clone(), &format!("conformance{number}"), spelling);
+            let mut ledger = Ledger::default();
+            let mut now = BEGIN;
+            let mut latest = [0_u64; 4];
+            for step in 0..600 {
+                now += [0, 7, 1_013, 40_001, 900_000][rng.usize(..5)] * rng.u64(..3);
+                if rng.u32(..100) == 0 {
+                    server.cli(&["FLUSHALL"]);
+                    ledger = Ledger::default();
+                }
+                if rng.u32(..50) == 0 {
+                    server.cli(&["SCRIPT", "FLUSH"]);
+                }
+                let holder = rng.usize(..4);
+                let number = match rng.u32(..8) {
+                    0 => rng.u64(..=latest[holder]),
+                    _ => latest[holder] + rng.u64(1..3),
+                };
+                let need = rng.u32(..40) * rng.u32(..2);
+                let ask = Ask {
+                    key: Key::EVERYONE,
+                    holder: holder as u64,
+                    number,
+                    heard: number.saturating_sub(rng.u64(1..4)),
+                    need,
+                    least: rng.u32(..=need),
+                    lines: (0..rules.len())
+                        .map(|_| AskLine {
+                            give: rng.u32(..60) * rng.u32(..2),
+                            owe: rng.u64(..9) * rng.u64(..8) / 7,
+                            spare: rng.u32(..120) * rng.u32(..2),
+                        })
+                        .collect(),
+                };
+                latest[holder] = latest[holder].max(number);
+                let at = StoreMoment::from_micros(now);
+                let expected = ledger.exchange(&rules, &ask, at);
+                let answers = rates.exchange(std::slice::from_ref(&ask), Some(at)).await;
+                let answers = answers.expect("an answer");
+                assert_eq!(
+                    answers,
+                    std::slice::from_ref(&expected),
+                    "{quotas} {step}: {ask:?}"
+                );
+                match expected {
+                    Some(it) => {
+                        told += 1;
+                        granted += it
+                            .granted
+                            .iter()
+                            .map(|units| u64::from(*units))
+                            .sum::<u64>();
+                    }
+                    None => old += 1,
+                }
+            }
+        }
+        assert!(
+            told > 3_000 && old > 300 && granted > 10_000,
+            "{told} {old} {granted}"
+        );
+    }
+
+    #[tokio::test]
+    async fn holders_that_are_gone_leave_nothing_for_long() {
+        let Some(server) = RedisServer::start() else {
+            return;
+        };
+        let store = RedisStore::new(server.url()).expect("an address");
+        let policies = ["1000000/s".parse::<crate::Quota>().expect("a quota").into()];
+        let spelling = Spelling::leased(&policies).expect("whole microseconds");
+        let rates = Rates::new(store, "gone", spelling);
+        let ask = |holder| Ask {
+            key: Key::EVERYONE,
+            holder,
+            number: 1,
+            heard: 0,
+            need: 1,
+            least: 1,
+            lines: [AskLine::default()].into(),
+        };
+        let hash = || {
+            let key = server.cli(&["EVAL", "return redis.call('KEYS', '*')[1]", "0"]);
+            key.text()
+        };
+        let mut now = BEGIN;
+        for holder in 0..500 {
+            now += 10_000_000;
+            let (asks, at) = ([ask(holder)], StoreMoment::from_micros(now));
+            rates.exchange(&asks, Some(at)).await.expect("an answer");
+        }
+        let fields = server.cli(&["HLEN", &hash()]).integer();
+        assert!((60..140).contains(&fields), "{fields}");
+        let left = server.cli(&["PTTL", &hash()]).integer();
+        assert!((1..=605_000).contains(&left), "{left} ms");
+    }
+}

@@ -1,0 +1,136 @@
+-- One question of a holder about a key, behind `rates_rules.lua`. The other spelling of Ledger::exchange.
+--
+-- ARGV     'lease', the moment, 0, then the holder, the number of the question, the last one that was heard, what callers
+--          need, the least that helps one, and for each quota what is given back, owed, and welcome
+-- The hash has a field for each holder, `h` and its name: number and second of its last question, and for each quota what
+-- was granted then, told as given and owed, what may still come back, and two words that say where that was booked.
+-- The answer: 0 to an old question; else 1, the moment, each quota's state before anything was granted, and what was.
+
+local number, heard, need, least = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local MOST = 4294967295
+local FORGOTTEN = 600 -- seconds after which a holder's record may go
+local RECORDS = 64 -- fewer than these are never looked through
+
+local quotas, fields = {}, {}
+for place = 1, QUOTAS do
+  local at, told = 6 * place - 5, 6 + 3 * place
+  fields[place] = WORDS[at + 1]
+  quotas[place] = {
+    WORDS[at + 2], WORDS[at + 3], WORDS[at + 4], WORDS[at + 5],
+    rule = rules[WORDS[at]], bucket = WORDS[at] == 'g',
+    give = tonumber(ARGV[told]), owe = tonumber(ARGV[told + 1]), spare = tonumber(ARGV[told + 2]),
+  }
+end
+local OWN = 'h' .. ARGV[4]
+fields[QUOTAS + 1], fields[QUOTAS + 2] = 'e', OWN
+local states = redis.call('HMGET', KEY, unpack(fields))
+local expires, record = states[QUOTAS + 1], states[QUOTAS + 2]
+
+local unheard = false
+if record then
+  local last = unpack_numbers('>d', record)
+  if number <= last then return { 0 } end
+  unheard = last > heard
+elseif redis.call('HLEN', KEY) > RECORDS then
+  local all, gone = redis.call('HGETALL', KEY), {}
+  for at = 1, #all, 2 do
+    if string.sub(all[at], 1, 1) == 'h' then
+      local _, second = unpack_numbers('>dd', all[at + 1])
+      if second + FORGOTTEN < floor(now / 1000000) and #gone < 1000 then gone[#gone + 1] = all[at] end
+    end
+  end
+  if #gone > 0 then redis.call('HDEL', KEY, unpack(gone)) end
+end
+
+local lives = 0
+local function book(place, units)
+  local quota = quotas[place]
+  local state, counts = quota.rule.book(quota, states[place], units, quota.rule)
+  states[place] = state
+  lives = max(lives, counts)
+end
+
+local lines = {}
+local function take_back(place, units)
+  local quota, line, state = quotas[place], lines[place], states[place]
+  units = min(units, line.held)
+  if units == 0 or not state then return end
+  if not quota.bucket then
+    states[place] = quota.rule.give_back(quota, state, units, nil, line[1])
+  elseif state == pack('>dd', line[1], line[2]) then
+    -- Only from the end, so that nobody else's units change their place.
+    states[place] = quota.rule.undo(quota, state, units)
+    line[1], line[2] = unpack_numbers('>dd', states[place])
+  end
+  line.held = line.held - units
+end
+
+for place, quota in ipairs(quotas) do
+  local line = { 0, 0, granted = 0, gave = 0, owed = 0, held = 0 }
+  if record then
+    line.granted, line.gave, line.owed, line.held, line[1], line[2] = unpack_numbers('>dddddd', record, 48 * place - 31)
+  end
+  lines[place] = line
+  local give, owe = quota.give, quota.owe
+  if unheard then
+    take_back(place, line.granted)
+    give = quota.bucket and 0 or max(0, give - line.gave)
+    owe = max(0, owe - line.owed)
+  end
+  take_back(place, give)
+  if owe > 0 then book(place, min(owe, MOST)) end
+end
+
+local answer = { 1, now }
+for place, quota in ipairs(quotas) do
+  local a, b, c = quota.rule.state(quota, states[place], 0)
+  answer[#answer + 1], answer[#answer + 2] = a, b
+  if c then answer[#answer + 1] = c end
+end
+
+local function room(place, most)
+  local quota, low, high = quotas[place], 0, most
+  while low < high do
+    local middle = high - floor((high - low) / 2)
+    if quota.rule.fits(quota, states[place], middle, quota.rule) then low = middle else high = middle - 1 end
+  end
+  return low
+end
+
+local rooms, base = {}, need
+for place, quota in ipairs(quotas) do
+  rooms[place] = room(place, min(MOST, need + min(MOST, 4 * quota.spare)))
+  base = min(base, rooms[place])
+end
+if base < least then base = 0 end
+-- Of what is welcome, up to a quarter of the rest, under all that lack something.
+local spares = base == need
+for place, quota in ipairs(quotas) do
+  quota.granted = min(quota.spare, floor((rooms[place] - base) / 4))
+  spares = spares and (quota.granted > 0 or quota.spare == 0)
+end
+
+local kept, writes = pack('>dd', number, floor(now / 1000000)), {}
+for place, quota in ipairs(quotas) do
+  local line, granted = lines[place], base + (spares and quota.granted or 0)
+  if granted > 0 then
+    book(place, granted)
+    local first, second = unpack_numbers('>dd', states[place])
+    if not quota.bucket then
+      second = 0
+      if line[1] ~= first then line.held = 0 end
+    else
+      line.held = 0
+    end
+    line[1], line[2], line.held = first, second, line.held + granted
+  end
+  answer[#answer + 1] = granted
+  kept = kept .. pack('>dddddd', granted, quota.give, quota.owe, line.held, line[1], line[2])
+  if states[place] then writes[#writes + 1], writes[#writes + 2] = fields[place], states[place] end
+end
+local ends = floor(now / 1000) + max(math.ceil(lives / 1000), expires and 0 or FORGOTTEN * 1000)
+local later = ends > tonumber(expires or 0)
+if later then writes[#writes + 1], writes[#writes + 2] = 'e', string.format('%.0f', ends + SLACK) end
+redis.call('HSET', KEY, OWN, kept, unpack(writes))
+if later then redis.call('PEXPIRE', KEY, ends - floor(now / 1000) + SLACK) end
+return answer
