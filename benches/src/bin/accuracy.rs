@@ -1,4 +1,4 @@
-//! How much a layered limit admits, beside one exact counter of the same requests: real Redis servers, real windows of
+//! How much layered and leased limits admit, beside one exact counter of the same requests: real Redis servers, real windows of
 //! ten seconds, links with a round trip. And what a warm decision costs, and the longest of many cold ones.
 //!
 //! ```text
@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use tidegate::layered::LayeredLimiter;
+use tidegate::leased::LeasedLimiter;
+use tidegate::limiter::AnyLimiter;
 use tidegate::store::RedisStore;
 use tidegate::time::Clock;
 use tidegate::{Key, Quota};
@@ -122,6 +124,18 @@ impl Bed {
         RedisStore::new(server.url_through(link.address())).expect("an address")
     }
 
+    fn leased_nodes(&self, case: &Case) -> Vec<LeasedLimiter> {
+        let quota = Quota::new(case.limit, WINDOW).expect("a window").sliding();
+        let name = format!("{}-{}-{}", case.limit, case.load, case.round_trip);
+        let node = |_| {
+            let store = self.origin(0, case.round_trip);
+            let builder = LeasedLimiter::builder(store, &name, quota);
+            let builder = builder.patience(Duration::from_secs(2));
+            builder.build().expect("settings that work")
+        };
+        (0..case.nodes).map(node).collect()
+    }
+
     fn nodes(&self, name: &str, case: &Case) -> Vec<LayeredLimiter> {
         let quota = Quota::new(case.limit, WINDOW).expect("a window");
         (0..case.nodes * case.regions)
@@ -158,7 +172,7 @@ impl Exact {
 }
 
 /// The requests of one case, each on a node of its own choosing; answers (requests, admitted, exact).
-async fn run(nodes: &[LayeredLimiter], case: Case) -> (u32, u32, u32) {
+async fn run(nodes: &[AnyLimiter], case: Case) -> (u32, u32, u32) {
     let mut random = fastrand::Rng::with_seed(u64::from(case.limit) + case.round_trip);
     let (mut exact, mut requests, mut exactly) = (Exact::default(), 0, 0);
     let admitted = Arc::new(AtomicU32::new(0));
@@ -213,7 +227,16 @@ async fn main() {
         .enumerate()
         .map(|(number, case)| {
             let nodes = bed.nodes(&number.to_string(), &case);
-            tokio::spawn(async move { (case, run(&nodes, case).await, sums(&nodes)) })
+            tokio::spawn(async move {
+                let any: Vec<_> = nodes.iter().cloned().map(AnyLimiter::from).collect();
+                (case, run(&any, case).await, sums(&nodes))
+            })
+        })
+        .collect();
+    let leased: Vec<_> = leased_cases()
+        .map(|case| {
+            let nodes = bed.leased_nodes(&case);
+            tokio::spawn(async move { leased_line(&nodes, case).await })
         })
         .collect();
     let mut lines = Vec::new();
@@ -235,6 +258,9 @@ async fn main() {
             case.bar,
         ));
     }
+    for line in leased {
+        lines.push(line.await.expect("no panic"));
+    }
     let _ = progress.await;
     println!("what                        nodes   limit   load round trip  value   bar");
     for line in lines {
@@ -242,6 +268,41 @@ async fn main() {
     }
     burst(&bed).await;
     costs(&bed).await;
+}
+
+fn leased_cases() -> impl Iterator<Item = Case> {
+    let case = |(limit, load, round_trip)| Case {
+        what: "leased, admitted / exact",
+        bar: "<= 1",
+        ..case(5, limit, load, round_trip)
+    };
+    let cases = [
+        (1_000, 2, 0),
+        (1_000, 2, 20),
+        (10_000, 2, 20),
+        (10_000, 1, 20),
+        (10_000, 2, 300),
+    ];
+    cases.into_iter().map(case)
+}
+
+/// What leased limits admit, by how much they may be above, and how often they ask.
+async fn leased_line(nodes: &[LeasedLimiter], case: Case) -> String {
+    let any: Vec<_> = nodes.iter().cloned().map(AnyLimiter::from).collect();
+    let (requests, admitted, exact) = run(&any, case).await;
+    let asked: u64 = nodes.iter().map(|node| node.stats().asked).sum();
+    format!(
+        "{:26} {:>6} {:>7} {:>5}x {:>5} ms   {:>6.3}   {}, bound + {}; {:.3} round trips / request",
+        case.what,
+        format!("1 x {}", nodes.len()),
+        case.limit,
+        case.load,
+        case.round_trip,
+        f64::from(admitted) / f64::from(exact),
+        case.bar,
+        nodes[0].overshoot_bound(nodes.len() as u32),
+        asked as f64 / f64::from(requests),
+    )
 }
 
 fn sums(nodes: &[LayeredLimiter]) -> (u64, u64) {
