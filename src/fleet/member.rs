@@ -442,7 +442,12 @@ impl Member {
     pub(crate) fn handle_starved(&mut self) {
         if self.is_hungry() {
             self.starved = true;
-            self.schedule.beat_soon();
+            if self.grant.share < self.target {
+                self.schedule.beat_soon();
+            } else {
+                // All whose slots are lent may be asked at once.
+                self.schedule.beat_among(self.nodes);
+            }
         }
     }
 

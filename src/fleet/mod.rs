@@ -18,8 +18,10 @@
 //! * **I3 Shrink**: when L falls, decreases go to everyone at once, and what is reserved never rises while above L.
 //! * **I4 Exactly once**: every slot comes back once (see [`permit`](crate::permit)).
 //! * **I6 No starvation**: with a slot for every node, each that wants one has one; with fewer, single slots go round
-//!   among those that want. A node without work lends its slot while others are short, and has it back at its first want,
-//!   a plan and a drain later.
+//!   among those that want. A node without work lends its slot while the others demand more than there is beside it, and has
+//!   it back at its first want, a plan and a drain later. Without work is who had none for a ttl; where requests come
+//!   one by one for four times as long as they are apart, but no longer than five ttl. So of a node that is asked once
+//!   a minute the first request after each pause is refused while the fleet is over its limit, and a retry is not.
 //! * **I9 Survives its store**: after a lost, flushed or restored store I2 still holds: nodes carry their claims, and
 //!   a store that does not know them records claims for one lease time and raises nobody.
 //! * **I10 Survives its nodes**: a crashed node's share comes back within ttl + drain + 3 heartbeats; a restart under

@@ -442,7 +442,8 @@ impl World<'_> {
         // Whatever it says it wants, the plans that follow must be safe.
         let demand = match self.rng.u32(..20) {
             0 => u32::MAX,
-            1..10 => 1,
+            1..4 => 0,
+            4..10 => 1,
             _ => 2 * LIMIT,
         };
         let weight = [1, 1, 1, 1, 2, 7, 0, u32::MAX][self.rng.usize(..8)];
