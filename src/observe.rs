@@ -14,6 +14,7 @@
 //! | `tidegate_latency_seconds` | gauge | `guard` | mean latency of the successes since the last reading |
 //! | `tidegate_fleet_limit` | gauge | `guard` | the fleet's limit, as this node last planned it |
 //! | `tidegate_fleet_nodes` | gauge | `guard` | the fleet's nodes, likewise |
+//! | `tidegate_fleet_brake` | gauge | `guard` | the part of its share that this node admits: below 1 while it is much slower than its fleet |
 //! | `tidegate_fenced` | gauge | `guard` | 1 while this node's lease has run out |
 //! | `tidegate_store_up` | gauge | `guard` | 0 while the fleet's store does not answer |
 //! | `tidegate_decisions_total` | counter | `policy`, `verdict` | rate limits: `allow`, `deny`; of several policies the binding one |
@@ -91,6 +92,11 @@ pub fn describe() {
         "slots that the fleet may use"
     );
     describe_gauge!("tidegate_fleet_nodes", Unit::Count, "nodes of the fleet");
+    describe_gauge!(
+        "tidegate_fleet_brake",
+        Unit::Count,
+        "the part of its share that the node admits"
+    );
     describe_gauge!(
         "tidegate_fenced",
         Unit::Count,
@@ -328,6 +334,14 @@ pub(crate) fn granted(key: &str, node: &str) {
         set("tidegate_fenced", key, 0.0);
         set("tidegate_store_up", key, 1.0);
     }
+}
+
+/// The node admits another part of its share than before.
+pub(crate) fn brake(key: &str, part: f64) {
+    #[cfg(feature = "tracing")]
+    tracing::info!(key, part, "slower than the fleet: the local brake");
+    #[cfg(feature = "metrics")]
+    set("tidegate_fleet_brake", key, part);
 }
 
 /// The lease ran out.

@@ -8,6 +8,8 @@
 
 use crate::fleet::message::Pulse;
 use crate::permit::Totals;
+use crate::time::LocalTime;
+use std::time::Duration;
 
 /// Answers that a look takes.
 const ENOUGH: u64 = 20;
@@ -25,6 +27,8 @@ const ALL: u32 = 16;
 const LEAST: u32 = 8;
 const DOWN: u32 = 4;
 const UP: u32 = 1;
+/// Without a look for so long it lets go.
+const STALE: Duration = Duration::from_secs(5);
 /// In how many answers the usual distance follows what is seen, and in how many while that is far: who stays slow is so
 /// one day.
 const FOLLOW: i64 = 1_000;
@@ -39,9 +43,11 @@ pub(crate) struct Brake {
     successes: u64,
     success_us: u64,
     overloads: u64,
-    /// How much longer this node's requests usually take than the fleet's, in microseconds, if they do; not known at
+    /// When that was.
+    looked: LocalTime,
+    /// How much longer this node's requests usually take than the fleet's, in nanoseconds, if they do; not known at
     /// first. Who is nearer than the rest may become as slow as them: that is not far beyond the fleet.
-    usual_us: Option<i64>,
+    usual: Option<i64>,
     /// Looks in a row that were far.
     far: u32,
 }
@@ -54,7 +60,8 @@ impl Default for Brake {
             successes: 0,
             success_us: 0,
             overloads: 0,
-            usual_us: None,
+            looked: LocalTime::ZERO,
+            usual: None,
             far: 0,
         }
     }
@@ -62,33 +69,36 @@ impl Default for Brake {
 
 impl Brake {
     /// Compares `totals` until now with what the fleet measured.
-    pub(crate) fn look(&mut self, totals: &Totals, fleet: Pulse) {
+    pub(crate) fn look(&mut self, now: LocalTime, totals: &Totals, fleet: Pulse) {
         if fleet.number == 0 {
             // Nobody measures: there is nothing to compare with.
-            (self.sixteenths, self.far) = (ALL, 0);
-            self.count(totals);
+            self.release(now, totals);
             return;
         }
         let successes = totals.successes - self.successes;
         let drops = totals.overloads - self.overloads;
         let answers = successes + drops;
         if fleet.number == self.pulse || answers < ENOUGH {
+            if now.since(self.looked) >= STALE {
+                // What was seen is not what is.
+                self.release(now, totals);
+            }
             return;
         }
         let own_us = (totals.success_us - self.success_us).checked_div(successes);
         self.pulse = fleet.number;
-        self.count(totals);
+        self.count(now, totals);
 
         let refused = drops.saturating_mul(1_000_000) / answers
             > fleet.drops_ppm.saturating_mul(DROPS) + DROPS_PPM;
-        let is_far = match own_us {
+        let is_far = match own_us.filter(|_| fleet.latency_us > 0) {
             Some(own_us) => {
-                let fleet_us = signed(fleet.latency_us);
-                let away = (signed(own_us) - fleet_us).max(0);
-                let usual = self.usual_us.get_or_insert(away);
-                let is_far = refused || is_slow(signed(own_us), fleet_us + *usual, successes);
+                let (own, fleet) = (nanos(own_us), nanos(fleet.latency_us));
+                let away = (own - fleet).max(0);
+                let usual = self.usual.get_or_insert(away);
+                let is_far = refused || is_slow(own, fleet + *usual, successes);
                 let follow = if is_far { FOLLOW_FAR } else { FOLLOW };
-                *usual += (away - *usual) / follow * signed(successes).min(follow);
+                *usual += (away - *usual) * successes.min(follow as u64) as i64 / follow;
                 is_far
             }
             None => refused,
@@ -105,7 +115,13 @@ impl Brake {
         };
     }
 
-    fn count(&mut self, totals: &Totals) {
+    fn release(&mut self, now: LocalTime, totals: &Totals) {
+        (self.sixteenths, self.far) = (ALL, 0);
+        self.count(now, totals);
+    }
+
+    fn count(&mut self, now: LocalTime, totals: &Totals) {
+        self.looked = now;
         (self.successes, self.success_us, self.overloads) =
             (totals.successes, totals.success_us, totals.overloads);
     }
@@ -127,14 +143,14 @@ impl Brake {
     }
 }
 
-fn is_slow(own_us: i64, expected_us: i64, answers: u64) -> bool {
-    let expected_us = expected_us.max(1);
-    own_us > FAR * expected_us + FEW * expected_us / signed(answers)
+fn is_slow(own: i64, expected: i64, answers: u64) -> bool {
+    let few = i64::try_from(answers).unwrap_or(i64::MAX).max(1);
+    own > FAR * expected.max(1) + FEW * expected / few
 }
 
-fn signed(us: u64) -> i64 {
-    // Days.
-    i64::try_from(us).unwrap_or(i64::MAX).min(1 << 40)
+fn nanos(us: u64) -> i64 {
+    // Up to hours, so that no product overflows.
+    us.min(1 << 34) as i64 * 1000
 }
 
 #[cfg(test)]
@@ -147,6 +163,8 @@ mod tests {
         brake: Brake,
         totals: Totals,
         pulse: Pulse,
+        /// Seconds.
+        now: u64,
     }
 
     impl Fleet {
@@ -157,8 +175,13 @@ mod tests {
             self.totals.overloads += drops;
             self.pulse.number += 1;
             self.pulse.latency_us = fleet_us;
-            self.brake.look(&self.totals, self.pulse);
+            self.now += 1;
+            self.brake.look(self.now(), &self.totals, self.pulse);
             self.brake.part_of(32)
+        }
+
+        fn now(&self) -> LocalTime {
+            LocalTime::from_nanos(self.now * 1_000_000_000)
         }
 
         fn settled(own_us: u64, fleet_us: u64) -> Self {
@@ -203,11 +226,37 @@ mod tests {
         for part in [32, 24, 16] {
             assert_eq!(fleet.window(200, 800_000, 0, 50_000), part);
         }
-        // And who stays slow is so by and by.
-        for _ in 0..300 {
-            fleet.window(200, 800_000, 0, 50_000);
+    }
+
+    #[test]
+    fn who_stays_slow_is_so_by_and_by() {
+        for (own_us, fleet_us) in [(800_000, 50_000), (15_000, 5_000), (1_500, 500)] {
+            let mut fleet = Fleet::settled(fleet_us, fleet_us);
+            for _ in 0..5 {
+                fleet.window(20, 2 * own_us, 0, fleet_us);
+            }
+            assert!(fleet.brake.is_on());
+            for _ in 0..5_000 {
+                fleet.window(20, own_us, 0, fleet_us);
+            }
+            assert!(!fleet.brake.is_on(), "{own_us} {fleet_us}");
         }
-        assert!(!fleet.brake.is_on());
+    }
+
+    #[test]
+    fn it_lets_go_when_nothing_is_seen_any_more_and_a_window_of_drops_is_no_latency() {
+        let mut fleet = Fleet::settled(50_000, 50_000);
+        for _ in 0..4 {
+            assert_eq!(fleet.window(200, 150_000, 0, 0), 32);
+        }
+        for _ in 0..4 {
+            fleet.window(200, 500_000, 0, 50_000);
+        }
+        assert!(fleet.brake.is_on());
+        for _ in 0..4 {
+            assert_eq!(fleet.window(1, 50_000, 0, 50_000), 16);
+        }
+        assert_eq!(fleet.window(1, 50_000, 0, 50_000), 32);
     }
 
     #[test]
@@ -250,7 +299,9 @@ mod tests {
             fleet.window(200, 500_000, 0, 50_000);
         }
         assert!(fleet.brake.is_on());
-        fleet.brake.look(&fleet.totals, Pulse::default());
+        fleet
+            .brake
+            .look(fleet.now(), &fleet.totals, Pulse::default());
         assert!(!fleet.brake.is_on());
     }
 

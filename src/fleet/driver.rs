@@ -279,7 +279,11 @@ impl Task {
         };
         (news.limit, news.share) = (member.limit(), self.node.ceiling());
         (news.target, news.nodes) = (member.target(), member.nodes());
-        (news.brake, news.fleet) = (self.node.brake(), self.node.fleet());
+        let brake = self.node.brake();
+        if news.withheld.to_bits() != (1.0 - brake).to_bits() {
+            observe::brake(&self.key, brake);
+        }
+        (news.withheld, news.fleet) = (1.0 - brake, self.node.fleet());
     }
 
     fn tell_of(&mut self, event: Event) {

@@ -154,7 +154,7 @@ impl Node {
         self.cancel();
         if self.member.awaited() == Some(answer.sequence) {
             self.reporter
-                .handle_answer(&self.gate, answer.nodes, answer.pulse);
+                .handle_answer(now, &self.gate, answer.nodes, answer.pulse);
         }
         let (events, ticket) = self.member.handle_answer(now, answer);
         self.settle(&events);

@@ -76,12 +76,12 @@ impl Reporter {
     }
 
     /// A beat was answered: what was told until then is known, and this is what a fleet of `nodes` measured.
-    pub(crate) fn handle_answer(&mut self, gate: &Gate, nodes: u32, fleet: Pulse) {
+    pub(crate) fn handle_answer(&mut self, now: LocalTime, gate: &Gate, nodes: u32, fleet: Pulse) {
         self.peak = 0;
         self.fleet = fleet;
         // A fleet of one has nobody to compare with.
         let others = if nodes > 1 { fleet } else { Pulse::default() };
-        self.brake.look(&gate.totals(), others);
+        self.brake.look(now, &gate.totals(), others);
     }
 
     /// What a larger share would have let in.

@@ -79,7 +79,7 @@ impl FleetStats {
             state: news.state,
             limit: news.limit,
             share: news.share,
-            brake: news.brake,
+            brake: 1.0 - news.withheld,
             target: news.target,
             in_flight: gate.sample().1,
             nodes: news.nodes,
@@ -136,7 +136,8 @@ pub(super) struct News {
     pub(super) state: NodeState,
     pub(super) limit: u32,
     pub(super) share: u32,
-    pub(super) brake: f64,
+    /// The part of the share.
+    pub(super) withheld: f64,
     pub(super) fleet: Pulse,
     pub(super) target: u32,
     pub(super) nodes: u32,

@@ -53,7 +53,11 @@ impl Memory {
         let answers = (reading.samples + reading.drops).max(1);
         self.pulse = Pulse {
             number: self.pulse.number + 1,
-            latency_us: reading.latency_us,
+            // A window of drops alone has none.
+            latency_us: match reading.latency_us {
+                0 => self.pulse.latency_us,
+                measured => measured,
+            },
             baseline_us: self.control.baseline_us,
             milli: reading.milli,
             drops_ppm: reading.drops.saturating_mul(1_000_000) / answers,
