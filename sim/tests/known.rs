@@ -92,6 +92,28 @@ fn no_promise_is_broken_in_any_trouble() {
     }
 }
 
+/// I8: told nothing, it finds the capacity, holds it and follows it, with one set of parameters.
+#[test]
+fn the_fleet_finds_the_capacity_and_follows_it() {
+    for (name, metric, min, max) in [
+        ("steady-2x", "goodput", 0.97, 1.05),
+        ("steady-2x", "in_flight_mean", 0.95, 1.12),
+        ("steady-2x", "in_flight_max", 1.0, 1.35),
+        ("fleet-32", "goodput", 0.95, 1.05),
+        ("fleet-128", "goodput", 0.93, 1.05),
+        ("steady-half", "false_rejects", 0.0, 0.005),
+        ("skew-90-10", "goodput", 0.92, 1.05),
+        ("degrading-usl", "goodput", 0.9, 1.05),
+        ("capacity-halves", "settle", 0.0, 6.0),
+        ("capacity-doubles", "settle", 0.0, 8.0),
+        ("baseline-doubles", "limit_lowest", 0.6, 1.1),
+        ("standby", "goodput", 0.95, 1.05),
+        ("classes-apart", "goodput", 0.9, 1.1),
+    ] {
+        within(&trial(name, "tidegate"), metric, min, max);
+    }
+}
+
 #[test]
 fn a_limiter_that_does_not_exist_is_refused() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
