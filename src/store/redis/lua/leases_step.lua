@@ -132,5 +132,5 @@ local ends = floor(now / 1000) + max(math.ceil(lives / 1000), expires and 0 or F
 local later = ends > tonumber(expires or 0)
 if later then writes[#writes + 1], writes[#writes + 2] = 'e', string.format('%.0f', ends + SLACK) end
 redis.call('HSET', KEY, OWN, kept, unpack(writes))
-if later then redis.call('PEXPIRE', KEY, ends - floor(now / 1000) + SLACK) end
+if later then redis.call('PEXPIRE', KEY, ends - floor(now / 1000) + LIVES) end
 return answer

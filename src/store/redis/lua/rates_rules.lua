@@ -1,4 +1,8 @@
--- The rules, behind `rates_bucket.lua`. Only what is used is made: to make all the functions takes longer than to decide.
+-- The rules, behind `rates_call.lua`. Only what is used is made: to make all the functions takes longer than to decide.
+local HOUR = 3600000000
+local floor, fmod, max, min = math.floor, math.fmod, math.max, math.min
+local operation, random = cost and 'decide' or ARGV[1], tonumber(ARGV[3])
+
 local uses = {}
 for place = 1, QUOTAS do uses[WORDS[6 * place - 5]] = true end
 local settles = operation ~= 'decide' and operation ~= 'ask'

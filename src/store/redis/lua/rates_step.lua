@@ -5,7 +5,7 @@ for place = 1, QUOTAS do
   fields[place] = WORDS[at + 1]
   quotas[place] = {
     WORDS[at + 2], WORDS[at + 3], WORDS[at + 4], WORDS[at + 5],
-    rule = rules[WORDS[at]], units = tonumber(ARGV[3 + place]),
+    rule = rules[WORDS[at]], units = cost or tonumber(ARGV[3 + place]),
   }
 end
 fields[QUOTAS + 1], fields[QUOTAS + 2] = 'e', 'r'
@@ -40,7 +40,7 @@ local function book()
     writes[#writes + 1], writes[#writes + 2] = 'e', string.format('%.0f', ends + SLACK)
   end
   redis.call('HSET', KEY, unpack(writes))
-  if expires then redis.call('PEXPIRE', KEY, math.ceil(lives / 1000) + SLACK) end
+  if expires then redis.call('PEXPIRE', KEY, math.ceil(lives / 1000) + LIVES) end
 end
 
 local function give_back(change)

@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// In the middle of 2026.
 const BEGIN: u64 = 6 * YEAR + YEAR / 2;
 const END: u64 = BEGIN + 5 * YEAR;
+const MINUTE: u64 = 60_000_000;
 const YEAR: u64 = 365 * 86_400 * 1_000_000;
 
 #[test]
@@ -33,6 +34,48 @@ fn the_script_decides_as_the_rules_do() {
 #[ignore = "takes a minute"]
 fn larger_the_script_decides_as_the_rules_do() {
     walk_through_all(100_000);
+}
+
+/// As far as the end is set, and the key has a time to live: what is short for one rule must not drop another's counts.
+#[tokio::test]
+async fn a_key_lives_until_its_counts_are_over_and_seconds_longer() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let hourly = Quota::new(10, Duration::from_secs(3_600)).expect("a window within bounds");
+    let (fixed, sliding) = (hourly.fixed(), hourly.sliding());
+    // Booked on at these minutes of an hour, until which ones does a key count?
+    let booked = [0, 1, 61];
+    let cases = [
+        (vec![hourly], [6, 12, 67]),
+        (vec![fixed], [60, 60, 120]),
+        (vec![sliding], [120, 120, 180]),
+        (vec![fixed, sliding], [120, 120, 180]),
+    ];
+    let store = RedisStore::new(server.url()).expect("an address");
+    let begin = BEGIN - BEGIN % (60 * MINUTE);
+    for (number, (quotas, counts)) in cases.into_iter().enumerate() {
+        let policies: Vec<Policy> = quotas.into_iter().map(Policy::from).collect();
+        let spelling = Spelling::new(&policies).expect("whole microseconds");
+        let rates = Rates::new(store.clone(), "ends", spelling);
+        let key = Key::of(&(number as u64));
+        let hash = rates.key(key, "rates");
+        for (minute, until) in booked.into_iter().zip(counts) {
+            let now = StoreMoment::from_micros(begin + minute * MINUTE);
+            let decide = rates.spelling().decide(1, 0);
+            let answer = rates.ask_at(key, decide, Some(now), PATIENCE).await;
+            assert!(answer.expect("an answer").booked());
+            let ends = server.cli(&["HGET", &hash, "e"]).text();
+            let ends = ends.parse::<u64>().expect("milliseconds") - begin / 1_000;
+            let left = server.cli(&["PTTL", &hash]).integer() as u64;
+            let told = format!("{policies:?} at {minute} min: {ends} ms, {left} ms left");
+            let until_ms = until * 60_000;
+            assert!((until_ms..=until_ms + 5_002).contains(&ends), "{told}");
+            // The server's own clock is another one: it is still early in what it was told.
+            assert!(left > (until - minute) * 30_000, "{told}");
+            assert!(left <= until_ms + 5_012, "{told}");
+        }
+    }
 }
 
 fn walk_through_all(decisions: usize) {

@@ -21,20 +21,20 @@ impl Spelling {
     /// # Errors
     /// If a window is no whole number of microseconds, in which a Redis counts.
     pub(crate) fn new(policies: &[Policy]) -> Result<Self, ConfigError> {
-        Self::with(policies, include_str!("../lua/rates_step.lua"))
+        let step = include_str!("../lua/rates_step.lua");
+        Self::with(policies, &short_way(policies), step)
     }
 
     /// As [`Self::new`], for limits of which processes take units in advance.
     pub(crate) fn leased(policies: &[Policy]) -> Result<Self, ConfigError> {
-        Self::with(policies, include_str!("../lua/leases_step.lua"))
+        Self::with(policies, "", include_str!("../lua/leases_step.lua"))
     }
 
-    fn with(policies: &[Policy], step: &str) -> Result<Self, ConfigError> {
+    fn with(policies: &[Policy], short_way: &str, step: &str) -> Result<Self, ConfigError> {
         let mut words = String::new();
         let mut fields: Vec<Box<str>> = Vec::new();
         for policy in policies {
             let quota = policy.quota();
-            let micros = quota.window_nanos() / NANOS_PER_MICRO;
             let windowed = !matches!(quota.kind(), Kind::TokenBucket);
             if windowed && !quota.window_nanos().is_multiple_of(NANOS_PER_MICRO) {
                 return Err(ConfigError::setting(
@@ -44,14 +44,15 @@ impl Spelling {
                 ));
             }
             let field = distinct(&field(quota), &fields);
-            let [a, b, c, d] = numbers(quota, micros);
+            let [a, b, c, d] = numbers(quota);
             words += &format!("'{}', '{field}', {a}, {b}, {c}, {d}, ", letter(quota));
             fields.push(field);
         }
         let quotas = format!("local QUOTAS, WORDS = {}, {{ {words}}}\n", policies.len());
         let parts = [
-            &*quotas,
-            include_str!("../lua/rates_bucket.lua"),
+            include_str!("../lua/rates_call.lua"),
+            short_way,
+            &quotas,
             include_str!("../lua/rates_rules.lua"),
             step,
         ];
@@ -105,6 +106,23 @@ impl Spelling {
     }
 }
 
+/// How the script decides under one quota of a usual rule, without what several or the others need.
+fn short_way(policies: &[Policy]) -> String {
+    let [policy] = policies else {
+        return String::new();
+    };
+    let quota = policy.quota();
+    let code = match quota.kind() {
+        Kind::TokenBucket => include_str!("../lua/rates_bucket.lua"),
+        Kind::FixedWindow => include_str!("../lua/rates_fixed.lua"),
+        Kind::SlidingWindow => include_str!("../lua/rates_sliding.lua"),
+        Kind::SlidingLog | Kind::Suppress | Kind::Calendar(_) => return String::new(),
+    };
+    let [a, b, c, d] = numbers(quota);
+    let field = field(quota);
+    format!("local FIELD, A, B, C, D = '{field}', {a}, {b}, {c}, {d}\n{code}")
+}
+
 /// A mark of [`Rule::mark`] as the script takes it.
 pub(super) const fn mark_words(rule: &Rule, mark: u64) -> [u64; 2] {
     match rule {
@@ -152,9 +170,10 @@ fn distinct(field: &str, fields: &[Box<str>]) -> Box<str> {
     own
 }
 
-fn numbers(quota: &Quota, micros: u64) -> [i64; 4] {
+fn numbers(quota: &Quota) -> [i64; 4] {
     // All are below 2^53.
-    let (limit, micros) = (i64::from(quota.limit()), micros as i64);
+    let limit = i64::from(quota.limit());
+    let micros = (quota.window_nanos() / NANOS_PER_MICRO) as i64;
     match quota.kind() {
         Kind::TokenBucket => {
             // Where nothing is allowed nothing is counted.

@@ -66,7 +66,7 @@ impl Standing {
                 "the answer of the script of rate limits is malformed",
             )
         };
-        let numbers = Vec::<u64>::from_redis_value_ref(value).map_err(|_| malformed())?;
+        let numbers = numbers(value).ok_or_else(malformed)?;
         let mut numbers = numbers.into_iter();
         let mut next = || numbers.next().ok_or_else(malformed);
         let (booked, now, given_back) = (next()? == 1, StoreMoment(next()?), next()?);
@@ -166,6 +166,17 @@ impl State {
             } => ask_log(policy, cost, at.now, *used, *enough, *newest),
         }
     }
+}
+
+/// The numbers of an answer: an array of them, or all in one string, eight bytes each.
+fn numbers(value: &Value) -> Option<Vec<u64>> {
+    let Value::BulkString(packed) = value else {
+        return Vec::from_redis_value_ref(value).ok();
+    };
+    let (numbers, rest) = packed.as_chunks();
+    // Whole numbers below 2^53, which a script has in no other form.
+    let read = |number: &[u8; 8]| f64::from_be_bytes(*number) as u64;
+    rest.is_empty().then(|| numbers.iter().map(read).collect())
 }
 
 /// The state of a rule that is told whole.

@@ -1,0 +1,31 @@
+-- One key's counts under all quotas of a limiter, in one step: all or nothing. The other spelling of `rule`.
+--
+-- KEYS[1]  a hash: a field for each rule and window, `e` when it may expire, `r` units that were given back
+-- ARGV     to decide: the units, at least 1, under every quota; the moment (none or '' for this server's own); where
+--          chance decides, a random number below 2^32
+--          else: operation (ask, book, undo, give back), the moment, 0, units under each quota, and when giving back:
+--          what had been given back at the booking, its moment, and two words of its mark for each quota
+-- The quotas stand in the script, so that they are not sent each time. One quota of the usual rules stands behind this as
+-- FIELD, A, B, C, D, with a short way to decide (`rates_bucket.lua` and its like); all stand before `rates_rules.lua`, as
+-- QUOTAS, how many, and WORDS, six for each: rule, field, and what the rule needs to know.
+--
+-- Every number is an integer below 2^53, and every division exact. Times are microseconds since 2020; a token bucket
+-- counts in sixteenths of a nanosecond, of which it keeps the part below a microsecond in a number of its own.
+-- The answer: whether it was booked, the moment, `r`, then the state of each quota as it was before. The short ways pack
+-- it, which takes this server and its caller less time than an array.
+
+local KEY = KEYS[1]
+local SINCE_1970 = 1577836800
+local TICKS = 16000 -- in a microsecond
+local NEVER, NEVER_TICKS = 1152921504606846, 15615 -- 64 bits of ticks: later moments, in 2056, are not told apart
+local SLACK = 5000 -- milliseconds for which `e` is later than the counts need, so that not every booking sets it
+local LIVES = SLACK + 10 -- and the key itself, whose time began to run when the script did
+
+local call, pack, unpack_numbers, ceil = redis.call, struct.pack, struct.unpack, math.ceil
+
+local cost, now = tonumber(ARGV[1]), tonumber(ARGV[2])
+if not now then
+  local time = call('TIME')
+  now = (time[1] - SINCE_1970) * 1000000 + time[2]
+  if now < 0 then now = 0 end
+end
