@@ -374,18 +374,44 @@ async fn callers_that_wait_get_their_turn() {
 }
 
 #[tokio::test]
+async fn what_has_no_point_is_denied_before_it_is_its_turn() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let limiter = standing_still(&server, so_many(5).fixed());
+    let key = Key::of("a");
+    assert!(limiter.decide(&key, 4).await.is_allowed());
+    let mut first = Box::pin(limiter.until_ready(&key, 2, Quota::MAX_WINDOW));
+    assert!(poll_once(first.as_mut()).is_none(), "it waits");
+    let soon = Duration::from_secs(60);
+    let ready = |cost| poll_once(std::pin::pin!(limiter.until_ready(&key, cost, soon)));
+    assert_eq!(ready(9).expect("it is clear").outcome(), Verdict::TooLarge);
+    assert_eq!(ready(3).expect("it is clear").outcome(), Verdict::Deny);
+    assert!(ready(1).is_none(), "one is left, for whoever comes first");
+}
+
+/// Whether it is ready now.
+fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match future.poll(&mut context) {
+        std::task::Poll::Ready(output) => Some(output),
+        std::task::Poll::Pending => None,
+    }
+}
+
+#[tokio::test]
 async fn what_comes_for_a_caller_that_has_gone_is_there_for_the_next() {
     let Some(server) = RedisServer::start() else {
         return;
     };
     let limiter = standing_still(&server, so_many(1).fixed());
     let key = Key::of("a");
-    let deciding = limiter.decide(&key, 1);
-    tokio::select! {
-        biased;
-        _ = deciding => panic!("it waits"),
-        () = std::future::ready(()) => {}
+    let mut deciding = Box::pin(limiter.decide(&key, 1));
+    assert!(poll_once(deciding.as_mut()).is_none(), "it waits");
+    while limiter.stats().asked == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
+    drop(deciding);
     while limiter.stats().held == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

@@ -14,11 +14,13 @@ impl Cell {
         if self.sent.is_some() {
             return None;
         }
-        let need = self
-            .line
-            .iter()
-            .fold(0_u32, |all, it| all.saturating_add(it.cost));
-        let least = self.line.iter().map(|it| it.cost).min().unwrap_or(0);
+        let hint = self.take_hint(setup, now.local);
+        let costs = || {
+            let waiting = self.line.iter().map(|it| it.cost);
+            waiting.chain((hint > 0).then_some(hint))
+        };
+        let need = costs().fold(0_u32, u32::saturating_add);
+        let least = costs().min().unwrap_or(0);
         let mut lines = vec![AskLine::default(); self.hands.len()];
         if need > 0 {
             let spare = self.spare(setup, &now, true);
@@ -58,6 +60,7 @@ impl Cell {
             number,
             at: now.local,
             waiting: self.line.len(),
+            hint,
             owed: self.owing.clone(),
         });
         Some(Ask {
@@ -69,6 +72,19 @@ impl Cell {
             least,
             lines: lines.into(),
         })
+    }
+
+    /// What is to be asked for though nobody waits for it; nothing where it is in hand meanwhile.
+    fn take_hint(&mut self, setup: &Setup, now: LocalTime) -> u32 {
+        if self.line.is_empty() && now < self.rest_until {
+            return 0;
+        }
+        let hint = std::mem::take(&mut self.hint);
+        let in_hand = |hand: &Hand| hand.usable(now, setup.late) >= hint;
+        match self.hands.iter().all(in_hand) {
+            true => 0,
+            false => hint,
+        }
     }
 
     /// Whether what is in hand will not last until the store could bring more.
@@ -93,7 +109,7 @@ impl Cell {
         }
         let settles = self.unheard || self.owing.iter().any(|units| *units > 0);
         let mut due = LocalTime::NEVER;
-        if settles || self.giving.iter().any(|units| *units > 0) {
+        if settles || self.hint > 0 || self.giving.iter().any(|units| *units > 0) {
             due = now.local;
         }
         if self.hands.iter().any(|hand| !hand.is_empty()) {

@@ -23,6 +23,7 @@ use crate::rule::{Moment, Rule};
 use crate::store::redis::rates::StoreMoment;
 use crate::time::LocalTime;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 #[derive(Clone, Debug)]
 pub(super) struct Cell {
@@ -39,7 +40,10 @@ pub(super) struct Cell {
     /// Since then something was asked whose answer was not heard.
     pub(super) unheard: bool,
     pub(super) sent: Option<Sent>,
+    /// Callers that wait, by ticket.
     pub(super) line: VecDeque<Waiter>,
+    /// The most that anybody would have had use for who did not wait, since the last question; 0 for nobody.
+    pub(super) hint: u32,
     pub(super) demand: Demand,
     pub(super) view: Option<View>,
     pub(super) used_at: LocalTime,
@@ -61,6 +65,8 @@ pub(super) struct Sent {
     pub(super) at: LocalTime,
     /// So many of those who wait were there already.
     pub(super) waiting: usize,
+    /// Asked for besides, for nobody in particular.
+    pub(super) hint: u32,
     pub(super) owed: Box<[u64]>,
 }
 
@@ -99,6 +105,7 @@ impl Cell {
             unheard: false,
             sent: None,
             line: VecDeque::new(),
+            hint: 0,
             demand: Demand::new(now),
             view: None,
             used_at: now,
@@ -161,6 +168,42 @@ impl Cell {
         self.line.push_back(Waiter { ticket, cost });
     }
 
+    /// A caller does not wait any more: nothing more is asked for it, and what was is there for others.
+    pub(super) fn quit(&mut self, ticket: u64) {
+        let Ok(place) = self.line.binary_search_by_key(&ticket, |it| it.ticket) else {
+            return;
+        };
+        self.line.remove(place);
+        if let Some(sent) = &mut self.sent
+            && place < sent.waiting
+        {
+            sent.waiting -= 1;
+        }
+    }
+
+    /// Somebody who does not wait would have had use for `cost` units. However many there are of them, they are asked for
+    /// once.
+    pub(super) fn hint(&mut self, cost: u32, now: LocalTime) {
+        if self.hint == 0 {
+            self.demand.note(cost, now);
+        }
+        (self.used_at, self.in_use) = (now, true);
+        self.hint = self.hint.max(cost);
+    }
+
+    /// The denial of `cost` units by what the store said lately, if they do not fit then.
+    pub(super) fn denial(&self, setup: &Setup, cost: u32, now: LocalTime) -> Option<Decisions> {
+        let lately = |view: &&View| now.since(view.at) <= LATELY;
+        let view = self.view.as_ref().filter(lately)?;
+        let in_hand = |hand: &Hand| hand.usable(now, setup.late);
+        let in_hand = self.hands.iter().map(in_hand).min().unwrap_or(0);
+        let missing = cost.saturating_sub(in_hand);
+        let decisions = setup
+            .rules
+            .ask_each(&view.states, missing, view.moment(now));
+        (missing > 0 && !decisions.is_allowed()).then_some(decisions)
+    }
+
     /// Units that were spent without asking.
     pub(super) fn owe(&mut self, setup: &Setup, units: &[u64], now: LocalTime) {
         for (place, units) in units.iter().enumerate() {
@@ -201,12 +244,13 @@ impl Cell {
         let mut leases = setup.leases(told, sent.at, number);
         let mut states = told.states.clone();
         let waited: Vec<Waiter> = self.line.drain(..sent.waiting).collect();
+        let mut again = Vec::new();
         for waiter in waited {
             let decisions = setup.rules.ask_each(&states, waiter.cost, at);
             let enough = leases.iter().all(|lease| lease.units >= waiter.cost);
             if decisions.is_allowed() && !enough {
                 // The store has been careful: it is asked again.
-                self.line.push_back(waiter);
+                again.push(waiter);
                 continue;
             }
             let drawn = if decisions.is_allowed() {
@@ -225,6 +269,23 @@ impl Cell {
                 decisions,
                 drawn,
             });
+        }
+        // In front of those who came later.
+        for waiter in again.into_iter().rev() {
+            self.line.push_front(waiter);
+        }
+        if sent.hint > 0 {
+            let decisions = setup.rules.ask_each(&states, sent.hint, at);
+            if !decisions.is_allowed() {
+                // Nobody waits for it; but it is remembered.
+                served.push(Outcome {
+                    ticket: NOBODY,
+                    key: self.key,
+                    cost: sent.hint,
+                    decisions,
+                    drawn: Vec::new(),
+                });
+            }
         }
         let decided = served.len();
         let mut states = told.states.clone();
@@ -255,7 +316,7 @@ impl Cell {
         }
         self.unheard = true;
         self.rest_until = now.saturating_add(RETRY);
-        self.line.drain(..).map(|waiter| waiter.ticket).collect()
+        self.leave()
     }
 
     /// Those who came after the question was asked, and find something all the same.
@@ -286,6 +347,11 @@ impl Cell {
 
     /// Whoever waits is to be told that nobody answers any more.
     pub(super) fn leave(&mut self) -> Vec<u64> {
+        self.hint = 0;
+        if let Some(sent) = &mut self.sent {
+            // Its answer comes for nobody.
+            sent.waiting = 0;
+        }
         self.line.drain(..).map(|waiter| waiter.ticket).collect()
     }
 
@@ -296,3 +362,8 @@ impl Cell {
         u64::from(hands) + u64::from(self.giving.iter().copied().max().unwrap_or(0))
     }
 }
+
+/// The ticket of an outcome that nobody waits for.
+const NOBODY: u64 = 0;
+/// What the store said longer ago denies nothing: others give back what they had in hand.
+const LATELY: Duration = Duration::from_secs(1);

@@ -2,7 +2,8 @@
 
 use crate::decision::{Decision, Decisions};
 use crate::key::Key;
-use crate::leased::handle::{Attempt, Caller, Drawn, Waits};
+use crate::leased::caller::Caller;
+use crate::leased::handle::{Attempt, Drawn};
 use crate::leased::lease::Lease;
 use crate::leased::{LeasedLimiter, LeasedReservation};
 use crate::limiter::{Admission, Asking, Count, Counting, Deciding};
@@ -13,7 +14,7 @@ impl LeasedLimiter {
     ///
     /// Of this process those who wait on one key are served in the order in which they came; who does not wait, and
     /// calls [`Self::decide`], is not kept back by them. The answer is a denial as soon as it is clear that the wait would
-    /// be too long, or has no point. Where the store has to be asked, that may take longer than `max_wait`, by no more
+    /// be too long, or has no point: to those behind others by what the store said within a second, and else in their turn. Where the store has to be asked, that may take longer than `max_wait`, by no more
     /// than [`Self::decide`] takes.
     ///
     /// # Cancel safety
@@ -35,7 +36,7 @@ impl LeasedLimiter {
         if waits && self.0.lines.has(&key) {
             return self.decide_later(key, cost, asking, None);
         }
-        match self.attempt(key, cost, drawn(asking), Waits::Yes) {
+        match self.attempt(key, cost, drawn(asking)) {
             Attempt::Wait(caller) => self.decide_later(key, cost, asking, Some(caller)),
             Attempt::Decided(decisions, _)
                 if waits && is_worth_waiting(&decisions, asking.max_wait) =>
@@ -109,6 +110,12 @@ impl LeasedLimiter {
     ) -> (Decisions, Vec<Lease>) {
         let clock = &self.0.shared.parts.clock;
         let began = clock.now();
+        if self.0.lines.has(&key)
+            && let Some(denied) = self.foreseen(key, cost)
+            && !is_worth_waiting(&denied, max_wait)
+        {
+            return (denied, Vec::new());
+        }
         let place = self.0.lines.join(key);
         let Ok(_turn) = tokio::time::timeout(max_wait, place.turn()).await else {
             // Those in front are still waiting: what would fit now is theirs.
@@ -124,6 +131,17 @@ impl LeasedLimiter {
                 _ => return (decisions, leases),
             }
         }
+    }
+
+    /// The denial that is clear before it is this caller's turn: of what can never be, or by what the store said lately.
+    fn foreseen(&self, key: Key, cost: u32) -> Option<Decisions> {
+        let shared = &self.0.shared;
+        let now = shared.now();
+        if cost == 0 {
+            return None;
+        }
+        let denial = || shared.shard(key).lock().tier.denial(key, cost, now);
+        self.never(cost, now).or_else(denial)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The background task of a limiter: sends what the tiers ask, brings them the answers, wakes who waits.
 
+use crate::leased::handle::Unreturned;
 use crate::leased::message::{Ask, Told};
 use crate::leased::shared::Shared;
 use crate::observe;
@@ -83,8 +84,12 @@ impl Task {
                 () = tokio::time::sleep(wait) => {}
             }
         }
+        let unreturned = self.unreturned + self.shared.held();
+        self.shared.end(match unreturned {
+            0 => Ok(()),
+            units => Err(Unreturned { units }),
+        });
         self.inbox.close();
-        let unreturned = self.unreturned + self.held();
         let mut waiting = self.closing.take().unwrap_or_default();
         while let Ok(close) = self.inbox.try_recv() {
             waiting.push(close);
@@ -251,11 +256,11 @@ impl Task {
             }
         }
     }
+}
 
-    fn held(&self) -> u64 {
-        let now = self.shared.parts.clock.now();
-        let held = |inner: &crate::leased::shared::Inner| inner.tier.unreturned(now);
-        let shards = self.shared.shards.iter();
-        shards.map(|shard| held(&shard.lock())).sum()
+/// It may end before it was told to: with its runtime, or by a panic. Whoever waits is not left waiting.
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.shared.abandon();
     }
 }

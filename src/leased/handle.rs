@@ -4,17 +4,19 @@
 use crate::decision::{Decision, Decisions, NO_WAIT, Policy, Verdict};
 use crate::key::Key;
 use crate::leased::LeasedLimiterBuilder;
+use crate::leased::caller::Caller;
 use crate::leased::driver::Close;
 use crate::leased::lease::Lease;
-use crate::leased::shared::{Reply, Shared};
+use crate::leased::shared::{self, Reply, Shard, Shared};
+use crate::leased::tier::Now;
 use crate::limiter::lines::Lines;
 use crate::limits::NamedLimit;
 use crate::observe;
 use crate::quota::{Kind, Quota};
 use crate::rule::Moment;
 use crate::store::RedisStore;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard};
 use tokio::sync::{mpsc, oneshot};
 
 /// Holds every key to a quota, or to several at once, over many processes: units are taken from a Redis in batches and
@@ -33,7 +35,9 @@ use tokio::sync::{mpsc, oneshot};
 ///   [`patience`](LeasedLimiterBuilder::patience), and nobody at all while the circuit breaker is open.
 /// * What is in hand goes back when nobody comes for it, before its window ends, when the key makes room for another, and
 ///   at [`close`](Self::close). A message that is lost or repeated counts nothing twice. A process that dies takes with
-///   it at most what it had in hand: nobody can spend that before it comes back by itself.
+///   it what it had in hand and what its callers were waiting for: nobody can spend that before it comes back by itself.
+/// * In hand is what was taken in advance, at most [`max_batch`](LeasedLimiterBuilder::max_batch) units of a key; what came
+///   for callers that have gone, for the last [`check`](Self::check) or back from a reservation is put to it.
 /// * At most `max_keys` keys are held, and those that somebody waits for.
 /// * A store that forgot begins anew: up to the limit once more.
 ///
@@ -68,14 +72,14 @@ pub(super) struct Inner {
     seen: observe::Decisions,
 }
 
-/// A limiter was closed before the store had confirmed that it has everything back.
+/// A limiter was closed, or its background task had ended, before the store had confirmed that it has everything back.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "closed while the store had not confirmed {units} units that were given back: it may count them until they come \
      back by themselves"
 )]
 pub struct Unreturned {
-    /// How many.
+    /// How many are known of; 0 if only questions were under way when the task ended with its runtime.
     pub units: u64,
 }
 
@@ -162,13 +166,20 @@ impl LeasedLimiter {
     }
 
     /// As [`Self::decide`], but from what is in hand now. Where that is too little the answer is a denial without a wait,
-    /// and the store is asked, so that there is something for the next one.
+    /// and the store is asked for as much, so that there is something for the next one: once for all who find too little
+    /// until it answers, and for the largest `cost` of them.
     pub fn check(&self, key: &Key, cost: u32) -> Decision {
-        let decisions = match self.attempt(*key, cost, Drawn::Spent, Waits::No) {
-            Attempt::Decided(decisions, _) => decisions,
-            Attempt::Without => self.without(*key, cost),
-            Attempt::Wait(_) => {
-                let mut standing = *self.peek_each(key).binding();
+        let decisions = match self.here(*key, cost, Drawn::Spent) {
+            Here::Decided(decisions, _) => decisions,
+            Here::Without => self.without(*key, cost),
+            Here::Missing(Missing {
+                shard,
+                mut inner,
+                now,
+            }) => {
+                inner.tier.hint(*key, cost, now);
+                self.0.shared.notice(shard, &inner.tier);
+                let mut standing = *inner.tier.peek(*key, now).binding();
                 (standing.outcome, standing.retry_after_nanos) = (Verdict::Deny, NO_WAIT);
                 standing.into()
             }
@@ -244,20 +255,27 @@ impl LeasedLimiter {
     /// answer.
     ///
     /// # Errors
-    /// If the store did not confirm that it has everything within twice the patience.
+    /// If the store did not confirm that it has everything within twice the patience, or nobody could give it back, since
+    /// the background task had ended with its runtime.
     pub async fn close(&self) -> Result<(), Unreturned> {
         let (closed, told) = oneshot::channel();
-        if self.0.close.send(closed).is_ok()
-            && let Ok(units @ 1..) = told.await
-        {
-            return Err(Unreturned { units });
+        // Where nobody listens any more, the sender is gone.
+        let _ = self.0.close.send(closed);
+        match told.await {
+            Ok(0) => Ok(()),
+            Ok(units) => Err(Unreturned { units }),
+            // It has ended before.
+            Err(_) => self
+                .0
+                .shared
+                .ended()
+                .unwrap_or(Err(Unreturned { units: 0 })),
         }
-        Ok(())
     }
 
     /// The decisions on a request, and what was drawn for it if that is to be known.
     pub(super) async fn weigh(&self, key: Key, cost: u32, drawn: Drawn) -> (Decisions, Vec<Lease>) {
-        match self.attempt(key, cost, drawn, Waits::Yes) {
+        match self.attempt(key, cost, drawn) {
             Attempt::Decided(decisions, leases) => (decisions, leases),
             Attempt::Without => (self.without(key, cost), Vec::new()),
             Attempt::Wait(caller) => self.hear(caller, cost).await,
@@ -265,19 +283,43 @@ impl LeasedLimiter {
     }
 
     /// What a caller is told that waited.
-    pub(super) async fn hear(&self, mut caller: Caller, cost: u32) -> (Decisions, Vec<Lease>) {
-        match (&mut caller.reply).await {
-            Ok(Reply::Decided(decisions, leases)) => (decisions, leases),
-            // The task may have been ended with its runtime.
-            Ok(Reply::Without) | Err(_) => (self.without(caller.key, cost), Vec::new()),
+    pub(super) async fn hear(&self, caller: Caller, cost: u32) -> (Decisions, Vec<Lease>) {
+        let key = caller.key();
+        match caller.hear().await {
+            Reply::Decided(decisions, leases) => (decisions, leases),
+            Reply::Without => (self.without(key, cost), Vec::new()),
         }
     }
 
     #[inline]
-    pub(super) fn attempt(&self, key: Key, cost: u32, drawn: Drawn, waits: Waits) -> Attempt {
+    pub(super) fn attempt(&self, key: Key, cost: u32, drawn: Drawn) -> Attempt {
+        let missing = match self.here(key, cost, drawn) {
+            Here::Decided(decisions, leases) => return Attempt::Decided(decisions, leases),
+            Here::Without => return Attempt::Without,
+            Here::Missing(missing) => missing,
+        };
+        let (
+            shared,
+            Missing {
+                shard,
+                mut inner,
+                now,
+            },
+        ) = (&self.0.shared, missing);
+        let (sender, reply) = oneshot::channel();
+        let ticket = inner.wait(key, cost, now, sender);
+        shared.notice(shard, &inner.tier);
+        drop(inner);
+        shared.counts.waits.fetch_add(1, Ordering::Relaxed);
+        Attempt::Wait(Caller::new(Arc::clone(shared), key, ticket, reply))
+    }
+
+    /// What can be said without the store.
+    #[inline]
+    fn here(&self, key: Key, cost: u32, drawn: Drawn) -> Here<'_> {
         let shared = &*self.0.shared;
         if cost == 0 {
-            return Attempt::Decided(self.peek_each(&key), Vec::new());
+            return Here::Decided(self.peek_each(&key), Vec::new());
         }
         let (now, shard) = (shared.now(), shared.shard(key));
         let mut leases = Vec::new();
@@ -289,20 +331,17 @@ impl LeasedLimiter {
         if let Some(decisions) = inner.tier.spend(key, cost, now, draw) {
             shared.notice(shard, &inner.tier);
             shared.counts.in_hand.fetch_add(1, Ordering::Relaxed);
-            return Attempt::Decided(decisions, leases);
+            return Here::Decided(decisions, leases);
         }
-        if !fits(self.policies(), cost) {
-            let rules = &shared.setup.rules;
-            let nothing = vec![0; rules.words()];
-            let never = rules.ask_each(&nothing, cost, Moment::at(now.local));
-            return Attempt::Decided(never, Vec::new());
+        if let Some(never) = self.never(cost, now) {
+            return Here::Decided(never, Vec::new());
         }
         if let Some(decisions) = shared.parts.denied.find(key, cost, now.local) {
             shared.counts.remembered.fetch_add(1, Ordering::Relaxed);
-            return Attempt::Decided(decisions, Vec::new());
+            return Here::Decided(decisions, Vec::new());
         }
         if !shared.may_ask(now.local) {
-            return Attempt::Without;
+            return Here::Without;
         }
         let untold = &shared.parts.untold;
         if untold.keys() > 0
@@ -310,19 +349,14 @@ impl LeasedLimiter {
         {
             inner.tier.owe(key, &units, now);
         }
-        let (sender, reply) = oneshot::channel();
-        let sender = match waits {
-            Waits::Yes => Some(sender),
-            Waits::No => None,
-        };
-        inner.wait(key, cost, now, sender);
-        shared.notice(shard, &inner.tier);
-        shared.counts.waits.fetch_add(1, Ordering::Relaxed);
-        Attempt::Wait(Caller {
-            shared: Arc::clone(&self.0.shared),
-            key,
-            reply,
-        })
+        Here::Missing(Missing { shard, inner, now })
+    }
+
+    /// The denial of a cost that could never be allowed.
+    pub(super) fn never(&self, cost: u32, now: Now) -> Option<Decisions> {
+        let rules = &self.0.shared.setup.rules;
+        let never = || rules.ask_each(&vec![0; rules.words()], cost, Moment::at(now.local));
+        (!fits(self.policies(), cost)).then(never)
     }
 
     pub(super) fn without(&self, key: Key, cost: u32) -> Decisions {
@@ -345,13 +379,6 @@ pub(super) enum Drawn {
     Kept,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Waits {
-    Yes,
-    /// What comes is put in hand.
-    No,
-}
-
 /// What became of one attempt to decide.
 pub(super) enum Attempt {
     Decided(Decisions, Vec<Lease>),
@@ -359,25 +386,19 @@ pub(super) enum Attempt {
     Wait(Caller),
 }
 
-/// Somebody who waits. Whatever comes after it was dropped is put in hand.
-pub(super) struct Caller {
-    shared: Arc<Shared>,
-    key: Key,
-    reply: oneshot::Receiver<Reply>,
+/// What could be decided here.
+enum Here<'a> {
+    Decided(Decisions, Vec<Lease>),
+    Without,
+    /// There is not enough in hand, and the store may be asked.
+    Missing(Missing<'a>),
 }
 
-impl Drop for Caller {
-    fn drop(&mut self) {
-        self.reply.close();
-        if let Ok(Reply::Decided(_, drawn)) = self.reply.try_recv()
-            && !drawn.is_empty()
-        {
-            let (now, shard) = (self.shared.now(), self.shared.shard(self.key));
-            let mut inner = shard.lock();
-            inner.tier.put_back(self.key, &drawn, now);
-            self.shared.notice(shard, &inner.tier);
-        }
-    }
+/// The shard of the key, still locked: whoever waits from here on is found by whatever ends the wait.
+struct Missing<'a> {
+    shard: &'a Shard,
+    inner: MutexGuard<'a, shared::Inner>,
+    now: Now,
 }
 
 /// Whether such a cost could ever be allowed.

@@ -42,11 +42,12 @@
 //! | `tier` | the machine of all keys |
 //! | `message` | question and answer, and why repetition and loss are harmless |
 //! | `ledger` | what a store does with a question |
-//! | `handle`, `builder`, `shared`, `driver` | the limiter as users hold it, and its background task |
+//! | `handle`, `caller`, `builder`, `shared`, `driver` | the limiter as users hold it, who waits, and its background task |
 //! | `deciding`, `reservation` | how layers ask; costs that are known afterwards |
 
 mod asking;
 mod builder;
+mod caller;
 mod cell;
 mod deciding;
 mod demand;

@@ -2,6 +2,7 @@
 
 use crate::decision::Decisions;
 use crate::key::Key;
+use crate::leased::handle::Unreturned;
 use crate::leased::lease::Lease;
 use crate::leased::tier::{Now, Outcome, Setup, Tier};
 use crate::rule::Moment;
@@ -10,7 +11,7 @@ use crate::time::LocalTime;
 use crossbeam_utils::CachePadded;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
@@ -26,6 +27,8 @@ pub(super) struct Shared {
     breaker: Mutex<Breaker>,
     /// Nobody asks the store any more.
     closed: AtomicBool,
+    /// How the task ended.
+    ended: OnceLock<Result<(), Unreturned>>,
     /// Nanoseconds to the store and back.
     round_trip: AtomicU64,
     /// When the task wakes by itself, in nanoseconds of the clock.
@@ -76,19 +79,25 @@ impl Shard {
 }
 
 impl Inner {
-    /// Lets a caller wait; without one, what comes is put in hand.
+    /// Lets a caller wait, under the ticket that is answered.
     pub(super) fn wait(
         &mut self,
         key: Key,
         cost: u32,
         now: Now,
-        caller: Option<oneshot::Sender<Reply>>,
-    ) {
+        caller: oneshot::Sender<Reply>,
+    ) -> u64 {
         self.tickets += 1;
-        if let Some(caller) = caller {
-            self.waiting.insert(self.tickets, caller);
-        }
+        self.waiting.insert(self.tickets, caller);
         self.tier.wait(key, cost, self.tickets, now);
+        self.tickets
+    }
+
+    /// A caller does not wait any more.
+    pub(super) fn quit(&mut self, key: Key, ticket: u64, now: Now) {
+        if self.waiting.remove(&ticket).is_some() {
+            self.tier.quit(key, ticket, now);
+        }
     }
 
     /// Tells those who waited what they got. What nobody takes is put in hand.
@@ -141,6 +150,7 @@ impl Shared {
             breaker: Mutex::new(parts.breaker.clone()),
             parts,
             closed: AtomicBool::new(false),
+            ended: OnceLock::new(),
             round_trip: AtomicU64::new(0),
             wake_at: AtomicU64::new(0),
             wake: Notify::new(),
@@ -211,6 +221,39 @@ impl Shared {
             let left = inner.tier.leave();
             inner.tell_without(left);
         }
+    }
+
+    /// There is no task any more: whoever waits is told so, and nobody waits from here on. Decides nothing, since the task
+    /// may have ended by a panic.
+    pub(super) fn abandon(&self) {
+        self.closed.store(true, Ordering::Release);
+        for shard in &self.shards {
+            for (_, caller) in shard.lock().waiting.drain() {
+                // Whoever does not wait any more need not know.
+                let _ = caller.send(Reply::Without);
+            }
+        }
+        if self.ended.get().is_none() {
+            self.end(Err(Unreturned { units: self.held() }));
+        }
+    }
+
+    /// The task has ended, like this.
+    pub(super) fn end(&self, how: Result<(), Unreturned>) {
+        // The first end is the one.
+        let _ = self.ended.set(how);
+    }
+
+    /// How the task ended, if it has.
+    pub(super) fn ended(&self) -> Option<Result<(), Unreturned>> {
+        self.ended.get().copied()
+    }
+
+    /// Units in hand, or on their way back.
+    pub(super) fn held(&self) -> u64 {
+        let now = self.parts.clock.now();
+        let shards = self.shards.iter();
+        shards.map(|shard| shard.lock().tier.unreturned(now)).sum()
     }
 
     /// Wakes the task if it would come too late for what `tier` has for it.

@@ -164,6 +164,31 @@ impl Tier {
         self.schedule(place, now);
     }
 
+    /// A caller does not wait any more.
+    pub(super) fn quit(&mut self, key: Key, ticket: u64, now: Now) {
+        if let Some(place) = self.places.get(&key).copied() {
+            self.cell(place).quit(ticket);
+            self.settle(place, now);
+        }
+    }
+
+    /// Somebody would have had use for `cost` units, and did not wait. Forgotten where there is no room for the key.
+    pub(super) fn hint(&mut self, key: Key, cost: u32, now: Now) {
+        if !self.knows(key) && !self.make_room(now) {
+            return;
+        }
+        let place = self.place(key, now);
+        self.cell(place).hint(cost, now.local);
+        self.schedule(place, now);
+    }
+
+    /// The denial of `cost` units as far as it is known here and has been lately, if they do not fit.
+    pub(super) fn denial(&self, key: Key, cost: u32, now: Now) -> Option<Decisions> {
+        let place = self.places.get(&key)?;
+        let cell = self.cells[*place].as_ref().expect(PLACES);
+        cell.denial(&self.setup, cost, now.local)
+    }
+
     /// How `key` stands as far as it is known here.
     pub(super) fn peek(&self, key: Key, now: Now) -> Decisions {
         match self.places.get(&key) {
@@ -310,12 +335,7 @@ impl Tier {
         if let Some(place) = self.places.get(&key) {
             return *place;
         }
-        if self.places.len() >= self.room
-            && let Some(place) = self.somebody_to_go()
-        {
-            self.evicted += 1;
-            self.forget(place, now);
-        }
+        self.make_room(now);
         // Whatever was asked before about this key, nobody waits for the answer.
         let cell = Cell::new(key, self.setup.each.len(), self.number, now.local);
         let place = self.vacant.pop().unwrap_or_else(|| {
@@ -325,6 +345,19 @@ impl Tier {
         self.cells[place] = Some(cell);
         self.places.insert(key, place);
         place
+    }
+
+    /// Whether there is room for one more key, of which another may have been forgotten.
+    fn make_room(&mut self, now: Now) -> bool {
+        if self.places.len() < self.room {
+            return true;
+        }
+        let Some(place) = self.somebody_to_go() else {
+            return false;
+        };
+        self.evicted += 1;
+        self.forget(place, now);
+        self.places.len() < self.room
     }
 
     /// One that nobody has used since it was looked at last; of the next few.

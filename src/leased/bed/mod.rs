@@ -5,6 +5,7 @@
 //! limit's own rule afterwards: it must allow every unit of it, at the moment at which it was spent.
 
 mod bounds;
+mod line;
 mod usefulness;
 
 use crate::decision::Policy;
