@@ -11,7 +11,7 @@
 //! is needed, and neither renews what it still serves; so time is ours, from a clock that tests can move.
 
 use crate::key::Key;
-use crate::tiers::own::Own;
+use crate::tiers::account::Account;
 use crate::time::LocalTime;
 use quick_cache::sync::Cache;
 use std::fmt;
@@ -44,7 +44,7 @@ pub(super) enum LimitOf {
     /// The plan's, of this name.
     Plan(Arc<str>),
     /// The client's own.
-    Own(Arc<Own>),
+    Own(Arc<Account>),
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -4,6 +4,7 @@ use crate::decision::PolicyName;
 use crate::error::{ConfigError, excerpt};
 use crate::key::KeySecret;
 use crate::limits::Limits;
+use crate::tiers::account::Accounts;
 use crate::tiers::answer::Answers;
 use crate::tiers::handle::{Parts, Tiers};
 use crate::tiers::lookup::LookUp;
@@ -180,6 +181,7 @@ impl TiersBuilder {
             }
         }
         Ok(Tiers::assemble(Parts {
+            accounts: Accounts::default(),
             own: Owns::new(PolicyName::new(&self.quota_name)?, self.quotas),
             limits: self.limits,
             strangers: self.strangers,

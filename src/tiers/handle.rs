@@ -2,6 +2,7 @@
 
 use crate::key::{Key, KeySecret};
 use crate::limits::Limits;
+use crate::tiers::account::Accounts;
 use crate::tiers::answer::{Age, Answer, Answers, LimitOf, Said};
 use crate::tiers::lookup::{Flights, LookUp};
 use crate::tiers::own::Owns;
@@ -35,6 +36,8 @@ use std::time::Duration;
 /// * Counts belong to the limit, not to the answer: they are kept when an answer is renewed or forgotten. Who is given
 ///   another quota of its own keeps what it has spent by the same rule in the same window, but for what is decided at
 ///   that very moment; who is given another limit of the plan begins anew there.
+/// * A quota of one's own belongs to the key that it is [counted as](Tier::counted_as): what the newest look-up says of
+///   it holds at once for all identities that are remembered with that key.
 ///
 /// # Examples
 /// ```
@@ -85,6 +88,7 @@ pub(super) struct Parts {
     pub(super) look_up: LookUp,
     pub(super) answers: Answers,
     pub(super) own: Owns,
+    pub(super) accounts: Accounts,
     pub(super) ttl: Duration,
     pub(super) stale_for: Duration,
     pub(super) unknown_for: Duration,
@@ -311,11 +315,11 @@ impl Found {
     #[inline]
     fn by(answer: Arc<Answer>, now: LocalTime) -> Self {
         if let Said::Known {
-            limit: LimitOf::Own(own),
+            limit: LimitOf::Own(account),
             ..
         } = &answer.said
         {
-            own.note_use(now);
+            account.own().note_use(now);
         }
         Self(Whose::Answer(answer))
     }

@@ -84,11 +84,12 @@ impl Tiers {
             }
             flights.insert(key, awaited.clone());
         }
-        inner.counts.lookups.fetch_add(1, Ordering::Relaxed);
+        let number = inner.counts.lookups.fetch_add(1, Ordering::Relaxed);
         // From here on it lands, whatever happens.
         let flight = Flight {
             tiers: self.clone(),
             key,
+            number,
             sender,
             landed: false,
         };
@@ -96,13 +97,13 @@ impl Tiers {
         Some(awaited)
     }
 
-    /// The answer that an `outcome` makes at `now`, where `before` was known.
-    fn answer(&self, key: Key, outcome: Result<Option<Tier>, Failure>, now: LocalTime) -> Answer {
+    /// The answer that the `outcome` of a look-up makes.
+    fn answer(&self, flight: &Flight, outcome: Result<Option<Tier>, Failure>) -> Answer {
         let parts = &self.0.parts;
-        let before = parts.answers.peek(key);
+        let now = parts.clock.now();
         let said = outcome.and_then(|tier| match tier {
             None => Ok(Said::Unknown),
-            Some(tier) => self.known(key, tier, before.as_deref(), now),
+            Some(tier) => self.known(flight, tier, now),
         });
         let failed = said.is_err();
         let answer = match said {
@@ -127,7 +128,7 @@ impl Tiers {
                     observe::tier_lookups_fail(&*error);
                 }
                 let until = now.saturating_add(parts.pause);
-                match before {
+                match parts.answers.peek(flight.key) {
                     Some(before) if before.age(now) != Age::Gone => before.kept_until(until),
                     _ => Answer::new(Said::Failed, until, until),
                 }
@@ -139,29 +140,14 @@ impl Tiers {
         answer
     }
 
-    fn known(
-        &self,
-        identity: Key,
-        tier: Tier,
-        before: Option<&Answer>,
-        now: LocalTime,
-    ) -> Result<Said, Failure> {
+    fn known(&self, flight: &Flight, tier: Tier, now: LocalTime) -> Result<Said, Failure> {
         let parts = &self.0.parts;
-        let key = tier.counted_as.unwrap_or(identity);
+        let key = tier.counted_as.unwrap_or(flight.key);
         let limit = match tier.limit {
             TierLimit::Named(name) => LimitOf::Plan(name),
             TierLimit::Own(quota) => {
                 let own = parts.own.of(quota, &parts.limits, now)?;
-                if let Some(Said::Known {
-                    limit: LimitOf::Own(known),
-                    key: counted,
-                }) = before.map(|before| &before.said)
-                    && *counted == key
-                    && known.id != own.id
-                {
-                    own.limiter.take_over_key(&known.limiter, key);
-                }
-                LimitOf::Own(own)
+                LimitOf::Own(parts.accounts.tell(key, own, flight.number))
             }
         };
         Ok(Said::Known { limit, key })
@@ -172,6 +158,8 @@ impl Tiers {
 struct Flight {
     tiers: Tiers,
     key: Key,
+    /// Larger than that of all that began before.
+    number: u64,
     sender: watch::Sender<Option<Arc<Answer>>>,
     landed: bool,
 }
@@ -187,8 +175,7 @@ impl Flight {
     fn land(&mut self, outcome: Result<Option<Tier>, Failure>) {
         self.landed = true;
         let inner = &*self.tiers.0;
-        let now = inner.parts.clock.now();
-        let answer = Arc::new(self.tiers.answer(self.key, outcome, now));
+        let answer = Arc::new(self.tiers.answer(self, outcome));
         // In this order: who finds no flight finds the answer.
         inner.parts.answers.put(self.key, Arc::clone(&answer));
         inner.flights.lock().remove(&self.key);

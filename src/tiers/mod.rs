@@ -14,6 +14,7 @@
 //! | `own` | limiters for quotas that clients have to themselves |
 //! | `seen` | what a layer made of each limit |
 
+mod account;
 mod answer;
 mod builder;
 mod handle;

@@ -46,7 +46,7 @@ impl<T: Clone> SeenTiers<T> {
                         self.tiers.note_missing();
                         self.of_strangers(make)
                     }),
-                    LimitOf::Own(own) => Some(self.of_own(own, make)),
+                    LimitOf::Own(account) => Some(self.of_own(&account.own(), make)),
                 },
                 Said::Unknown => self.of_strangers(make),
                 Said::Failed => self.without_answer(make),

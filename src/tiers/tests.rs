@@ -368,6 +368,35 @@ async fn a_quota_of_ones_own_keeps_its_count_when_it_changes() {
 }
 
 #[tokio::test]
+async fn identities_that_count_together_have_the_newest_quota_at_once_and_one_count() {
+    let bed = bed(|it| it);
+    let customer = Key::of(&("customer", 17u64));
+    let own = |limit| {
+        let tier = Tier::quota(Quota::per_hour(limit)).counted_as(customer);
+        Ok(Some(tier))
+    };
+    let spend = |identity: &str, cost| {
+        let found = bed.now(identity).expect("it is remembered");
+        let limiter = bed.limiter(&found).unwrap();
+        let decision = limiter.as_local().unwrap().check(&customer, cost);
+        (decision.outcome(), decision.remaining())
+    };
+    for identity in ["key 1", "key 2"] {
+        let _ = bed.learn(identity, own(10)).await;
+    }
+    assert_eq!(spend("key 1", 4), (Verdict::Allow, 6));
+    // One of them is told of another quota; the other one's answer is still fresh.
+    bed.tiers.forget("key 1");
+    let _ = bed.learn("key 1", own(20)).await;
+    assert_eq!(spend("key 2", 9), (Verdict::Allow, 7));
+    assert_eq!(spend("key 1", 7), (Verdict::Allow, 0));
+    assert_eq!(spend("key 2", 1).0, Verdict::Deny);
+    bed.tiers.forget("key 2");
+    let _ = bed.learn("key 2", own(20)).await;
+    assert_eq!(spend("key 2", 1).0, Verdict::Deny);
+}
+
+#[tokio::test]
 async fn more_different_quotas_than_there_may_be_are_a_failure() {
     let bed = bed(|it| it.quotas(1, "own"));
     let own = |limit| Ok(Some(Tier::quota(Quota::per_hour(limit))));

@@ -42,13 +42,18 @@ impl Tier {
     /// Clients with equal quotas share a limiter, where each has its own count. A limiter takes 17 KB before it counts
     /// anything (with the 100 000 keys that a plan has by default), so
     /// [`TiersBuilder::quotas`](crate::tiers::TiersBuilder::quotas) bounds how many different ones there are. Each that
-    /// there ever was leaves its `RateLimit-Policy` behind, some 40 bytes, for the life of the process.
+    /// there ever was leaves its `RateLimit-Policy` behind, some 40 bytes, for the life of the process. One that makes room
+    /// for others is held by each layer that has asked it, with its connection if it is over a store, until that layer
+    /// meets another quota for the first time.
     #[must_use]
     pub const fn quota(quota: Quota) -> Self {
         Self::new(TierLimit::Own(quota))
     }
 
     /// Counts under `key`, together with all whose answers name the same one, instead of under the client's identity.
+    ///
+    /// Quotas of their own should then be the same for all of them: if look-ups differ, what the newest said holds for
+    /// all.
     #[must_use]
     pub const fn counted_as(mut self, key: Key) -> Self {
         self.counted_as = Some(key);
