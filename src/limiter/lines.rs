@@ -9,8 +9,9 @@ use tokio::sync::MutexGuard;
 #[derive(Debug, Default)]
 pub(crate) struct Lines(Mutex<HashMap<Key, Arc<Line>>>);
 
-/// Served in the order of asking, as tokio promises.
-type Line = tokio::sync::Mutex<()>;
+/// Served in the order of asking, as tokio promises. Whoever has had the turn may leave word of how many units were left
+/// for those behind.
+type Line = tokio::sync::Mutex<u32>;
 
 /// A place in a line; the last one to leave takes the line away.
 pub(crate) struct Place<'a> {
@@ -48,7 +49,7 @@ impl Lines {
 
 impl Place<'_> {
     /// Ready when nobody is in front, which holds until the turn is dropped.
-    pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
+    pub(crate) async fn turn(&self) -> MutexGuard<'_, u32> {
         self.line.lock().await
     }
 }

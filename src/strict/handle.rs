@@ -2,6 +2,7 @@
 
 use crate::decision::{Decision, Decisions, Policy};
 use crate::key::Key;
+use crate::limiter::lines::Lines;
 use crate::limits::NamedLimit;
 use crate::observe;
 use crate::quota::Quota;
@@ -65,6 +66,7 @@ pub(super) struct Inner {
     breaker: Mutex<Breaker>,
     clock_of_store: ClockOfStore,
     pub(super) telling: AtomicBool,
+    pub(super) lines: Lines,
     counts: Counts,
     seen: observe::Decisions,
 }
@@ -228,6 +230,7 @@ impl StrictLimiter {
             clock_of_store: ClockOfStore::guess(&parts.clock),
             parts,
             telling: AtomicBool::new(false),
+            lines: Lines::default(),
             counts: Counts::default(),
             seen: observe::Decisions::default(),
         }))
@@ -251,7 +254,7 @@ impl StrictLimiter {
             Ok((decisions, standing))
         });
         let Ok((decisions, standing)) = told else {
-            return Weighed::without(inner.decide_without(key, cost));
+            return self.weigh_without(key, cost);
         };
         if cost > 0 && !by_chance && !decisions.is_allowed() {
             let heard = parts.clock.now();
@@ -261,6 +264,11 @@ impl StrictLimiter {
             decisions,
             standing: Some(standing),
         }
+    }
+
+    /// The same, decided without the store.
+    pub(super) fn weigh_without(&self, key: Key, cost: u32) -> Weighed {
+        Weighed::without(self.0.decide_without(key, cost))
     }
 
     /// A denial that still holds.

@@ -4,6 +4,7 @@ use crate::decision::{Decision, Decisions};
 use crate::key::Key;
 use crate::store::redis::rates::{Operation, StoreMoment};
 use crate::strict::StrictLimiter;
+use crate::strict::handle::Weighed;
 
 impl StrictLimiter {
     /// Books `cost` units on `key` until it is known what they come to.
@@ -23,17 +24,18 @@ impl StrictLimiter {
     /// # }
     /// ```
     pub async fn reserve(&self, key: &Key, cost: u32) -> Result<StrictReservation, Decision> {
-        let reserved = self.reserve_each(*key, cost).await;
+        let weighed = self.weigh(*key, cost).await;
+        let reserved = self.reservation(*key, cost, weighed);
         reserved.map_err(|decisions| *decisions.binding())
     }
 
-    /// As [`Self::reserve`], with the answers of all policies.
-    pub(super) async fn reserve_each(
+    /// The reservation that a booking becomes, or the answers of all policies.
+    pub(super) fn reservation(
         &self,
         key: Key,
         cost: u32,
+        weighed: Weighed,
     ) -> Result<StrictReservation, Decisions> {
-        let weighed = self.weigh(key, cost).await;
         self.0.count(weighed.decisions.binding());
         if !weighed.decisions.is_allowed() {
             return Err(weighed.decisions);
