@@ -69,9 +69,10 @@ impl LeasedLimiterBuilder {
         self
     }
 
-    /// The most units of a key to have in hand. How many there are follows the rate at which they are spent: what two
-    /// round trips and 50 ms will need, none where requests come one at a time. Larger only helps keys that are spent at
-    /// more than ten thousand units a second; smaller leaves more to other processes when this one dies.
+    /// The most units of a key to take in advance, beyond what callers wait for. How many are taken follows the rate at
+    /// which they are spent: what two round trips and 50 ms will need, none where requests come one at a time. Larger only
+    /// helps keys that are spent at more than ten thousand units a second; smaller leaves more to other processes when
+    /// this one dies.
     pub const fn max_batch(mut self, max_batch: u32) -> Self {
         self.max_batch = max_batch;
         self
@@ -98,7 +99,8 @@ impl LeasedLimiterBuilder {
         self
     }
 
-    /// How long one message to the store may take. A request waits for two at most, and usually for none.
+    /// How long one message to the store may take. A request waits for two at most, and usually for none. A key of which
+    /// nothing counts any more stays in the store for four times as long, and 5 s: by default 6 s.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.counted = self.counted.patience(patience);
         self
@@ -124,7 +126,8 @@ impl LeasedLimiterBuilder {
         self
     }
 
-    /// Runs the background task on a runtime of the caller's, which must have time and I/O enabled.
+    /// Runs the background task on a runtime of the caller's, which must have time and I/O enabled. When that ends, whoever
+    /// waits and whoever comes is answered as while the store does not answer, once nothing is left in hand.
     pub fn runtime(mut self, runtime: tokio::runtime::Handle) -> Self {
         self.runtime = Some(runtime);
         self
