@@ -154,7 +154,7 @@ impl Task {
         let shared = Arc::clone(&shared);
         self.messages.push(Box::pin(async move {
             let patience = shared.parts.patience;
-            let exchange = shared.parts.rates.exchange(&asks, None);
+            let exchange = shared.parts.rates.exchange(&asks, patience, None);
             let answers = tokio::time::timeout(patience, exchange).await;
             let answers = answers.unwrap_or_else(|_| {
                 Err(StoreError::new(

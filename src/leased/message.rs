@@ -4,7 +4,9 @@
 //! anybody have more:
 //!
 //! * Questions of a process (a *holder*) are numbered. The store remembers the last one of each holder and key, and
-//!   leaves older ones and repeated ones alone.
+//!   leaves older ones and repeated ones alone: for as long as anything of the key counts, and at least for four times
+//!   what a process waits for an answer. One that comes still later may be booked again, which loses units until they
+//!   come back by themselves, and gains none.
 //! * A question says which answer was the last to be heard. What was granted since was never used, and goes back.
 //! * What is given back and what is owed is told anew until the answer is heard; the store books the difference.
 //! * Nobody gives back more than the store has given to it, so a store that forgot gains nothing.

@@ -1,6 +1,6 @@
 -- One question of a holder about a key, behind `rates_rules.lua`. The other spelling of Ledger::exchange.
 --
--- ARGV     'lease', the moment, 0, then the holder, the number of the question, the last one that was heard, what callers
+-- ARGV     'lease', the moment, for how many milliseconds a repetition may arrive, then the holder, the number of the question, the last one that was heard, what callers
 --          need, the least that helps one, and for each quota what is given back, owed, and welcome
 -- The hash has a field for each holder, `h` and its name: number and second of its last question, and for each quota what
 -- was granted then, told as given and owed, what may still come back, and two words that say where that was booked.
@@ -8,7 +8,8 @@
 
 local number, heard, need, least = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local MOST = 4294967295
-local FORGOTTEN = 600 -- seconds after which a holder's record may go
+local REPEATS = tonumber(ARGV[3])
+local FORGOTTEN = max(600, 2 * REPEATS / 1000) -- seconds after which a holder's record may go
 local RECORDS = 64 -- fewer than these are never looked through
 
 local quotas, fields = {}, {}
@@ -128,7 +129,9 @@ for place, quota in ipairs(quotas) do
   kept = kept .. pack('>dddddd', granted, quota.give, quota.owe, line.held, line[1], line[2])
   if states[place] then writes[#writes + 1], writes[#writes + 2] = fields[place], states[place] end
 end
-local ends = floor(now / 1000) + max(math.ceil(lives / 1000), expires and 0 or FORGOTTEN * 1000)
+-- What is booked counts for `lives`, and what holders had of it can come back for no longer; a record without it only
+-- tells repetitions.
+local ends = floor(now / 1000) + max(math.ceil(lives / 1000), REPEATS)
 local later = ends > tonumber(expires or 0)
 if later then writes[#writes + 1], writes[#writes + 2] = 'e', string.format('%.0f', ends + SLACK) end
 redis.call('HSET', KEY, OWN, kept, unpack(writes))
