@@ -71,7 +71,7 @@ impl Terms {
         let asking = Asking {
             count: self.count,
             each: self.tells(),
-            // Who only watches keeps nobody waiting.
+            // Who only watches keeps nobody in line.
             max_wait: if self.shadow {
                 Duration::ZERO
             } else {

@@ -117,7 +117,9 @@ impl Limits {
     /// * Counts in a store stay where they are. What a changed limit has let pass while its store was away, and has
     ///   not told it yet, is not told to it.
     ///
-    /// Takes memory for both tables of a changed limit until the move is done.
+    /// Takes memory for both tables of a changed limit until the move is done. A layer holds the limiters of the plan
+    /// before until its next request that has a limit, or that it is dropped; those over a store keep their task and their
+    /// connection as long.
     ///
     /// [`Reservation`]: crate::limiter::Reservation
     ///

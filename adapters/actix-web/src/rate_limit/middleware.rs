@@ -207,6 +207,9 @@ impl RateLimit {
 
     /// Decides and counts, but lets everything pass and sends no headers. [`Slot::rate`](tidegate::Slot::rate) and
     /// [`Self::denied`] tell.
+    ///
+    /// Requests do not wait in line then, but for what the decision needs: a store that has to be asked, the look-up of a
+    /// [tier](tidegate::tiers::Tiers).
     #[must_use]
     pub fn shadow(self, shadow: bool) -> Self {
         self.with(|settings| settings.terms.shadow = shadow)
