@@ -167,7 +167,8 @@ impl Place<'_> {
     }
 }
 
-/// What the reader of TOML found; it knows where, but not in which field.
+/// What the reader of TOML found; it knows where, but not in which field: that of the line, in the table whose header is
+/// above it.
 fn syntax(text: &str, error: &toml::de::Error) -> FileError {
     let start = error.span().map_or(text.len(), |span| span.start);
     let mut begin = start.min(text.len());
@@ -177,12 +178,25 @@ fn syntax(text: &str, error: &toml::de::Error) -> FileError {
     let begin = text[..begin].rfind('\n').map_or(0, |end| end + 1);
     let written = text[begin..].lines().next().unwrap_or("").trim();
     let key = written.split(['=', '#']).next().unwrap_or("").trim();
-    let field = if key.is_empty() { "end of file" } else { key };
+    let field = match table(&text[..begin]) {
+        _ if key.is_empty() => "end of file".into(),
+        Some(table) if !key.starts_with('[') => format!("{table}.{key}"),
+        _ => key.into(),
+    };
     FileError {
         line: line(text, start),
-        field: crate::error::excerpt(field),
+        field: crate::error::excerpt(&field),
         problem: error.message().trim().replace('\n', "; ").into(),
     }
+}
+
+/// The table that the last header in `text` opens.
+fn table(text: &str) -> Option<&str> {
+    let header = text
+        .lines()
+        .rev()
+        .find_map(|it| it.trim().strip_prefix('['))?;
+    Some(header.split(']').next()?.trim())
 }
 
 fn line(text: &str, at: usize) -> usize {
@@ -231,7 +245,7 @@ mod tests {
             ),
             (
                 "[limits]\na = 5",
-                "line 2, a: ",
+                "line 2, limits.a: ",
                 "expected a quota such as \"100/s burst 20\"",
             ),
             (
@@ -239,7 +253,21 @@ mod tests {
                 "line 2, limits.a b: ",
                 "letters",
             ),
-            ("[limits]\na = {}", "line 2, limits.a: ", "write 1 or more"),
+            (
+                "[limits]\na = {}",
+                "line 2, limits.a: ",
+                "the quotas of a limit are too few; write 1 or more",
+            ),
+            (
+                "[limits]\na = \"5/s\"\n[limits.b] # two\nx = 5",
+                "line 4, limits.b.x: ",
+                "expected a string",
+            ),
+            (
+                "[routes]\n\"GET /x\" = 5",
+                "line 2, routes.\"GET /x\": ",
+                "expected a string",
+            ),
             (
                 "[limits]\na = { x = \"5/s\",\n y = \"z\" }",
                 "line 3, limits.a.y: ",
@@ -247,7 +275,7 @@ mod tests {
             ),
             (
                 "[limits]\na = \"5/s\"\na = \"6/s\"",
-                "line 3, a: ",
+                "line 3, limits.a: ",
                 "duplicate key",
             ),
             (

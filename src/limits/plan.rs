@@ -94,7 +94,7 @@ impl Plan {
         }
         if policies.is_empty() {
             return Err(ConfigError::TooFew {
-                what: "no quotas",
+                what: "the quotas of a limit",
                 least: 1,
             });
         }
