@@ -1,16 +1,18 @@
 //! Any of the limiters, as layers take them and tables of limits hold them.
 
-use crate::decision::{Decision, Policy};
+use crate::decision::{Decision, Decisions, Policy};
 use crate::key::Key;
 #[cfg(feature = "redis")]
 use crate::layered::LayeredLimiter;
 #[cfg(feature = "redis")]
 use crate::leased::LeasedLimiter;
-use crate::limiter::RateLimiter;
+use crate::limiter::{AnyReservation, RateLimiter};
 #[cfg(feature = "fleet")]
 use crate::limiter::{Asking, Deciding};
 #[cfg(feature = "redis")]
 use crate::strict::StrictLimiter;
+#[cfg(feature = "fleet")]
+use std::time::Duration;
 
 /// A limiter that a layer can ask. Made from any of them; cheap to clone.
 #[derive(Clone, Debug)]
@@ -44,6 +46,68 @@ impl AnyLimiter {
             #[cfg(feature = "redis")]
             Self::Leased(limiter) => limiter.decide(key, cost).await,
         }
+    }
+
+    /// As [`Self::decide`], with the answers of all policies.
+    pub async fn decide_each(&self, key: &Key, cost: u32) -> Decisions {
+        match self {
+            Self::Local(limiter) => limiter.check_each(key, cost),
+            #[cfg(feature = "redis")]
+            Self::Strict(limiter) => limiter.decide_each(key, cost).await,
+            #[cfg(feature = "redis")]
+            Self::Layered(limiter) => limiter.decide_each(key, cost).await,
+            #[cfg(feature = "redis")]
+            Self::Leased(limiter) => limiter.decide_each(key, cost).await,
+        }
+    }
+
+    /// Waits until `cost` units fit on `key`, at most `max_wait`, and books them then. Those who wait on one key of this
+    /// process are served in the order in which they came; all else is as the limiter's own `until_ready` says.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with timers.
+    #[cfg(feature = "fleet")]
+    pub async fn until_ready(&self, key: &Key, cost: u32, max_wait: Duration) -> Decision {
+        match self {
+            Self::Local(limiter) => limiter.until_ready(key, cost, max_wait).await,
+            #[cfg(feature = "redis")]
+            Self::Strict(limiter) => limiter.until_ready(key, cost, max_wait).await,
+            #[cfg(feature = "redis")]
+            Self::Layered(limiter) => limiter.until_ready(key, cost, max_wait).await,
+            #[cfg(feature = "redis")]
+            Self::Leased(limiter) => limiter.until_ready(key, cost, max_wait).await,
+        }
+    }
+
+    /// Books `cost` units on `key` until it is known what they come to; all is as the limiter's own `reserve` says.
+    ///
+    /// # Errors
+    /// The decision, if they do not fit.
+    ///
+    /// # Examples
+    /// ```
+    /// use tidegate::limiter::AnyLimiter;
+    /// use tidegate::{Key, Quota, RateLimiter};
+    ///
+    /// # futures_util::FutureExt::now_or_never(async {
+    /// let limiter = AnyLimiter::from(RateLimiter::new(Quota::per_minute(10_000)));
+    /// let tenant = Key::of("acme");
+    /// let reservation = limiter.reserve(&tenant, 4_000).await.unwrap();
+    /// // The answer took 1 200 tokens.
+    /// reservation.commit(1_200).await;
+    /// assert_eq!(limiter.peek(&tenant).await.remaining(), 8_800);
+    /// # }).unwrap();
+    /// ```
+    pub async fn reserve(&self, key: &Key, cost: u32) -> Result<AnyReservation, Decision> {
+        Ok(match self {
+            Self::Local(limiter) => limiter.reserve(key, cost)?.into(),
+            #[cfg(feature = "redis")]
+            Self::Strict(limiter) => limiter.reserve(key, cost).await?.into(),
+            #[cfg(feature = "redis")]
+            Self::Layered(limiter) => limiter.reserve(key, cost).await?.into(),
+            #[cfg(feature = "redis")]
+            Self::Leased(limiter) => limiter.reserve(key, cost).await?.into(),
+        })
     }
 
     /// How `key` stands, without booking anything.
@@ -152,5 +216,50 @@ impl From<LayeredLimiter> for AnyLimiter {
 impl From<LeasedLimiter> for AnyLimiter {
     fn from(limiter: LeasedLimiter) -> Self {
         Self::Leased(limiter)
+    }
+}
+
+#[cfg(all(test, feature = "redis"))]
+mod tests {
+    use super::*;
+    use crate::quota::Quota;
+    use crate::store::RedisStore;
+    use tidegate_test_support::RedisServer;
+
+    /// One of each, with 10 units an hour.
+    fn one_of_each(server: &RedisServer) -> [AnyLimiter; 4] {
+        let (quota, minute) = (Quota::per_hour(10), Duration::from_secs(60));
+        let store = || RedisStore::new(server.url()).unwrap();
+        let strict = StrictLimiter::builder(store(), "any", quota).patience(minute);
+        let layered = LayeredLimiter::builder(store(), "any", quota).patience(minute);
+        let leased = LeasedLimiter::builder(store(), "any leased", quota).patience(minute);
+        [
+            RateLimiter::new(quota).into(),
+            strict.build().unwrap().into(),
+            layered.build().unwrap().into(),
+            leased.build().unwrap().into(),
+        ]
+    }
+
+    #[tokio::test]
+    async fn whatever_the_limiter_units_are_reserved_waited_for_and_told_alike() {
+        let Some(server) = RedisServer::start() else {
+            return;
+        };
+        for limiter in one_of_each(&server) {
+            let key = Key::of("a");
+            let reservation = limiter.reserve(&key, 6).await.unwrap();
+            assert!(reservation.decision().is_allowed() && reservation.cost() == 6);
+            let denied = limiter.reserve(&key, 5).await.unwrap_err();
+            assert!(!denied.is_allowed(), "{limiter:?}");
+            reservation.commit(1).await;
+            limiter.reserve(&key, 9).await.unwrap().cancel().await;
+            let told = limiter.decide_each(&key, 5).await;
+            assert!(told.is_allowed() && told.each().len() == 1, "{limiter:?}");
+            let waited = limiter.until_ready(&key, 4, Duration::ZERO).await;
+            assert!(waited.is_allowed(), "{limiter:?}");
+            let waited = limiter.until_ready(&key, 1, Duration::ZERO).await;
+            assert!(!waited.is_allowed(), "{limiter:?}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! holds at most `max_keys` keys however many identifiers an attacker makes up.
 
 mod any;
+mod any_reservation;
 mod batch;
 mod booking;
 mod builder;
@@ -27,6 +28,7 @@ mod terms;
 mod wait;
 
 pub use self::any::AnyLimiter;
+pub use self::any_reservation::AnyReservation;
 pub use self::batch::BatchError;
 pub use self::builder::RateLimiterBuilder;
 pub use self::count::Count;
