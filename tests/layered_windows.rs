@@ -1,4 +1,4 @@
-//! The layered limit over short windows on real servers, under twice the load that fits: lines between windows, an origin
+//! The layered limit over short windows on real servers, under more load than fits: lines between windows, an origin
 //! that is killed and comes back with its data or without, a global store that is away, clocks that are off.
 //!
 //! What is asserted holds at any speed: upper bounds on what was admitted in a window, and what origin has counted of
@@ -71,10 +71,11 @@ impl Seen {
         self.0.values().map(|(_, admitted)| admitted).sum()
     }
 
-    /// Whether some window of `from..to` was asked for more than `most`, and admitted no more.
+    /// Whether some window of `from..to` was asked for more than two regions that know nothing of each other would admit,
+    /// and admitted no more than `most`.
     fn has_at_most(&self, most: u32, from: u64, to: u64) -> bool {
         let mut windows = self.0.range(from..to);
-        windows.any(|(_, (asked, admitted))| *asked > most && *admitted <= most)
+        windows.any(|(_, (asked, admitted))| *asked > 2 * LIMIT && *admitted <= most)
     }
 
     /// Holds the windows `from..to` to `most`, and sees that some of them were asked for more.
@@ -88,14 +89,14 @@ impl Seen {
     }
 }
 
-/// Twice the limit, on all nodes in turn, until it is stopped.
+/// Some times the limit, on all nodes in turn, until it is stopped.
 struct Load {
     stop: Arc<AtomicBool>,
     task: JoinHandle<Seen>,
 }
 
 impl Load {
-    fn start(nodes: &[LayeredLimiter]) -> Self {
+    fn start(nodes: &[LayeredLimiter], times: u32) -> Self {
         let (stop, nodes) = (Arc::new(AtomicBool::new(false)), nodes.to_vec());
         let stopped = Arc::clone(&stop);
         let task = tokio::spawn(async move {
@@ -105,7 +106,8 @@ impl Load {
             while !stopped.load(Ordering::Relaxed) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 let passed = clock.now().since(begun);
-                let due = (passed.as_nanos() * u128::from(2 * LIMIT) / WINDOW.as_nanos()) as usize;
+                let due =
+                    (passed.as_nanos() * u128::from(times * LIMIT) / WINDOW.as_nanos()) as usize;
                 for number in asked..due {
                     let (node, seen) = (nodes[number % nodes.len()].clone(), Arc::clone(&seen));
                     callers.spawn(async move {
@@ -160,7 +162,7 @@ async fn close(nodes: &[LayeredLimiter]) -> u32 {
 }
 
 /// A request answered on the other side of a line than it was counted.
-const AT_A_LINE: u32 = LIMIT / 32;
+const AT_A_LINE: u32 = LIMIT / 16;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_the_lines_between_windows_no_window_gets_more_and_each_accept_counts_once() {
@@ -168,7 +170,7 @@ async fn over_the_lines_between_windows_no_window_gets_more_and_each_accept_coun
         return;
     };
     let nodes = three_nodes(&origin);
-    let load = Load::start(&nodes);
+    let load = Load::start(&nodes, 2);
     let begun = present();
     pass(5).await;
     let seen = load.stop().await;
@@ -189,7 +191,8 @@ async fn an_origin_is_killed(data: Data) {
         return;
     };
     let nodes = three_nodes(&origin);
-    let load = Load::start(&nodes);
+    // More than three that know nothing of each other would admit.
+    let load = Load::start(&nodes, 4);
     let begun = present();
     pass(2).await;
     origin.kill();
@@ -205,9 +208,7 @@ async fn an_origin_is_killed(data: Data) {
     let seen = load.stop().await;
     let most = LIMIT + AHEAD + AT_A_LINE;
     seen.assert_at_most(most, begun, killed);
-    for (window, (_, admitted)) in &seen.0 {
-        assert!(*admitted <= 3 * LIMIT + AT_A_LINE, "window {window}");
-    }
+    seen.assert_at_most(3 * LIMIT + AT_A_LINE, begun, present() + 1);
     // The window that saw it come back, and the one on which that weighs, have been.
     seen.assert_at_most(most, back + 2, present() + 1);
     let expired = close(&nodes).await;
@@ -267,7 +268,8 @@ async fn regions_agree_again_when_the_global_store_is_back() {
             .expect("settings that work")
     };
     let nodes = [region(&eu, "eu"), region(&us, "us")];
-    let load = Load::start(&nodes);
+    // More than two that know nothing of each other would admit.
+    let load = Load::start(&nodes, 3);
     let begun = present();
     pass(3).await;
     global.kill();
@@ -281,9 +283,7 @@ async fn regions_agree_again_when_the_global_store_is_back() {
     pass(5).await;
     let seen = load.stop().await;
     // Until they know of each other each may admit its limit.
-    for (window, (_, admitted)) in &seen.0 {
-        assert!(*admitted <= 2 * LIMIT + AT_A_LINE, "window {window}");
-    }
+    seen.assert_at_most(2 * LIMIT + AT_A_LINE, begun, present() + 1);
     // What they do not know of each other yet depends on how fast this machine is, so not every window is judged.
     assert!(
         seen.has_at_most(LIMIT + LIMIT / 4, begun + 1, killed),
@@ -313,7 +313,7 @@ async fn nodes_whose_clocks_are_two_seconds_off_keep_the_windows_of_origin() {
         node.build().expect("settings that work")
     });
     let begun = present();
-    let load = Load::start(&nodes);
+    let load = Load::start(&nodes, 2);
     pass(4).await;
     let seen = load.stop().await;
     let ended = present();
