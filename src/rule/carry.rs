@@ -4,7 +4,6 @@
 use crate::decision::Policy;
 use crate::quota::Kind;
 use crate::rule::chosen::tat;
-use crate::rule::refund::NOTHING;
 use crate::rule::{Moment, Rule};
 use std::ops::Range;
 
@@ -81,7 +80,7 @@ impl Carry {
     pub(crate) fn marks(&self, marks: &[u64]) -> Box<[u64]> {
         let mark = |part: &Part| match &part.before {
             Some(known) if known.same || keeps_marks(&known.rule, &part.rule) => marks[known.at],
-            _ => NOTHING,
+            _ => part.rule.no_mark(),
         };
         self.parts.iter().map(mark).collect()
     }

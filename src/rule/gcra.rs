@@ -12,7 +12,6 @@
 use crate::decision::{Decision, NO_WAIT, NOT_DRAWN, Policy, PolicyName, Verdict};
 use crate::quota::TICKS_PER_NANO;
 use crate::rule::Refund;
-use crate::rule::refund::NOTHING;
 use crate::time::LocalTime;
 
 /// The state of one key: its theoretical arrival time, in sixteenths of a nanosecond of [`LocalTime`].
@@ -147,7 +146,8 @@ impl Gcra {
     /// refunds since have moved forward by at most what they gave back; and they cannot have begun to come back before
     /// they were booked. Either bound is safe, and so is the better one.
     pub(crate) fn give_back(&self, state: Tat, refund: Refund, mark: Tat, now: LocalTime) -> Tat {
-        if mark.0 == NOTHING {
+        if mark == Tat::IDLE {
+            // No booking leaves it: nothing can be given back.
             return state;
         }
         let now = ticks(now);

@@ -14,9 +14,6 @@ use crate::rule::sliding_log::{newest, remove};
 use crate::rule::{Moment, Rule, RuleSet, Tat};
 use crate::time::LocalTime;
 
-/// In place of a mark, of a booking of which nothing can be given back.
-pub(crate) const NOTHING: u64 = u64::MAX;
-
 /// What is given back, of which booking.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Refund {
@@ -70,13 +67,19 @@ impl Rule {
         }
     }
 
+    /// In place of a mark, of a booking of which nothing can be given back.
+    pub(super) const fn no_mark(&self) -> u64 {
+        match self {
+            Self::Gcra(_) => 0,
+            // No window has this number, and nothing was booked at this time.
+            _ => u64::MAX,
+        }
+    }
+
     /// Gives back what is left of a booking that left `mark`. Nobody gets more for it than if the booking had never
     /// been made.
     pub fn give_back(&self, state: &mut [u64], refund: Refund, mark: u64, at: Moment) {
         let units = u64::from(refund.units);
-        if mark == NOTHING {
-            return;
-        }
         match self {
             Self::Gcra(rule) => {
                 let after = rule.give_back(tat(state), refund, Tat::from_bits(mark), at.now);
