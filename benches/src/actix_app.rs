@@ -1,10 +1,10 @@
 //! The middlewares around an actix app with one route, called as its server calls it.
 
-use crate::Candidate;
 use crate::deciding::generous;
 use crate::slices::measure;
 use crate::table::Table;
 use crate::tower_service::{Check, PEER, spent};
+use crate::{Candidate, Clocks};
 use actix_http::Request;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{Service, ServiceFactory, ServiceRequest, ServiceResponse};
@@ -15,18 +15,21 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use tidegate::adaptive::{Fixed, LocalGuard};
 use tidegate::headers::Headers;
-use tidegate::time::Clock;
 use tidegate::{Quota, RateLimiter};
 use tidegate_actix_web::{Concurrency, RateLimit, key};
 
 /// Every candidate, for the table or a profiler.
 #[must_use]
-pub fn candidates(clock: &Clock) -> Vec<Candidate<'static>> {
+pub fn candidates(clocks: &Clocks) -> Vec<Candidate<'static>> {
     let guard = |slots| {
-        Concurrency::new(LocalGuard::with_clock(Fixed::new(slots), clock.clone())).extensions(false)
+        Concurrency::new(LocalGuard::with_clock(
+            Fixed::new(slots),
+            clocks.guards.clone(),
+        ))
+        .extensions(false)
     };
     let rate = |quota| {
-        let builder = RateLimiter::builder(quota).clock(clock.clone());
+        let builder = RateLimiter::builder(quota).clock(clocks.limits.clone());
         let limiter = builder.build().expect("a limiter");
         RateLimit::new(limiter).key(key::peer()).extensions(false)
     };
@@ -68,7 +71,7 @@ pub fn candidates(clock: &Clock) -> Vec<Candidate<'static>> {
 /// Measures them.
 #[must_use]
 pub fn table() -> Table {
-    Table::new("actix-web", measure(801, candidates(&Clock::system())))
+    Table::new("actix-web", measure(801, candidates(&Clocks::ready())))
 }
 
 /// An app with one route.

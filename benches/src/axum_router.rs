@@ -1,10 +1,10 @@
 //! The layers around an axum router with one route, called as a server calls it.
 
-use crate::Candidate;
 use crate::deciding::generous;
 use crate::slices::measure;
 use crate::table::Table;
 use crate::tower_service::{Check, PEER, TEXT, end, guard, rate, spent};
+use crate::{Candidate, Clocks};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -14,15 +14,14 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use std::hint::black_box;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
-use tidegate::time::Clock;
 use tidegate::tower::Headers;
 use tower::Service;
 
 /// Every candidate, for the table or a profiler.
 #[must_use]
-pub fn candidates(clock: &Clock) -> Vec<Candidate<'static>> {
-    let guard = |slots| guard(slots, clock);
-    let rate = |quota| rate(quota, clock);
+pub fn candidates(clocks: &Clocks) -> Vec<Candidate<'static>> {
+    let guard = |slots| guard(slots, &clocks.guards);
+    let rate = |quota| rate(quota, &clocks.limits);
     let silent = |quota| rate(quota).headers(Headers::Off).extensions(false);
     let told = |quota| rate(quota).extensions(false);
     let list = vec![
@@ -76,7 +75,7 @@ pub fn candidates(clock: &Clock) -> Vec<Candidate<'static>> {
 /// Measures them.
 #[must_use]
 pub fn table() -> Table {
-    Table::new("axum", measure(801, candidates(&Clock::system())))
+    Table::new("axum", measure(801, candidates(&Clocks::ready())))
 }
 
 fn bare() -> Router {

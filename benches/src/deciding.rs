@@ -1,11 +1,10 @@
 //! A rate limit alone: one key, 100 000 keys of 24 bytes, two threads, beside governor.
 
-use crate::Candidate;
 use crate::slices::measure;
 use crate::table::Table;
+use crate::{Candidate, Clocks};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tidegate::time::Clock;
 use tidegate::{Key, Quota, RateLimiter};
 
 /// How many keys there are where there are many.
@@ -13,11 +12,14 @@ const KEYS: usize = 100_000;
 
 /// Every candidate, for the table or a profiler.
 #[must_use]
-pub fn candidates<'a>(clock: &Clock, names: &'a Names) -> Vec<Candidate<'a>> {
+pub fn candidates<'a>(clocks: &Clocks, names: &'a Names) -> Vec<Candidate<'a>> {
     let limiter = |quota| {
         // Twice as many keys as there are, as its documentation says.
         let builder = RateLimiter::builder(quota).max_keys(2 * KEYS);
-        builder.clock(clock.clone()).build().expect("a limiter")
+        builder
+            .clock(clocks.limits.clone())
+            .build()
+            .expect("a limiter")
     };
     let open = || limiter(generous());
     let one = open();
@@ -32,10 +34,6 @@ pub fn candidates<'a>(clock: &Clock, names: &'a Names) -> Vec<Candidate<'a>> {
         let key = Key::of(name.as_str());
         let _ = (keyed.check(&key, 1), shared.check(&key, 1));
     }
-    #[cfg_attr(
-        not(feature = "peers"),
-        expect(unused_mut, reason = "only peers are added")
-    )]
     let mut list = vec![
         Candidate::new("one key", move || one.check(&Key::EVERYONE, 1)),
         Candidate::new("one key, denied", move || closed.check(&Key::EVERYONE, 1)),
@@ -68,6 +66,8 @@ pub fn candidates<'a>(clock: &Clock, names: &'a Names) -> Vec<Candidate<'a>> {
             .collect();
         list.extend(peers::candidates(names));
     }
+    let clock = clocks.limits.clone();
+    list.push(Candidate::new("a clock reading", move || clock.now()));
     list
 }
 
@@ -77,7 +77,7 @@ pub fn table() -> Table {
     let names = Names::new();
     Table::new(
         "deciding alone",
-        measure(501, candidates(&Clock::system(), &names)),
+        measure(501, candidates(&Clocks::ready(), &names)),
     )
 }
 

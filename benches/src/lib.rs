@@ -4,10 +4,12 @@
 
 pub mod actix_app;
 pub mod axum_router;
+pub mod clocks;
 pub mod deciding;
 pub mod permit;
 pub mod slices;
 pub mod table;
 pub mod tower_service;
 
+pub use self::clocks::Clocks;
 pub use self::slices::Candidate;

@@ -3,9 +3,9 @@
 //! The floor is what every such guard has to do: two readings of the boot-time clock, a compare-and-swap and a
 //! subtraction on a shared word, one `Arc` cloned and dropped, one relaxed addition.
 
-use crate::Candidate;
 use crate::slices::measure;
 use crate::table::Table;
+use crate::{Candidate, Clocks};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,7 +66,7 @@ thread_local!(static MINE: usize = {
 
 /// Every candidate, for the table or a profiler.
 #[must_use]
-pub fn candidates(clock: &Clock) -> Vec<Candidate<'static>> {
+pub fn candidates(Clocks { guards: clock, .. }: &Clocks) -> Vec<Candidate<'static>> {
     let guard = |slots| LocalGuard::with_clock(Fixed::new(slots), clock.clone());
     let (guard, full) = (guard(100), guard(0));
     let busy = guard.clone();
@@ -93,5 +93,5 @@ pub fn candidates(clock: &Clock) -> Vec<Candidate<'static>> {
 /// Measures them.
 #[must_use]
 pub fn table() -> Table {
-    Table::new("a slot alone", measure(501, candidates(&Clock::system())))
+    Table::new("a slot alone", measure(501, candidates(&Clocks::ready())))
 }

@@ -1,9 +1,9 @@
 //! The layers around a service of one async function: make a request, clone, make ready, call, end the body.
 
-use crate::Candidate;
 use crate::deciding::generous;
 use crate::slices::measure;
 use crate::table::Table;
+use crate::{Candidate, Clocks};
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -22,10 +22,10 @@ use tower::{Layer, Service, service_fn};
 
 /// Every candidate, for the table or a profiler.
 #[must_use]
-pub fn candidates(clock: &Clock) -> Vec<Candidate<'static>> {
+pub fn candidates(clocks: &Clocks) -> Vec<Candidate<'static>> {
     let bare = service_fn(handler);
     let wordy = service_fn(wordy);
-    let guard = |slots| guard(slots, clock);
+    let guard = |slots| guard(slots, &clocks.guards);
     let silent = |slots| guard(slots).extensions(false);
     let mut list = vec![
         candidate("bare", bare, 200),
@@ -65,7 +65,7 @@ pub fn candidates(clock: &Clock) -> Vec<Candidate<'static>> {
             1.8,
         ),
     ] {
-        let layer = |quota| rate(quota, clock).headers(headers);
+        let layer = |quota| rate(quota, &clocks.limits).headers(headers);
         let silent = |quota| layer(quota).extensions(false);
         list.extend([
             candidate(names[0], silent(generous()).layer(bare), 200)
@@ -87,7 +87,7 @@ pub fn candidates(clock: &Clock) -> Vec<Candidate<'static>> {
 /// Measures them.
 #[must_use]
 pub fn table() -> Table {
-    Table::new("tower", measure(801, candidates(&Clock::system())))
+    Table::new("tower", measure(801, candidates(&Clocks::ready())))
 }
 
 /// A guard with `slots` slots, for ever.

@@ -13,7 +13,7 @@ use std::num::NonZeroUsize;
 /// * `name`: `default`
 /// * no other policies
 /// * `max_keys`: 100 000, which takes 3 to 6 MB when full
-/// * `clock`: the boot-time clock, and for calendars the system's wall clock
+/// * `clock`: [`Clock::counter`], and for calendars the system's wall clock
 /// * `seed`: none, chance is chance
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built"]
@@ -42,7 +42,7 @@ impl RateLimiterBuilder {
             name: PolicyName::DEFAULT.as_str().into(),
             others: Vec::new(),
             max_keys: Self::MAX_KEYS.get(),
-            clock: Clock::system(),
+            clock: Clock::counter(),
             seed: None,
         }
     }

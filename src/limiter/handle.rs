@@ -75,7 +75,7 @@ impl RateLimiter {
         Self::assemble(
             policies,
             RateLimiterBuilder::MAX_KEYS,
-            Clock::system(),
+            Clock::counter(),
             None,
         )
     }

@@ -51,7 +51,7 @@ impl Limits {
     /// The limits of `plan`, counted in this process.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
-        Self::on(plan, Clock::system())
+        Self::on(plan, Clock::counter())
     }
 
     /// As [`Self::new`] on another clock, for tests and simulations.

@@ -6,9 +6,8 @@
 //! cargo run --release -p tidegate-bench -- profile tower "rate, headers" 100000    # for valgrind
 //! ```
 
-use tidegate::time::Clock;
 use tidegate_bench::table::Table;
-use tidegate_bench::{Candidate, actix_app, axum_router, deciding, permit, tower_service};
+use tidegate_bench::{Candidate, Clocks, actix_app, axum_router, deciding, permit, tower_service};
 
 /// What a section does when it is asked for.
 type Measurement = fn() -> Table;
@@ -37,18 +36,17 @@ fn main() {
 
 /// Calls one candidate, for a profiler that counts instructions.
 fn profile(section: &str, name: &str, calls: u32) {
-    // Valgrind has no vDSO: the clock stands still.
-    let clock = &Clock::manual().0;
+    let clocks = &Clocks::standing();
     let names;
     let mut candidates: Vec<Candidate<'_>> = match section {
-        "permit" => permit::candidates(clock),
+        "permit" => permit::candidates(clocks),
         "deciding" => {
             names = deciding::Names::new();
-            deciding::candidates(clock, &names)
+            deciding::candidates(clocks, &names)
         }
-        "tower" => tower_service::candidates(clock),
-        "axum" => axum_router::candidates(clock),
-        "actix" => actix_app::candidates(clock),
+        "tower" => tower_service::candidates(clocks),
+        "axum" => axum_router::candidates(clocks),
+        "actix" => actix_app::candidates(clocks),
         _ => panic!("no section called {section:?}"),
     };
     let candidate = candidates.iter_mut().find(|it| it.name() == name);
