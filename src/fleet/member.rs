@@ -99,7 +99,7 @@ pub(crate) struct Member {
     lease_ends: LocalTime,
     /// Its end was told.
     lease_over: bool,
-    /// The last answered store time, and when it arrived.
+    /// An answered store time, and when it arrived: see [`Self::anchor_to`].
     anchor: Option<(StoreTime, LocalTime)>,
     starved: bool,
     granted: bool,
@@ -374,6 +374,7 @@ impl Member {
             }
         } else {
             self.grant = self.lower(answer.grant);
+            self.anchor = None;
             if let Some(left) = self.epoch.replace(answer.epoch) {
                 events.push(Event::NewEpoch);
                 self.left_epochs.push_back(left);
@@ -384,7 +385,7 @@ impl Member {
             }
         }
         self.stamp = answer.stamp;
-        self.anchor = Some((answer.store_time, now));
+        self.anchor_to(answer.store_time, now);
         self.lease_ends = self.lease_from(sent);
         self.lease_over = self.lease_ends <= now;
         if matches!(self.phase, Phase::Joining | Phase::Fenced(_)) && self.lease_ends > now {
@@ -482,6 +483,20 @@ impl Member {
             }
             Phase::Closing | Phase::Left | Phase::Refused => {}
         }
+    }
+
+    /// From which answer on the store's time is told (I11). Any of this epoch is right: it left the store at that time, and
+    /// what passes here until a beat is sent has passed there before it comes. The last one is short of everything that
+    /// was spent on the way since an earlier one: where a round trip is as long as the pause between two beats, no time
+    /// would ever pass by it. So one is kept, as long as it is the better one, until it is two heartbeats old; nothing
+    /// told by an older one counts.
+    fn anchor_to(&mut self, answered: StoreTime, now: LocalTime) {
+        let is_better = |(told, arrived): &(StoreTime, LocalTime)| {
+            let age = now.since(*arrived);
+            age < self.settings.slack() && told.saturating_add(age) > answered
+        };
+        let kept = self.anchor.filter(is_better);
+        self.anchor = kept.or(Some((answered, now)));
     }
 
     fn refuse(&mut self, mut events: Vec<Event>, refusal: Refusal) -> Vec<Event> {

@@ -359,6 +359,24 @@ fn i11_one_beat_moves_the_store_time_by_two_heartbeats_at_most() {
 }
 
 #[test]
+fn i11_store_time_passes_where_beats_follow_each_other_at_once() {
+    let mut store = KeyState::default();
+    let mut node = Node::new("a", 1, &settings(), ms(0));
+    // A round trip of 300 ms, and each beat is sent when the answer to the one before it has come.
+    let (mut now, mut told) = (0, 0);
+    while now < 30_000 {
+        node.member.beat_now(ms(now));
+        let answer = node.ask(ms(now), &mut store, EmptyStore::Trust);
+        let answer = answer.expect("due");
+        told = answer.store_time.as_micros() / 1000;
+        assert!(told <= now + 1000, "{told} after {now} ms");
+        now += 300;
+        node.hear(ms(now), answer, &mut store);
+    }
+    assert!(told > 20_000, "{told} of 30000 ms");
+}
+
+#[test]
 fn an_answer_to_a_beat_from_before_the_fence_does_not_reopen_the_gate() {
     let mut store = KeyState::default();
     let mut node = Node::new("a", 1, &settings(), ms(0));

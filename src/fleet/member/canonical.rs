@@ -67,8 +67,11 @@ impl Member {
         let same = self.epoch.is_some() && self.epoch == store.epoch;
         self.anchor = self
             .anchor
-            // What has passed for the store, and will have, tells nothing.
-            .filter(|(answered, _)| same && answered.saturating_add(slack) > store.time)
+            // What has passed for the store, and will have, tells nothing, nor does it keep a later answer from counting.
+            .filter(|(answered, arrived)| {
+                let counts = answered.saturating_add(slack) > store.time;
+                same && (counts || now.since(*arrived) < slack)
+            })
             .map(|(answered, arrived)| (store.moment(answered, slack), ago(arrived, slack)));
         self.stamp = if same { store.stamp(self.stamp) } else { 0 };
         if self.awaits().is_none_or(|sequence| sequence > self.barrier) {

@@ -169,7 +169,7 @@ fn two_nodes_with_clocks_a_fifth_apart() {
         recovers: Some(8),
         ..two_nodes()
     };
-    holds(bounds, 208_685);
+    holds(bounds, 220_055);
 }
 
 #[test]
