@@ -246,6 +246,26 @@ mod tests {
         assert!(case.mean().get(Metric::Goodput) > 0.5);
     }
 
+    /// Requests take 200 ms, and the successor is there after 50: the node that leaves drains beside it.
+    #[test]
+    fn a_node_that_is_replaced_drains_beside_its_successor() {
+        for limiter in ["leased", "tidegate-queue", "fixed", "aimd", "hard-shares"] {
+            let text = format!(
+                "duration = 15\nwarmup = 2\nseeds = [1]\n[backend]\ncapacity = 20\nlatency_ms = 200\n\
+                 [nodes]\ncount = 2\nevents = [{{ at = 5, leave = [1] }}, {{ at = 5.05, restart = [1] }}, \
+                 {{ at = 8, leave = [0] }}, {{ at = 8.05, restart = [0] }}, {{ at = 8.1, crash = [0] }}]\n\
+                 [load]\nlevel = 2\n[limiter]\nname = \"{limiter}\"\n"
+            );
+            let values = case(&text).mean();
+            assert_eq!(values.get(Metric::Violations), 0.0, "{limiter}");
+            // `aimd` keeps a queue until clients time out, and here none does.
+            if limiter != "aimd" {
+                within(&values, Metric::InFlightMax, 0.5, 2.0);
+                within(&values, Metric::Goodput, 0.4, 1.1);
+            }
+        }
+    }
+
     #[test]
     fn what_was_expected_and_did_not_happen_is_told() {
         let text = "

@@ -18,8 +18,8 @@ use tidegate::{Criticality, Lease};
 pub(crate) enum Held {
     /// A slot that was counted; how many were in flight at its node then, itself included.
     Slot(u32),
-    /// The fleet guard's own.
-    Lease(Lease),
+    /// The fleet guard's own, and the place of the process that gave it.
+    Lease { lease: Lease, process: usize },
 }
 
 /// Who asks.
@@ -85,7 +85,8 @@ pub(crate) trait Limiter {
     /// A request asks.
     fn ask(&mut self, scene: &mut Scene<'_>, asking: Asking) -> Verdict;
 
-    /// A request of `node` is over after `latency`.
+    /// A request of `node` is over after `latency`. Slots of a process that drains while its successor runs already
+    /// are not given back to the successor: of [`Held::Slot`] the limiter does not hear.
     fn release(
         &mut self,
         scene: &mut Scene<'_>,
@@ -103,8 +104,8 @@ pub(crate) trait Limiter {
         None
     }
 
-    /// `request` leaves the limiter's own queue at `node`. It may have been handed a slot meanwhile.
-    fn give_up(&mut self, _scene: &mut Scene<'_>, _node: usize, _request: u32) -> Option<Held> {
+    /// `request` leaves the limiter's own queue. It may have been handed a slot meanwhile.
+    fn give_up(&mut self, _scene: &mut Scene<'_>, _request: u32) -> Option<Held> {
         None
     }
 

@@ -63,6 +63,8 @@ pub(crate) struct World<'a> {
     latency: f64,
     second: Option<(f64, f64)>,
     up: Vec<usize>,
+    /// How often each node was started.
+    lives: Vec<u32>,
     /// Running sums of the parts of the nodes that are up.
     parts: Vec<f64>,
     distances: Vec<Nanos>,
@@ -120,6 +122,7 @@ impl<'a> World<'a> {
             latency: 0.0,
             second: None,
             up: (0..scenario.nodes).collect(),
+            lives: vec![0; nodes],
             parts: Vec::new(),
             distances: (0..nodes).map(distance).collect(),
             waiting: vec![VecDeque::new(); nodes],
@@ -196,8 +199,7 @@ impl<'a> World<'a> {
                         self.refused(request);
                     }
                     State::Queued if waits.life == life => {
-                        let slot =
-                            self.limit(|limiter, scene| limiter.give_up(scene, node, request));
+                        let slot = self.limit(|limiter, scene| limiter.give_up(scene, request));
                         self.go_on(request, slot);
                     }
                     _ => {}
@@ -323,6 +325,7 @@ impl<'a> World<'a> {
             NodeChange::Join | NodeChange::Restart => {
                 let place = self.up.partition_point(|other| *other < node);
                 self.up.insert(place, node);
+                self.lives[node] += 1;
             }
             NodeChange::Leave | NodeChange::Crash => self.up.retain(|other| *other != node),
         }
@@ -332,7 +335,10 @@ impl<'a> World<'a> {
                 if request.node != node {
                     continue;
                 }
+                // Its predecessor, if that still drains, goes on.
+                let is_its_own = request.node_life == self.lives[node];
                 match request.state {
+                    State::Running | State::Queued if !is_its_own => {}
                     State::Running => {
                         request.state = State::Abandoned;
                         request.held = None;

@@ -25,6 +25,8 @@ pub(super) struct Request {
     /// Rises with every attempt, so that what was written down for an earlier one is known as such.
     pub(super) life: u32,
     pub(super) node: usize,
+    /// The life of the node in which it asked, or in which its turn came.
+    pub(super) node_life: u32,
     pub(super) number: u64,
     pub(super) asked: Nanos,
     pub(super) admitted: Nanos,
@@ -64,6 +66,7 @@ impl World<'_> {
             state: State::Idle,
             life: 0,
             node,
+            node_life: 0,
             number: self.numbers,
             asked: 0,
             admitted: 0,
@@ -97,6 +100,7 @@ impl World<'_> {
         request.asked = now;
         request.attempts += 1;
         request.life += 1;
+        request.node_life = self.lives[request.node];
         let (node, life, class) = (request.node, request.life, request.class);
         let asking = Asking {
             node,
@@ -226,7 +230,8 @@ impl World<'_> {
                 .served(now, node, now - request.asked, request.unloaded);
         }
         let latency = now - request.admitted;
-        let held = request.held.take();
+        let held = self.take_held(index);
+        let request = &mut self.requests[index as usize];
         if outcome == Outcome::Success {
             self.release_request(index);
             self.user_thinks(user);
@@ -249,12 +254,20 @@ impl World<'_> {
             State::Running => {
                 request.state = State::Abandoned;
                 let (node, user, latency) = (request.node, request.user, now - request.admitted);
-                let held = request.held.take();
+                let held = self.take_held(index);
                 self.user_thinks(user);
                 self.give_back(node, held, Outcome::Overload, latency);
             }
             State::Free | State::Idle | State::Waiting | State::Queued | State::Abandoned => {}
         }
+    }
+
+    /// What the request holds, if it is to be given back: a slot of a process that has a successor by now is not.
+    fn take_held(&mut self, index: u32) -> Option<Held> {
+        let request = &mut self.requests[index as usize];
+        let is_over = request.node_life != self.lives[request.node];
+        let held = request.held.take();
+        held.filter(|held| !(is_over && matches!(held, Held::Slot(_))))
     }
 
     pub(super) fn give_back(
@@ -289,6 +302,7 @@ impl World<'_> {
                 return;
             };
             self.waiting[node].pop_front();
+            self.requests[index as usize].node_life = self.lives[node];
             self.admit(index, held);
         }
     }

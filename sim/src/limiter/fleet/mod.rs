@@ -33,7 +33,10 @@ pub(super) struct Fleet {
     config: Config,
     wait: Option<Nanos>,
     store: Store,
-    nodes: Vec<Process>,
+    /// Those that drain beside their successors included.
+    processes: Vec<Process>,
+    /// The process of each node, by place.
+    current: Vec<usize>,
     network: Network,
     audit: Audit,
     identities: Rng,
@@ -61,7 +64,8 @@ impl Fleet {
             audit: Audit::new(config.keeps_in_flight()),
             store: Store::new(&config),
             config,
-            nodes: Vec::new(),
+            processes: Vec::new(),
+            current: Vec::new(),
             network: Network::new(scenario, seed),
             identities: stream(seed, Stream::Identities),
             messages: Vec::new(),
@@ -75,7 +79,7 @@ impl Fleet {
         }
     }
 
-    /// Lets `node` do something, and sends what it wants to send.
+    /// Lets the process in place `index` do something, and sends what it wants to send.
     fn step(
         &mut self,
         agenda: &mut Agenda<Event>,
@@ -84,7 +88,7 @@ impl Fleet {
     ) {
         let now = agenda.now();
         let fresh_epoch = self.identities.u64(1..);
-        let process = &mut self.nodes[index];
+        let process = &mut self.processes[index];
         let local = process.local(now);
         let Some(node) = &mut process.node else {
             return;
@@ -94,7 +98,8 @@ impl Fleet {
         let incarnation = process.incarnation;
         self.check_slots(index);
         for message in sent {
-            let message = match self.liars.iter().find(|(liar, _)| *liar == index) {
+            let number = self.processes[index].number;
+            let message = match self.liars.iter().find(|(liar, _)| *liar == number) {
                 Some((_, factor)) => message.misreported(*factor),
                 None => message,
             };
@@ -106,7 +111,7 @@ impl Fleet {
     /// I4: the gate counts what runs. It may count more after a fence, for the grace of what was cancelled, and where
     /// slots are handed to those who wait: they run when they have come for them.
     fn check_slots(&mut self, index: usize) {
-        let process = &mut self.nodes[index];
+        let process = &mut self.processes[index];
         let Some(node) = &process.node else {
             return;
         };
@@ -125,7 +130,7 @@ impl Fleet {
     }
 
     fn plan_timer(&mut self, agenda: &mut Agenda<Event>, index: usize) {
-        let process = &mut self.nodes[index];
+        let process = &mut self.processes[index];
         let Some(node) = &process.node else {
             return;
         };
@@ -140,7 +145,7 @@ impl Fleet {
         }
     }
 
-    /// Sends `message` between the node `index` and the store, to `to`; what is lost and doubled is the network's.
+    /// Sends `message` between the process `index` and the store, to `to`; what is lost and doubled is the network's.
     fn send(
         &mut self,
         agenda: &mut Agenda<Event>,
@@ -152,7 +157,8 @@ impl Fleet {
         self.traffic.messages += 1;
         self.traffic.bytes += message.bytes();
         let now = agenda.now();
-        for delay in self.network.deliveries(now, index) {
+        let number = self.processes[index].number;
+        for delay in self.network.deliveries(now, number) {
             let place = match self.free.pop() {
                 Some(place) => place,
                 None => {
@@ -187,7 +193,7 @@ impl Fleet {
         });
         for (to, message) in told.messages {
             let found = self
-                .nodes
+                .processes
                 .iter()
                 .position(|process| process.incarnation == to);
             if let Some(index) = found {
@@ -211,21 +217,30 @@ impl Fleet {
     }
 
     fn ran(&mut self, index: usize, lease: Lease) -> Held {
-        self.nodes[index].running += 1;
+        self.processes[index].running += 1;
         self.audit.started();
-        Held::Lease(lease)
+        Held::Lease {
+            lease,
+            process: index,
+        }
     }
 
     fn heed(&mut self, agenda: &mut Agenda<Event>, index: usize) {
-        if self.nodes[index].node.as_ref().is_some_and(Node::has_news) {
+        if self.processes[index]
+            .node
+            .as_ref()
+            .is_some_and(Node::has_news)
+        {
             self.step(agenda, index, Node::step);
         }
     }
 
-    fn start(&mut self, agenda: &mut Agenda<Event>, index: usize) {
+    /// A new process of the node `number`. One that still drains goes on beside it, as in a rolling deploy.
+    fn start(&mut self, agenda: &mut Agenda<Event>, number: usize) {
         let incarnation = self.identities.u64(1..);
-        let (offset, drift) = self.network.clock(index);
+        let (offset, drift) = self.network.clock(number);
         let mut process = Process {
+            number,
             node: None,
             incarnation,
             running: 0,
@@ -235,17 +250,27 @@ impl Fleet {
             drift,
             timer: Nanos::MAX,
         };
-        let name = format!("node-{index}");
+        let name = format!("node-{number}");
         let local = process.local(agenda.now());
         process.node = Some(Node::new(&name, incarnation, &self.config, 1, local));
-        if index < self.nodes.len() {
-            self.nodes[index] = process;
-        } else {
-            self.nodes.push(process);
+        let place = self.current.get(number).copied();
+        let index = match place.filter(|place| self.processes[*place].is_gone()) {
+            Some(place) => {
+                self.processes[place] = process;
+                place
+            }
+            None => {
+                self.processes.push(process);
+                self.processes.len() - 1
+            }
+        };
+        match self.current.get_mut(number) {
+            Some(current) => *current = index,
+            None => self.current.push(index),
         }
         // Processes do not start in the same nanosecond.
         let first = agenda.now() + self.identities.u64(..5 * MS);
-        self.nodes[index].timer = first;
+        self.processes[index].timer = first;
         agenda.at(first, Event::Limiter(index as u32, TIME));
     }
 }
@@ -261,11 +286,12 @@ impl Limiter for Fleet {
 
     fn ask(&mut self, scene: &mut Scene<'_>, asking: Asking) -> Verdict {
         let Asking {
-            node: index,
+            node,
             request,
             class,
         } = asking;
-        let process = &self.nodes[index];
+        let index = self.current[node];
+        let process = &self.processes[index];
         let Some(node) = &process.node else {
             return Verdict::Reject;
         };
@@ -280,7 +306,7 @@ impl Limiter for Fleet {
                     Asked::Refused(_) => Err(Verdict::Reject),
                     Asked::Waits(waiting, at_most) => {
                         let place = Place {
-                            node: index,
+                            process: index,
                             waiting,
                             waker,
                         };
@@ -309,9 +335,9 @@ impl Limiter for Fleet {
             let Some(place) = self.waiting.get(&request) else {
                 continue;
             };
-            let index = place.node;
-            let node = self.nodes[index].node.as_ref()?;
-            node.set_clock(self.nodes[index].local(scene.agenda.now()));
+            let index = place.process;
+            let node = self.processes[index].node.as_ref()?;
+            node.set_clock(self.processes[index].local(scene.agenda.now()));
             if let Poll::Ready(result) = node.poll(&place.waiting, &place.waker) {
                 self.waiting.remove(&request);
                 return Some((request, result.ok().map(|lease| self.ran(index, lease))));
@@ -319,10 +345,11 @@ impl Limiter for Fleet {
         }
     }
 
-    fn give_up(&mut self, scene: &mut Scene<'_>, index: usize, request: u32) -> Option<Held> {
+    fn give_up(&mut self, scene: &mut Scene<'_>, request: u32) -> Option<Held> {
         let place = self.waiting.remove(&request)?;
-        let node = self.nodes[index].node.as_ref()?;
-        node.set_clock(self.nodes[index].local(scene.agenda.now()));
+        let index = place.process;
+        let node = self.processes[index].node.as_ref()?;
+        node.set_clock(self.processes[index].local(scene.agenda.now()));
         let slot = node.give_up(&place.waiting);
         let held = slot.ok().map(|lease| self.ran(index, lease));
         self.heed(scene.agenda, index);
@@ -332,20 +359,22 @@ impl Limiter for Fleet {
     fn release(
         &mut self,
         scene: &mut Scene<'_>,
-        index: usize,
+        _node: usize,
         held: Held,
         outcome: Outcome,
         _latency: Nanos,
     ) {
-        let process = &mut self.nodes[index];
+        let Held::Lease { lease, process } = held else {
+            return;
+        };
+        let index = process;
+        let process = &mut self.processes[index];
         if let Some(node) = &process.node {
             node.set_clock(process.local(scene.agenda.now()));
         }
-        if let Held::Lease(lease) = held {
-            match outcome {
-                Outcome::Success => lease.success(),
-                Outcome::Overload => lease.overload(),
-            }
+        match outcome {
+            Outcome::Success => lease.success(),
+            Outcome::Overload => lease.overload(),
         }
         process.running -= 1;
         self.audit.ended(1);
@@ -362,8 +391,8 @@ impl Limiter for Fleet {
             (STORE, place) => self.deliver_to_store(scene.agenda, place),
             (node, TIME) => {
                 let index = node as usize;
-                if self.nodes[index].timer == now {
-                    self.nodes[index].timer = Nanos::MAX;
+                if self.processes[index].timer == now {
+                    self.processes[index].timer = Nanos::MAX;
                     self.step(scene.agenda, index, Node::step);
                 }
             }
@@ -373,7 +402,7 @@ impl Limiter for Fleet {
                 let Some((to, message)) = self.messages[place as usize].take() else {
                     return;
                 };
-                if self.nodes[index].incarnation == to {
+                if self.processes[index].incarnation == to {
                     self.step(scene.agenda, index, |node, fresh| {
                         node.handle(message, fresh)
                     });
@@ -382,19 +411,20 @@ impl Limiter for Fleet {
         }
     }
 
-    fn change(&mut self, scene: &mut Scene<'_>, index: usize, change: NodeChange) {
+    fn change(&mut self, scene: &mut Scene<'_>, node: usize, change: NodeChange) {
         match change {
-            NodeChange::Join | NodeChange::Restart => self.start(scene.agenda, index),
-            NodeChange::Leave => self.step(scene.agenda, index, |node, fresh| {
+            NodeChange::Join | NodeChange::Restart => self.start(scene.agenda, node),
+            NodeChange::Leave => self.step(scene.agenda, self.current[node], |node, fresh| {
                 node.close();
                 node.step(fresh)
             }),
             NodeChange::Crash => {
-                let process = &mut self.nodes[index];
+                let index = self.current[node];
+                let process = &mut self.processes[index];
                 process.node = None;
                 self.dead.push((process.incarnation, scene.agenda.now()));
                 process.incarnation = 0;
-                self.waiting.retain(|_, place| place.node != index);
+                self.waiting.retain(|_, place| place.process != index);
                 self.audit.ended(std::mem::take(&mut process.running));
             }
         }
@@ -403,7 +433,7 @@ impl Limiter for Fleet {
     fn limit(&self, _: Truth) -> f64 {
         // Of those who are in, the one who heard last is not known; they differ for a round trip.
         let active = self
-            .nodes
+            .processes
             .iter()
             .filter_map(|process| process.node.as_ref());
         let limits = active.filter(|node| node.is_active()).map(Node::limit);
@@ -412,14 +442,15 @@ impl Limiter for Fleet {
 
     fn shares(&self, _: Truth) -> f64 {
         let nodes = self
-            .nodes
+            .processes
             .iter()
             .filter_map(|process| process.node.as_ref());
         nodes.map(|node| f64::from(node.sample().0)).sum()
     }
 
-    fn share(&self, index: usize) -> Option<f64> {
-        let node = self.nodes.get(index)?.node.as_ref()?;
+    fn share(&self, node: usize) -> Option<f64> {
+        let process = &self.processes[*self.current.get(node)?];
+        let node = process.node.as_ref()?;
         Some(f64::from(node.sample().0))
     }
 

@@ -5,6 +5,8 @@ use tidegate::fleet::sim::Node;
 
 /// One life of a node's process, and its clock.
 pub(super) struct Process {
+    /// Of the node whose process it is.
+    pub(super) number: usize,
     pub(super) node: Option<Node>,
     pub(super) incarnation: u64,
     /// Requests that run in this life.
@@ -19,6 +21,11 @@ pub(super) struct Process {
 }
 
 impl Process {
+    /// It died, or has left; nothing of it runs.
+    pub(super) fn is_gone(&self) -> bool {
+        self.running == 0 && self.node.as_ref().is_none_or(Node::is_over)
+    }
+
     pub(super) fn local(&self, now: Nanos) -> Nanos {
         (self.offset + now).saturating_add_signed((now as f64 * self.drift) as i64)
     }

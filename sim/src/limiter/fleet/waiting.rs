@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
 use tidegate::fleet::sim::Waiting;
 
-/// A request's place in the queue of a node.
+/// A request's place in the queue of a node's process.
 pub(super) struct Place {
-    pub(super) node: usize,
+    pub(super) process: usize,
     pub(super) waiting: Waiting,
     pub(super) waker: Waker,
 }
