@@ -20,7 +20,7 @@ pub(crate) struct Case {
     pub(crate) events: u64,
 }
 
-/// What the oracle served, by name of the scenario and seed; run once, whoever asks first.
+/// What the oracle served, by what it runs and seed; run once, whoever asks first.
 type Oracles = HashMap<(String, u64), OnceLock<Served>>;
 
 #[derive(Clone, Copy, Debug)]
@@ -29,16 +29,17 @@ struct Served {
     events: u64,
 }
 
-/// Runs each of `scenarios` for its seeds, and the oracle once beside all of one name; tells `done` after each run.
+/// Runs each of `scenarios` for its seeds, and the oracle once beside all that differ by their limiter alone; tells `done` after each run.
 pub(crate) fn run(scenarios: Vec<Scenario>, done: impl Fn() + Sync) -> Vec<Case> {
     let jobs: Vec<(usize, u64)> = scenarios
         .iter()
         .enumerate()
         .flat_map(|(index, scenario)| scenario.seeds.iter().map(move |seed| (index, *seed)))
         .collect();
+    let worlds: Vec<String> = scenarios.iter().map(Scenario::world).collect();
     let oracles: Oracles = jobs
         .iter()
-        .map(|(index, seed)| ((scenarios[*index].name.clone(), *seed), OnceLock::new()))
+        .map(|(index, seed)| ((worlds[*index].clone(), *seed), OnceLock::new()))
         .collect();
     let next = AtomicUsize::new(0);
     let results: Vec<Mutex<Option<Run>>> = jobs.iter().map(|_| Mutex::new(None)).collect();
@@ -51,7 +52,8 @@ pub(crate) fn run(scenarios: Vec<Scenario>, done: impl Fn() + Sync) -> Vec<Case>
                     let Some((index, seed)) = jobs.get(job) else {
                         break;
                     };
-                    let run = one(&scenarios[*index], *seed, &oracles);
+                    let oracle = &oracles[&(worlds[*index].clone(), *seed)];
+                    let run = one(&scenarios[*index], *seed, oracle);
                     *results[job].lock().expect("no job panics") = Some(run);
                     done();
                 }
@@ -74,13 +76,13 @@ pub(crate) fn run(scenarios: Vec<Scenario>, done: impl Fn() + Sync) -> Vec<Case>
 }
 
 /// One run, measured by the oracle's.
-fn one(scenario: &Scenario, seed: u64, oracles: &Oracles) -> Run {
+fn one(scenario: &Scenario, seed: u64, oracle: &OnceLock<Served>) -> Run {
     let served = |run: &Run| Served {
         rate: run.values.get(Metric::Rate),
         events: run.events,
     };
     let mut run = world::run(scenario, limiter::build(scenario, seed), seed);
-    let possible = *oracles[&(scenario.name.clone(), seed)].get_or_init(|| {
+    let possible = *oracle.get_or_init(|| {
         if scenario.limiter.name == ORACLE {
             return served(&run);
         }
@@ -263,6 +265,20 @@ mod tests {
                 within(&values, Metric::InFlightMax, 0.5, 2.0);
                 within(&values, Metric::Goodput, 0.4, 1.1);
             }
+        }
+    }
+
+    #[test]
+    fn two_scenarios_of_one_name_are_each_measured_by_their_own_oracle() {
+        let named = |level: &str| {
+            let text = format!(
+                "duration = 10\nseeds = [1]\n[backend]\ncapacity = 10\nlatency_ms = 20\n[load]\nlevel = {level}\n\
+                 [limiter]\nname = \"fixed\"\n"
+            );
+            Scenario::parse("same", &text).unwrap()
+        };
+        for case in run(vec![named("0.4"), named("0.9")], || {}) {
+            within(&case.mean(), Metric::Goodput, 0.9, 1.01);
         }
     }
 

@@ -208,6 +208,26 @@ impl Scenario {
         self.expect.clear();
     }
 
+    /// All that is not the limiter's or of no account to a run: of two scenarios with the same, the oracle's run is too.
+    pub(crate) fn world(&self) -> String {
+        let Self {
+            name: _,
+            duration,
+            warmup,
+            seeds: _,
+            slo,
+            backend,
+            nodes,
+            events,
+            liars: _,
+            load,
+            network,
+            limiter: _,
+            expect: _,
+        } = self;
+        format!("{duration} {warmup} {slo} {backend:?} {nodes} {events:?} {load:?} {network:?}")
+    }
+
     /// Requests a second that the backend can do at time zero.
     pub(crate) fn unit(&self) -> f64 {
         self.backend.effective(0) / self.backend.mean_latency(0) * 1e9
