@@ -32,7 +32,7 @@ impl Spread {
         let mut parts: Vec<f64> = match self {
             Self::Equal => vec![1.0; nodes],
             Self::Skew { part, of } => {
-                let few = ((nodes as f64 * of).round() as usize).clamp(1, nodes);
+                let few = ((nodes as f64 * of).round() as usize).max(1).min(nodes);
                 let rest = (nodes - few).max(1) as f64;
                 let part_of = |node| {
                     if node < few {
@@ -53,8 +53,13 @@ impl Spread {
             }
         };
         let sum: f64 = parts.iter().sum();
-        parts.iter_mut().for_each(|part| *part /= sum);
-        parts
+        if sum > 0.0 {
+            parts.iter_mut().for_each(|part| *part /= sum);
+            parts
+        } else {
+            // Those who would have it all are not there.
+            vec![1.0 / nodes as f64; nodes]
+        }
     }
 
     /// When the parts change by themselves.
@@ -211,6 +216,8 @@ mod tests {
         };
         close(Spread::Equal.parts(4, 0), &[0.25; 4]);
         close(Spread::Skew { part: 0.9, of: 0.1 }.parts(1, 0), &[1.0]);
+        close(Spread::Skew { part: 0.9, of: 0.1 }.parts(0, 0), &[]);
+        close(Spread::Skew { part: 0.0, of: 1.0 }.parts(2, 0), &[0.5; 2]);
         close(
             Spread::Skew { part: 0.9, of: 0.5 }.parts(4, 0),
             &[0.45, 0.45, 0.05, 0.05],

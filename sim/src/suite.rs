@@ -333,6 +333,24 @@ mod tests {
         within(&values, Metric::Rate, 225.0, 260.0);
     }
 
+    /// The one node is away from 3 s to 6 s: of what is measured, a tenth.
+    #[test]
+    fn whoever_asks_while_all_nodes_are_down_is_not_there_for_good() {
+        for load in [
+            "think_ms = 100",
+            "spread = { skew = { part = 0.9, of = 0.1 } }",
+            "retries = { attempts = 3, backoff_ms = 50 }",
+            "think_ms = 10\nretries = { attempts = 3, backoff_ms = 500 }",
+        ] {
+            let text = format!(
+                "duration = 32\nwarmup = 2\nseeds = [1]\n[backend]\ncapacity = 10\nlatency_ms = 20\n[nodes]\n\
+                 events = [{{ at = 3, crash = [0] }}, {{ at = 6, restart = [0] }}]\n\
+                 [load]\nlevel = 0.5\n{load}\n[limiter]\nname = \"none\"\n"
+            );
+            within(&case(&text).mean(), Metric::Rate, 205.0, 250.0);
+        }
+    }
+
     #[test]
     fn what_clients_give_up_is_done_all_the_same() {
         let values = small("2", "", "timeout_ms = 40", "none");

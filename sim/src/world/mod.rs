@@ -206,8 +206,14 @@ impl<'a> World<'a> {
                 }
             }
             Event::Retry(request) => {
-                self.requests[request as usize].node = self.pick_node();
-                self.ask(request);
+                if let Some(node) = self.pick_node() {
+                    self.requests[request as usize].node = node;
+                    self.ask(request);
+                } else {
+                    let user = self.requests[request as usize].user;
+                    self.release_request(request);
+                    self.user_thinks(user);
+                }
             }
             Event::Node(index) => {
                 let event = self.scenario.events[index];
@@ -314,10 +320,12 @@ impl<'a> World<'a> {
         }
     }
 
-    fn pick_node(&mut self) -> usize {
+    /// `None` while all are down.
+    fn pick_node(&mut self) -> Option<usize> {
+        let last = self.up.len().checked_sub(1)?;
         let drawn = self.node_rng.f64();
         let index = self.parts.partition_point(|sum| *sum <= drawn);
-        self.up[index.min(self.up.len() - 1)]
+        Some(self.up[index.min(last)])
     }
 
     fn change(&mut self, node: usize, change: NodeChange) {

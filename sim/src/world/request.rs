@@ -58,10 +58,11 @@ impl World<'_> {
     }
 
     pub(super) fn arrive(&mut self, user: Option<u32>) {
-        if self.up.is_empty() {
+        let Some(node) = self.pick_node() else {
+            // Nobody is there to refuse; a user of a closed loop asks again.
+            self.user_thinks(user);
             return;
-        }
-        let node = self.pick_node();
+        };
         let request = Request {
             state: State::Idle,
             life: 0,
