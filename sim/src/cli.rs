@@ -304,9 +304,9 @@ fn use_limiter(
     if let Some(settings) = settings
         && limiter::is_fleet(&scenario.limiter.name)
     {
-        limiter::check_settings(settings)?;
         scenario.limiter.settings = settings.to_owned();
     }
+    limiter::check(scenario).map_err(|message| format!("{}: {message}", scenario.name))?;
     Ok(())
 }
 

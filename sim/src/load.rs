@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_rate_is_the_level_times_the_unit() {
-        let level = Profile::new(&[(0.0, 2.0, 0.0), (50.0, 0.0, 0.0)]).unwrap();
+        let level = Profile::new(&[(0.0, 2.0, 0.0), (50.0, 0.0, 0.0)], 100 * SECOND).unwrap();
         let arrivals = Arrivals::new(level, 1000.0, None, None, 3);
         let count = count(arrivals, 0, 100 * SECOND);
         assert!((99_000..101_000).contains(&count), "{count}");

@@ -23,8 +23,8 @@ impl Profile {
         }])
     }
 
-    /// `points` as (seconds, value, seconds of ramp). Says what is wrong with them.
-    pub(crate) fn new(points: &[(f64, f64, f64)]) -> Result<Self, String> {
+    /// `points` as (seconds, value, seconds of ramp), all before `end`. Says what is wrong with them.
+    pub(crate) fn new(points: &[(f64, f64, f64)], end: Nanos) -> Result<Self, String> {
         if points.first().is_none_or(|first| first.0 != 0.0) {
             return Err("the first point must be at 0".to_owned());
         }
@@ -34,6 +34,9 @@ impl Profile {
                 .all(|number| number.is_finite() && *number >= 0.0)
             {
                 return Err("times and values are finite and not negative".to_owned());
+            }
+            if nanos(*at) >= end {
+                return Err(format!("the point at {at} is not within the duration"));
             }
         }
         for pair in points.windows(2) {
@@ -82,12 +85,13 @@ impl Profile {
             .map(|pair| pair[1].at)
     }
 
-    /// When the value must be read again: at every change, and every `step` along a ramp.
-    pub(crate) fn readings(&self, step: Nanos) -> Vec<Nanos> {
+    /// When the value must be read again until `end`: at every change, and every `step` along a ramp.
+    pub(crate) fn readings(&self, step: Nanos, end: Nanos) -> Vec<Nanos> {
         let mut readings = Vec::new();
         for point in &self.0[1..] {
-            readings.extend((0..point.ramp.div_ceil(step)).map(|n| point.at + n * step));
-            readings.push(point.at + point.ramp);
+            let ramp = point.ramp.min(end.saturating_sub(point.at));
+            readings.extend((0..ramp.div_ceil(step)).map(|n| point.at + n * step));
+            readings.push(point.at + ramp);
         }
         readings
     }
@@ -100,8 +104,11 @@ mod tests {
 
     #[test]
     fn steps_and_ramps_are_read_as_written() {
-        let profile =
-            Profile::new(&[(0.0, 100.0, 0.0), (10.0, 50.0, 0.0), (20.0, 100.0, 10.0)]).unwrap();
+        let profile = Profile::new(
+            &[(0.0, 100.0, 0.0), (10.0, 50.0, 0.0), (20.0, 100.0, 10.0)],
+            100 * SECOND,
+        )
+        .unwrap();
         for (at, value) in [
             (0, 100.0),
             (9, 100.0),
@@ -117,15 +124,30 @@ mod tests {
             profile.changes().collect::<Vec<_>>(),
             [10 * SECOND, 20 * SECOND]
         );
-        let readings = profile.readings(5 * SECOND);
+        let readings = profile.readings(5 * SECOND, 100 * SECOND);
         assert_eq!(readings, [10, 20, 25, 30].map(|at| at * SECOND));
     }
 
     #[test]
+    fn a_ramp_is_read_until_the_end_however_long_it_is() {
+        for ramp in [1e9, 1e10, 1e300] {
+            let profile = Profile::new(&[(0.0, 1.0, 0.0), (10.0, 2.0, ramp)], 20 * SECOND).unwrap();
+            let readings = profile.readings(5 * SECOND, 20 * SECOND);
+            assert_eq!(readings, [10, 15, 20].map(|at| at * SECOND));
+        }
+    }
+
+    #[test]
     fn points_out_of_order_are_refused() {
-        assert!(Profile::new(&[]).is_err());
-        assert!(Profile::new(&[(1.0, 2.0, 0.0)]).is_err());
-        assert!(Profile::new(&[(0.0, 2.0, 0.0), (5.0, 3.0, 4.0), (8.0, 1.0, 0.0)]).is_err());
-        assert!(Profile::new(&[(0.0, f64::NAN, 0.0)]).is_err());
+        let is_refused = |points: &[_]| Profile::new(points, 9 * SECOND).is_err();
+        assert!(is_refused(&[]));
+        assert!(is_refused(&[(1.0, 2.0, 0.0)]));
+        assert!(is_refused(&[
+            (0.0, 2.0, 0.0),
+            (5.0, 3.0, 4.0),
+            (8.0, 1.0, 0.0)
+        ]));
+        assert!(is_refused(&[(0.0, f64::NAN, 0.0)]));
+        assert!(is_refused(&[(0.0, 2.0, 0.0), (9.0, 3.0, 0.0)]));
     }
 }

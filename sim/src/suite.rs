@@ -110,12 +110,13 @@ impl Trial {
     /// Runs `scenario` for so many seeds, counted from 1, under `limiter`.
     ///
     /// # Errors
-    /// If there is no such limiter.
+    /// If there is no such limiter, or it cannot be as the scenario has it.
     pub fn new(mut scenario: Scenario, limiter: &str, seeds: u64) -> Result<Self, String> {
         limiter::check_name(limiter)?;
         if limiter != scenario.limiter.name {
             scenario.use_limiter(limiter);
         }
+        limiter::check(&scenario)?;
         scenario.seeds = (1..=seeds.max(1)).collect();
         let mut cases = run(vec![scenario], || {});
         Ok(Self(cases.pop().expect("there is a case for the scenario")))

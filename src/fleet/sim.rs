@@ -28,8 +28,8 @@ pub struct Config {
 
 impl Config {
     /// Reads `field=value;..` as the fleet's settings are written, what is missing by default; `local=..`, the
-    /// algorithm of the nodes' own estimators; and `empty=trust` or `empty=learn`, what an empty store means. Says
-    /// what is wrong.
+    /// algorithm of the nodes' own estimators; and `empty=trust` or `empty=learn`, what an empty store means. The
+    /// initial limit is by default the one nearest to the fleet's that the bounds allow. Says what is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut algorithm = Algorithm::default();
         let mut empty = EmptyStore::Trust;
@@ -47,11 +47,15 @@ impl Config {
                 _ => line.push(pair),
             }
         }
-        let settings = if line.is_empty() {
+        let mut settings = if line.is_empty() {
             Settings::default()
         } else {
             Settings::read(&line.join(";")).ok_or("this version cannot read these together")?
         };
+        if !line.iter().any(|pair| pair.starts_with("initial_limit=")) {
+            let initial = settings.initial_limit.max(settings.min_limit);
+            settings.initial_limit = initial.min(settings.max_limit);
+        }
         check::settings(&settings).map_err(|error| error.to_string())?;
         Ok(Self {
             settings,

@@ -198,8 +198,48 @@ pub(crate) fn can_wait(name: &str) -> bool {
     name == "fixed-queue" || is_fleet(name)
 }
 
-pub(crate) fn check_settings(settings: &str) -> Result<(), String> {
+/// Whether the fleet guard `name` can have these settings, as far as they say it themselves.
+pub(crate) fn check_settings(name: &str, settings: &str) -> Result<(), String> {
+    let field = |pair: &str| pair.split('=').next().unwrap_or_default().to_owned();
+    let own = preset(name).into_iter().flat_map(|line| line.split(';'));
+    let told = is_told(name).then_some("estimate=");
+    for pair in own.chain(told).filter(|pair| !pair.is_empty()) {
+        if settings.split(';').any(|other| field(other) == field(pair)) {
+            return Err(format!(
+                "the {} of {name} is its own; say it of tidegate",
+                field(pair)
+            ));
+        }
+    }
     Config::parse(settings).map(drop)
+}
+
+/// Whether the limiter of `scenario` can be built.
+pub(crate) fn check(scenario: &Scenario) -> Result<(), String> {
+    if is_fleet(&scenario.limiter.name) {
+        check_settings(&scenario.limiter.name, &scenario.limiter.settings)?;
+        config(scenario)?;
+    }
+    Ok(())
+}
+
+/// How the fleet guard of `scenario` is configured, or why it cannot be.
+fn config(scenario: &Scenario) -> Result<Config, String> {
+    let spec = &scenario.limiter;
+    let mut settings = vec![preset(&spec.name).unwrap_or_default().to_owned()];
+    if is_told(&spec.name) {
+        // Of less than one slot nobody could be told.
+        let limit = told(scenario).round().max(1.0);
+        settings.push(format!("estimate=fixed:{limit}"));
+    }
+    let initial = spec.initial;
+    settings.extend(initial.map(|initial| format!("initial_limit={initial}")));
+    settings.push(spec.settings.clone());
+    Config::parse(&settings.join(";"))
+}
+
+fn told(scenario: &Scenario) -> f64 {
+    scenario.limiter.told.unwrap_or_else(|| scenario.knee(0))
 }
 
 pub(crate) fn check_name(name: &str) -> Result<(), String> {
@@ -216,7 +256,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
 /// The limiter that `scenario` names.
 pub(crate) fn build(scenario: &Scenario, seed: u64) -> Box<dyn Limiter> {
     let spec = &scenario.limiter;
-    let told = spec.told.unwrap_or_else(|| scenario.knee(0));
+    let told = told(scenario);
     let initial = move |published| spec.initial.unwrap_or(published);
     let rng = move |node: usize| of_request(seed ^ (Stream::Identities as u64), node as u64);
     match spec.name.as_str() {
@@ -239,17 +279,8 @@ pub(crate) fn build(scenario: &Scenario, seed: u64) -> Box<dyn Limiter> {
             let wait = spec.wait.unwrap_or(20 * MS);
             Box::new(fixed::Split::new(told, scenario.nodes, Some(wait)))
         }
-        name => {
-            let mut settings = vec![preset(name).expect("the scenario was checked").to_owned()];
-            if name == "leased" {
-                settings.push(format!("estimate=fixed:{}", told.round()));
-            }
-            settings.extend(
-                spec.initial
-                    .map(|initial| format!("initial_limit={initial}")),
-            );
-            settings.push(spec.settings.clone());
-            let config = Config::parse(&settings.join(";")).expect("the scenario was checked");
+        _ => {
+            let config = config(scenario).expect("the scenario was checked");
             Box::new(fleet::Fleet::new(scenario, config, seed))
         }
     }

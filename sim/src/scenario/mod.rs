@@ -2,6 +2,8 @@
 
 mod check;
 mod file;
+#[cfg(test)]
+mod tests;
 
 use crate::backend::Model;
 use crate::engine::Nanos;
@@ -279,101 +281,5 @@ impl BackendSpec {
         steps.sort_unstable();
         steps.dedup();
         steps
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = "duration = 9\n[backend]\ncapacity = 5\nlatency_ms = 1\n[load]\nlevel = 1\n";
-
-    /// What is said of the good scenario with `more` at its end.
-    fn refused(more: &str) -> String {
-        Scenario::parse("test", &format!("{GOOD}{more}")).expect_err(more)
-    }
-
-    #[test]
-    fn defaults_fill_what_is_not_said() {
-        let scenario = Scenario::parse("test", GOOD).unwrap();
-        assert_eq!((scenario.nodes, scenario.seeds.len()), (1, 5));
-        assert_eq!(scenario.limiter.name, "tidegate");
-        assert_eq!(scenario.unit(), 5000.0);
-        assert_eq!(scenario.slo, 5_000_000);
-    }
-
-    #[test]
-    fn what_is_unknown_or_contradictory_is_refused_with_its_line() {
-        for (more, line, part) in [
-            ("levle = 2", "line 7", "unknown field `levle`"),
-            ("[network]\nloss = 2.0", "line 8", "loss is 2, not between"),
-            (
-                "bursts = { on = 1, off = 1, factor = 3 }\nthink_ms = 3",
-                "line 8",
-                "closed loop",
-            ),
-            (
-                "[limiter]\nname = \"magic\"",
-                "line 8",
-                "no limiter is called magic",
-            ),
-            (
-                "[limiter]\nname = \"none\"\ntold = 3",
-                "line 9",
-                "none is not told",
-            ),
-            (
-                "[limiter]\nsettings = { estimate = \"guess\" }",
-                "line 8",
-                "cannot read estimate=guess",
-            ),
-            (
-                "[nodes]\nevents = [{ at = 3, crash = [1] }]",
-                "line 8",
-                "there is no node 1",
-            ),
-            (
-                "[nodes]\nevents = [{ at = 3, restart = [0] }]",
-                "line 8",
-                "node 0 is up then",
-            ),
-            (
-                "[nodes]\nevents = [{ at = 33, crash = [0] }]",
-                "line 8",
-                "not within the duration",
-            ),
-            (
-                "[nodes]\nevents = [{ at = 3, join = 1, crash = [0] }]",
-                "line 8",
-                "say one of",
-            ),
-            ("[expect]\nspeed = { min = 1 }", "line 8", "no such metric"),
-            (
-                "[expect]\ngoodput = { min = 2, max = 1 }",
-                "line 8",
-                "min is above max",
-            ),
-        ] {
-            let message = refused(more);
-            assert!(
-                message.contains(part),
-                "{message:?} does not contain {part:?}"
-            );
-            assert!(message.contains(line), "{message:?} is not at {line}");
-        }
-    }
-
-    #[test]
-    fn the_knee_includes_what_is_on_the_way() {
-        let text = GOOD.replace(
-            "[load]",
-            "tenant = [{ at = 0, value = 0 }, { at = 5, value = 0.4 }]\n[load]",
-        );
-        let scenario =
-            Scenario::parse("test", &format!("{text}[network]\nbackend_ms = [0, 2]")).unwrap();
-        // 5 at the backend for 1 ms each, and as many on the way for another.
-        assert_eq!(scenario.knee(0), 10.0);
-        assert_eq!(scenario.knee(6_000_000_000), 6.0);
-        assert_eq!(scenario.backend.steps(), [5_000_000_000]);
     }
 }

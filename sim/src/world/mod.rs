@@ -145,7 +145,7 @@ impl<'a> World<'a> {
         let profiles = [&backend.capacity, &backend.latency, &backend.tenant];
         let second = backend.second.iter().map(|(_, part)| part);
         for profile in profiles.into_iter().chain(second) {
-            for at in profile.readings(BIN) {
+            for at in profile.readings(BIN, self.scenario.duration) {
                 self.agenda.at(at, Event::Truth);
             }
         }

@@ -2,29 +2,42 @@
 
 use super::{Checked, profile, within, wrong};
 use crate::backend::Model;
-use crate::engine::{MS, nanos};
+use crate::engine::{MS, Nanos, nanos};
 use crate::profile::Profile;
 use crate::random::Service;
 use crate::scenario::{BackendSpec, Stalls, file};
+use std::ops::RangeInclusive;
 
-pub(super) fn backend(file: &file::Backend) -> Checked<BackendSpec> {
+/// What a slope may be.
+const POSITIVE: RangeInclusive<f64> = 1e-9..=1e3;
+
+pub(super) fn backend(file: &file::Backend, end: Nanos) -> Checked<BackendSpec> {
     let model = match &file.model {
         None => Model::Fifo,
         Some(model) => match model.get_ref() {
             file::Model::Fifo => Model::Fifo,
             file::Model::Sharing => Model::Sharing,
-            file::Model::Linear(slope) if *slope > 0.0 => Model::Linear { slope: *slope },
-            file::Model::Exponential(growth) if *growth > 0.0 => {
+            file::Model::Linear(slope) if POSITIVE.contains(slope) => {
+                Model::Linear { slope: *slope }
+            }
+            file::Model::Exponential(growth) if POSITIVE.contains(growth) => {
                 Model::Exponential { growth: *growth }
             }
             file::Model::Usl(file::Usl {
                 contention,
                 coherency,
-            }) if *contention >= 0.0 && *coherency >= 0.0 => Model::Usl {
-                contention: *contention,
-                coherency: *coherency,
-            },
-            _ => return wrong(model, "the parameters of a model are positive"),
+            }) if (0.0..=1e3).contains(contention) && (0.0..=1e3).contains(coherency) => {
+                Model::Usl {
+                    contention: *contention,
+                    coherency: *coherency,
+                }
+            }
+            _ => {
+                return wrong(
+                    model,
+                    "the parameters of a model are positive, and at most 1000",
+                );
+            }
         },
     };
     let service = match &file.service {
@@ -46,7 +59,7 @@ pub(super) fn backend(file: &file::Backend) -> Checked<BackendSpec> {
     let second = match &file.second_class {
         Some(second) => Some((
             within(&second.latency_ms, 0.001, 1e6, "latency_ms")? * MS as f64,
-            profile(&second.part, 1.0, 0.0, 1.0)?,
+            profile(&second.part, 1.0, 0.0..=1.0, end)?,
         )),
         None => None,
     };
@@ -67,10 +80,10 @@ pub(super) fn backend(file: &file::Backend) -> Checked<BackendSpec> {
         None => None,
     };
     let tenant = match &file.tenant {
-        Some(tenant) => profile(tenant, 1.0, 0.0, 0.99)?,
+        Some(tenant) => profile(tenant, 1.0, 0.0..=0.99, end)?,
         None => Profile::constant(0.0),
     };
-    let capacity = profile(&file.capacity, 1.0, 0.0, 1e6)?;
+    let capacity = profile(&file.capacity, 1.0, 0.0..=1e6, end)?;
     if capacity.first() < 1.0 {
         return wrong(
             &file.capacity,
@@ -80,7 +93,7 @@ pub(super) fn backend(file: &file::Backend) -> Checked<BackendSpec> {
     Ok(BackendSpec {
         model,
         capacity,
-        latency: profile(&file.latency_ms, MS as f64, 0.001, 1e6)?,
+        latency: profile(&file.latency_ms, MS as f64, 0.001..=1e6, end)?,
         service,
         second,
         queue: file.queue,

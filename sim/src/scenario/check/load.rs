@@ -1,12 +1,17 @@
 //! What a file says of the load.
 
-use super::{Checked, ms, profile, within, wrong};
-use crate::engine::nanos;
+use super::{Checked, are_nodes, ms, profile, within, wrong};
+use crate::engine::{Nanos, nanos};
 use crate::load::{Bursts, Spread, Wave};
 use crate::scenario::{LoadSpec, Retries, file};
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use toml::Spanned;
 
-pub(super) fn load(file: &file::Load) -> Checked<LoadSpec> {
+/// Seconds that a burst may last.
+const TIMES: RangeInclusive<f64> = 0.001..=1e6;
+
+pub(super) fn load(file: &file::Load, known: usize, end: Nanos) -> Checked<LoadSpec> {
     let spread = match &file.spread {
         None => Spread::Equal,
         Some(spread) => match spread.get_ref() {
@@ -21,7 +26,7 @@ pub(super) fn load(file: &file::Load) -> Checked<LoadSpec> {
             }
             file::Spread::Zipf(s) if (0.0..=10.0).contains(s) => Spread::Zipf(*s),
             file::Spread::Hot(file::Hot { part, every })
-                if (0.0..=1.0).contains(part) && *every >= 0.001 =>
+                if (0.0..=1.0).contains(part) && (0.001..=1e6).contains(every) =>
             {
                 Spread::Hot {
                     part: *part,
@@ -39,8 +44,8 @@ pub(super) fn load(file: &file::Load) -> Checked<LoadSpec> {
     let wave = match &file.wave {
         Some(wave) => {
             let file::Wave { period, depth } = *wave.get_ref();
-            if !(period >= 0.1 && (0.0..=1.0).contains(&depth)) {
-                return wrong(wave, "a period is at least 0.1 s, a depth 0 to 1");
+            if !((0.1..=1e6).contains(&period) && (0.0..=1.0).contains(&depth)) {
+                return wrong(wave, "a period is 0.1 s to 1e6 s, a depth 0 to 1");
             }
             Some(Wave {
                 period: nanos(period),
@@ -52,8 +57,8 @@ pub(super) fn load(file: &file::Load) -> Checked<LoadSpec> {
     let bursts = match &file.bursts {
         Some(bursts) => {
             let file::Bursts { on, off, factor } = *bursts.get_ref();
-            if !(on >= 0.001 && off >= 0.001 && (0.0..=1000.0).contains(&factor)) {
-                return wrong(bursts, "times are at least 1 ms, the factor 0 to 1000");
+            if !(TIMES.contains(&on) && TIMES.contains(&off) && (0.0..=1000.0).contains(&factor)) {
+                return wrong(bursts, "times are 1 ms to 1e6 s, the factor 0 to 1000");
             }
             Some(Bursts {
                 on: nanos(on),
@@ -85,7 +90,7 @@ pub(super) fn load(file: &file::Load) -> Checked<LoadSpec> {
                 budget,
             } = *retries.get_ref();
             let budget = budget.unwrap_or(f64::INFINITY);
-            if attempts == 0 || attempts > 20 || !(0.0..=1e6).contains(&backoff_ms) || budget < 0.0
+            if !((1..=20).contains(&attempts) && (0.0..=1e6).contains(&backoff_ms) && budget >= 0.0)
             {
                 return wrong(
                     retries,
@@ -101,16 +106,21 @@ pub(super) fn load(file: &file::Load) -> Checked<LoadSpec> {
         None => None,
     };
     let classes = file.classes.as_ref().map(parts).transpose()?;
-    let mut classes_of = Vec::new();
+    let (mut classes_of, mut of) = (Vec::new(), BTreeSet::new());
     for some in &file.classes_of {
         if classes.is_none() {
             return wrong(some, "other nodes than these have classes too");
         }
-        let some = some.get_ref();
-        classes_of.push((some.nodes.clone(), parts(&some.classes)?));
+        let file::ClassesOf { nodes, classes } = some.get_ref();
+        are_nodes(some, nodes, known)?;
+        if let Some(node) = nodes.iter().find(|node| of.contains(*node)) {
+            return wrong(some, format!("the classes of node {node} are there twice"));
+        }
+        of.extend(nodes.iter().copied());
+        classes_of.push((nodes.clone(), parts(classes)?));
     }
     Ok(LoadSpec {
-        level: profile(&file.level, 1.0, 0.0, 1e4)?,
+        level: profile(&file.level, 1.0, 0.0..=1e4, end)?,
         spread,
         wave,
         bursts,
@@ -131,7 +141,8 @@ fn parts(classes: &Spanned<file::Classes>) -> Checked<[f64; 4]> {
     } = *classes.get_ref();
     let parts = [critical, default, sheddable, bulk];
     let sum: f64 = parts.iter().sum();
-    if (sum - 1.0).abs() > 1e-9 || parts.iter().any(|part| *part < 0.0) {
+    let are_parts = parts.iter().all(|part| (0.0..=1.0).contains(part));
+    if !are_parts || (sum - 1.0).abs() > 1e-9 {
         return wrong(classes, "the parts of the classes add up to 1");
     }
     Ok(parts)

@@ -13,7 +13,7 @@ use crate::limiter;
 use crate::metrics::Metric;
 use crate::profile::Profile;
 use std::collections::BTreeSet;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use toml::Spanned;
 
 /// A wrong field: where it is in the file, and why it is wrong.
@@ -32,6 +32,9 @@ impl Wrong {
 }
 
 type Checked<T> = Result<T, Wrong>;
+
+/// Those that join included.
+const MOST_NODES: usize = 10_000;
 
 fn wrong<T, S>(field: &Spanned<S>, message: impl Into<String>) -> Checked<T> {
     Err(Wrong {
@@ -61,7 +64,7 @@ pub(super) fn scenario(name: &str, file: file::File) -> Checked<Scenario> {
         None => vec![1, 2, 3, 4, 5],
     };
     let end = nanos(duration);
-    let backend = backend(&file.backend)?;
+    let backend = backend(&file.backend, end)?;
     let slo = match &file.slo_ms {
         Some(slo) => ms(within(slo, 0.001, 1e9, "slo_ms")?),
         None => (5.0 * backend.mean_latency(0)) as Nanos,
@@ -79,9 +82,13 @@ pub(super) fn scenario(name: &str, file: file::File) -> Checked<Scenario> {
         if liar.node >= known || liar.factor.is_nan() || liar.factor < 0.0 {
             return wrong(spanned, "a liar is one of the nodes, its factor 0 or more");
         }
+        if liars.iter().any(|(node, _)| *node == liar.node) {
+            return wrong(spanned, format!("node {} lies twice", liar.node));
+        }
         liars.push((liar.node, liar.factor));
     }
-    Ok(Scenario {
+    let spec = file.limiter.as_ref().map(limiter_spec).transpose()?;
+    let scenario = Scenario {
         name: name.to_owned(),
         duration: end,
         warmup: nanos(warmup),
@@ -91,19 +98,36 @@ pub(super) fn scenario(name: &str, file: file::File) -> Checked<Scenario> {
         nodes,
         events,
         liars,
-        load: load(&file.load)?,
-        network: network(&file.network, known)?,
-        limiter: match file.limiter {
-            Some(limiter) => limiter_spec(limiter.into_inner())?,
-            None => LimiterSpec::named("tidegate"),
-        },
+        load: load(&file.load, known, end)?,
+        network: network(&file.network, known, end)?,
+        limiter: spec.unwrap_or_else(|| LimiterSpec::named("tidegate")),
         expect: expectations(file.expect)?,
-    })
+    };
+    // What is told, or the knee, and the settings must fit together.
+    if let (Err(message), Some(limiter)) = (limiter::check(&scenario), &file.limiter) {
+        let file::Limiter {
+            initial, settings, ..
+        } = limiter.get_ref();
+        let spans = [
+            initial.as_ref().map(Spanned::span),
+            settings.as_ref().map(Spanned::span),
+        ];
+        return Err(Wrong {
+            span: spans
+                .into_iter()
+                .flatten()
+                .next()
+                .unwrap_or_else(|| limiter.span()),
+            message,
+        });
+    }
+    Ok(scenario)
 }
+
 fn nodes(file: &file::Nodes, end: Nanos) -> Checked<(usize, Vec<NodeEvent>)> {
     let count = match &file.count {
-        Some(count) if !(1..=10_000).contains(count.get_ref()) => {
-            return wrong(count, "there are 1 to 10 000 nodes");
+        Some(count) if !(1..=MOST_NODES).contains(count.get_ref()) => {
+            return wrong(count, format!("there are 1 to {MOST_NODES} nodes"));
         }
         Some(count) => *count.get_ref(),
         None => 1,
@@ -115,13 +139,16 @@ fn nodes(file: &file::Nodes, end: Nanos) -> Checked<(usize, Vec<NodeEvent>)> {
     let mut events = Vec::new();
     for spanned in order {
         let event = spanned.get_ref();
-        if !(event.at >= 0.0 && nanos(event.at) < end) {
-            return wrong(spanned, "this is not within the duration");
-        }
-        let at = nanos(event.at);
+        let at = moment(spanned, event.at, end)?;
         let (change, nodes) = match (event.join, &event.leave, &event.crash, &event.restart) {
             (Some(more), None, None, None) => {
                 let first = up.len();
+                if more == 0 || more > MOST_NODES - first {
+                    return wrong(
+                        spanned,
+                        format!("1 join at least, and {MOST_NODES} nodes at most"),
+                    );
+                }
                 up.resize(first + more, false);
                 (NodeChange::Join, (first..first + more).collect())
             }
@@ -130,6 +157,9 @@ fn nodes(file: &file::Nodes, end: Nanos) -> Checked<(usize, Vec<NodeEvent>)> {
             (None, None, None, Some(nodes)) => (NodeChange::Restart, nodes.clone()),
             _ => return wrong(spanned, "say one of join, leave, crash and restart"),
         };
+        if nodes.is_empty() {
+            return wrong(spanned, "say which nodes");
+        }
         let must_be_up = matches!(change, NodeChange::Leave | NodeChange::Crash);
         for node in nodes {
             match up.get_mut(node) {
@@ -163,45 +193,50 @@ impl LimiterSpec {
     }
 }
 
-fn limiter_spec(file: file::Limiter) -> Checked<LimiterSpec> {
+fn limiter_spec(file: &Spanned<file::Limiter>) -> Checked<LimiterSpec> {
+    let file = file.get_ref();
     let mut spec = LimiterSpec::named("tidegate");
-    if let Some(name) = file.name {
+    if let Some(name) = &file.name {
         if let Err(message) = limiter::check_name(name.get_ref()) {
-            return wrong(&name, message);
+            return wrong(name, message);
         }
-        spec.name = name.into_inner();
+        spec.name.clone_from(name.get_ref());
     }
-    if let Some(settings) = file.settings {
+    if let Some(settings) = &file.settings {
         if !limiter::is_fleet(&spec.name) {
             return wrong(
-                &settings,
+                settings,
                 format!("{} has no settings of a fleet", spec.name),
             );
         }
         let pair = |(field, value): (&String, &file::Setting)| format!("{field}={}", value.0);
         let pairs: Vec<String> = settings.get_ref().iter().map(pair).collect();
         spec.settings = pairs.join(";");
-        if let Err(message) = limiter::check_settings(&spec.settings) {
-            return wrong(&settings, message);
+        if let Err(message) = limiter::check_settings(&spec.name, &spec.settings) {
+            return wrong(settings, message);
         }
     }
-    if let Some(told) = file.told {
+    if let Some(told) = &file.told {
         if !limiter::is_told(&spec.name) {
-            return wrong(&told, format!("{} is not told a capacity", spec.name));
+            return wrong(told, format!("{} is not told a capacity", spec.name));
         }
-        spec.told = Some(within(&told, 1.0, 1e6, "told")?);
+        spec.told = Some(within(told, 1.0, 1e6, "told")?);
     }
-    if let Some(initial) = file.initial {
-        if !limiter::looks_for_a_limit(&spec.name) || *initial.get_ref() == 0 {
-            return wrong(&initial, format!("{} begins with no such limit", spec.name));
+    if let Some(initial) = &file.initial {
+        let begins = 1..=1_000_000;
+        if !limiter::looks_for_a_limit(&spec.name) || !begins.contains(initial.get_ref()) {
+            return wrong(initial, format!("{} begins with no such limit", spec.name));
         }
-        spec.initial = Some(initial.into_inner());
+        if spec.settings.contains("initial_limit=") {
+            return wrong(initial, "the settings have an initial limit too");
+        }
+        spec.initial = Some(*initial.get_ref());
     }
-    if let Some(wait) = file.wait_ms {
+    if let Some(wait) = &file.wait_ms {
         if !limiter::can_wait(&spec.name) {
-            return wrong(&wait, format!("nobody waits at {}", spec.name));
+            return wrong(wait, format!("nobody waits at {}", spec.name));
         }
-        spec.wait = Some(ms(within(&wait, 0.0, 1e6, "wait_ms")?));
+        spec.wait = Some(ms(within(wait, 0.0, 1e6, "wait_ms")?));
     }
     Ok(spec)
 }
@@ -221,6 +256,9 @@ fn expectations(
         let file::Bounds { min, max } = *bounds.get_ref();
         match (min, max) {
             (None, None) => return wrong(&bounds, "say min, max or both"),
+            _ if min.is_some_and(f64::is_nan) || max.is_some_and(f64::is_nan) => {
+                return wrong(&bounds, "a bound is a number");
+            }
             (Some(min), Some(max)) if min > max => return wrong(&bounds, "min is above max"),
             _ => expectations.push(Expectation { metric, min, max }),
         }
@@ -228,19 +266,23 @@ fn expectations(
     Ok(expectations)
 }
 
-fn profile(field: &Spanned<file::Over>, unit: f64, min: f64, max: f64) -> Checked<Profile> {
+/// All `values` before `end`, in `unit`.
+fn profile(
+    field: &Spanned<file::Over>,
+    unit: f64,
+    values: RangeInclusive<f64>,
+    end: Nanos,
+) -> Checked<Profile> {
     let points = &field.get_ref().0;
-    if let Some((_, value, _)) = points
-        .iter()
-        .find(|(_, value, _)| !(min..=max).contains(value))
-    {
+    if let Some((_, value, _)) = points.iter().find(|(_, value, _)| !values.contains(value)) {
+        let (min, max) = values.into_inner();
         return wrong(field, format!("{value} is not between {min} and {max}"));
     }
     let scaled: Vec<(f64, f64, f64)> = points
         .iter()
         .map(|(at, value, ramp)| (*at, value * unit, *ramp))
         .collect();
-    Profile::new(&scaled).map_err(|message| Wrong {
+    Profile::new(&scaled, end).map_err(|message| Wrong {
         span: field.span(),
         message,
     })
@@ -255,6 +297,29 @@ fn within(field: &Spanned<f64>, min: f64, max: f64, name: &str) -> Checked<f64> 
             field,
             format!("{name} is {value}, not between {min} and {max}"),
         )
+    }
+}
+
+/// When something happens that is said as `at` seconds.
+fn moment<T>(spanned: &Spanned<T>, at: f64, end: Nanos) -> Checked<Nanos> {
+    if at >= 0.0 && nanos(at) < end {
+        Ok(nanos(at))
+    } else {
+        wrong(spanned, "this is not within the duration")
+    }
+}
+
+/// Whether there are `nodes`, each of which is below `known`.
+fn are_nodes<T>(spanned: &Spanned<T>, nodes: &[usize], known: usize) -> Checked<()> {
+    if nodes.is_empty() {
+        return wrong(spanned, "say which nodes");
+    }
+    match nodes.iter().find(|node| **node >= known) {
+        Some(node) => {
+            let message = format!("there is no node {node}; they count from 0");
+            wrong(spanned, message)
+        }
+        None => Ok(()),
     }
 }
 

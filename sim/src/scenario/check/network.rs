@@ -1,12 +1,12 @@
 //! What a file says of the network.
 
-use super::{Checked, ms, profile, within, wrong};
+use super::{Checked, are_nodes, moment, ms, profile, within, wrong};
 use crate::engine::{MS, Nanos, nanos};
 use crate::profile::Profile;
 use crate::scenario::{Delay, Detour, NetworkSpec, Partition, StoreChange, file};
 use toml::Spanned;
 
-pub(super) fn network(file: &file::Network, nodes: usize) -> Checked<NetworkSpec> {
+pub(super) fn network(file: &file::Network, known: usize, end: Nanos) -> Checked<NetworkSpec> {
     let backend = match &file.backend_ms {
         None => (0, 0),
         Some(range) => match range.get_ref()[..] {
@@ -40,14 +40,18 @@ pub(super) fn network(file: &file::Network, nodes: usize) -> Checked<NetworkSpec
             length,
             nodes: of,
         } = spanned.get_ref();
-        let (from, until) = span(spanned, *at, *length, of, nodes)?;
+        let (from, until) = span(spanned, *at, *length, end)?;
+        if !of.is_empty() {
+            are_nodes(spanned, of, known)?;
+        }
         let nodes = of.clone();
         partitions.push(Partition { from, until, nodes });
     }
     let mut detours = Vec::new();
     for spanned in &file.detours {
         let detour = spanned.get_ref();
-        let (from, until) = span(spanned, detour.at, detour.length, &detour.nodes, nodes)?;
+        let (from, until) = span(spanned, detour.at, detour.length, end)?;
+        are_nodes(spanned, &detour.nodes, known)?;
         if !(0.0..=1e5).contains(&detour.ms) {
             return wrong(spanned, "a detour takes 0 to 100000 ms more");
         }
@@ -61,19 +65,17 @@ pub(super) fn network(file: &file::Network, nodes: usize) -> Checked<NetworkSpec
     let mut store_events = Vec::new();
     for spanned in &file.store_events {
         let event = spanned.get_ref();
-        if event.at < 0.0 {
-            return wrong(spanned, "time begins at 0");
-        }
+        let at = moment(spanned, event.at, end)?;
         let change = match event.change {
             file::StoreChange::Restart => StoreChange::Restart,
             file::StoreChange::Flush => StoreChange::Flush,
         };
-        store_events.push((nanos(event.at), change));
+        store_events.push((at, change));
     }
     Ok(NetworkSpec {
         backend,
         store: match &file.store_ms {
-            Some(store) => profile(store, MS as f64, 0.0, 1e5)?,
+            Some(store) => profile(store, MS as f64, 0.0..=1e5, end)?,
             None => Profile::constant(MS as f64),
         },
         delay: match file.delay {
@@ -97,22 +99,11 @@ pub(super) fn network(file: &file::Network, nodes: usize) -> Checked<NetworkSpec
     })
 }
 
-/// From when until when something happens to some of the `nodes`.
-fn span<T>(
-    spanned: &Spanned<T>,
-    at: f64,
-    length: f64,
-    of: &[usize],
-    nodes: usize,
-) -> Checked<(Nanos, Nanos)> {
-    if !(at >= 0.0 && length > 0.0) {
-        return wrong(spanned, "it begins at 0 or later and lasts");
+/// From when until when something lasts; no longer than the run.
+fn span<T>(spanned: &Spanned<T>, at: f64, length: f64, end: Nanos) -> Checked<(Nanos, Nanos)> {
+    let from = moment(spanned, at, end)?;
+    if length.is_nan() || length <= 0.0 {
+        return wrong(spanned, "what happens lasts longer than nothing");
     }
-    if let Some(node) = of.iter().find(|node| **node >= nodes) {
-        return wrong(
-            spanned,
-            format!("there is no node {node}; they count from 0"),
-        );
-    }
-    Ok((nanos(at), nanos(at + length)))
+    Ok((from, nanos(at + length).min(end)))
 }

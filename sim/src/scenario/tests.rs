@@ -1,0 +1,230 @@
+//! What a file may say and what it may not.
+
+use super::*;
+
+const GOOD: &str = "duration = 9\n[backend]\ncapacity = 5\nlatency_ms = 1\n[load]\nlevel = 1\n";
+
+/// What is said of the good scenario with `more` at its end.
+fn refused(more: &str) -> String {
+    Scenario::parse("test", &format!("{GOOD}{more}")).expect_err(more)
+}
+
+#[test]
+fn defaults_fill_what_is_not_said() {
+    let scenario = Scenario::parse("test", GOOD).unwrap();
+    assert_eq!((scenario.nodes, scenario.seeds.len()), (1, 5));
+    assert_eq!(scenario.limiter.name, "tidegate");
+    assert_eq!(scenario.unit(), 5000.0);
+    assert_eq!(scenario.slo, 5_000_000);
+}
+
+#[test]
+fn what_is_unknown_or_contradictory_is_refused_with_its_line() {
+    for (more, line, part) in [
+        ("levle = 2", "line 7", "unknown field `levle`"),
+        ("[network]\nloss = 2.0", "line 8", "loss is 2, not between"),
+        (
+            "bursts = { on = 1, off = 1, factor = 3 }\nthink_ms = 3",
+            "line 8",
+            "closed loop",
+        ),
+        (
+            "[limiter]\nname = \"magic\"",
+            "line 8",
+            "no limiter is called magic",
+        ),
+        (
+            "[limiter]\nname = \"none\"\ntold = 3",
+            "line 9",
+            "none is not told",
+        ),
+        (
+            "[limiter]\nsettings = { estimate = \"guess\" }",
+            "line 8",
+            "cannot read estimate=guess",
+        ),
+        (
+            "[nodes]\nevents = [{ at = 3, crash = [1] }]",
+            "line 8",
+            "there is no node 1",
+        ),
+        (
+            "[nodes]\nevents = [{ at = 3, restart = [0] }]",
+            "line 8",
+            "node 0 is up then",
+        ),
+        (
+            "[nodes]\nevents = [{ at = 33, crash = [0] }]",
+            "line 8",
+            "not within the duration",
+        ),
+        (
+            "[nodes]\nevents = [{ at = 3, join = 1, crash = [0] }]",
+            "line 8",
+            "say one of",
+        ),
+        ("[expect]\nspeed = { min = 1 }", "line 8", "no such metric"),
+        (
+            "[expect]\ngoodput = { min = 2, max = 1 }",
+            "line 8",
+            "min is above max",
+        ),
+    ] {
+        let message = refused(more);
+        assert!(
+            message.contains(part),
+            "{message:?} does not contain {part:?}"
+        );
+        assert!(message.contains(line), "{message:?} is not at {line}");
+    }
+}
+
+#[test]
+fn the_knee_includes_what_is_on_the_way() {
+    let text = GOOD.replace(
+        "[load]",
+        "tenant = [{ at = 0, value = 0 }, { at = 5, value = 0.4 }]\n[load]",
+    );
+    let scenario =
+        Scenario::parse("test", &format!("{text}[network]\nbackend_ms = [0, 2]")).unwrap();
+    // 5 at the backend for 1 ms each, and as many on the way for another.
+    assert_eq!(scenario.knee(0), 10.0);
+    assert_eq!(scenario.knee(6_000_000_000), 6.0);
+    assert_eq!(scenario.backend.steps(), [5_000_000_000]);
+}
+
+/// Fields that fit neither the run nor one another.
+#[test]
+fn what_cannot_be_is_refused_with_its_line() {
+    for (more, line, part) in [
+        // What would have to be counted out.
+        (
+            "[nodes]\nevents = [{ at = 3, join = 4294967295 }]",
+            "line 8",
+            "10000 nodes at most",
+        ),
+        (
+            "[nodes]\nevents = [{ at = 3, join = 0 }]",
+            "line 8",
+            "1 join at least",
+        ),
+        (
+            "[nodes]\nevents = [{ at = 3, leave = [] }]",
+            "line 8",
+            "say which nodes",
+        ),
+        // Limits that contradict one another.
+        (
+            "[limiter]\ninitial = 20000",
+            "line 8",
+            "initial limit cannot be 20000",
+        ),
+        (
+            "[limiter]\ninitial = 5\nsettings = { min_limit = 10 }",
+            "line 8",
+            "initial limit cannot be 5",
+        ),
+        (
+            "[limiter]\ninitial = 5\nsettings = { initial_limit = 6 }",
+            "line 8",
+            "an initial limit too",
+        ),
+        (
+            "[limiter]\nname = \"leased\"\ntold = 1e6\nsettings = { min_limit = 9, max_limit = 8 }",
+            "line 10",
+            "limits cannot be (9, 8)",
+        ),
+        (
+            "[limiter]\nname = \"median-equal\"\nsettings = { estimate = \"fleet\" }",
+            "line 9",
+            "the estimate of median-equal is its own",
+        ),
+        (
+            "[limiter]\nname = \"leased\"\nsettings = { estimate = \"fleet\" }",
+            "line 9",
+            "the estimate of leased is its own",
+        ),
+        // Nodes that are not there, or there twice.
+        (
+            "classes = { bulk = 1 }\nclasses_of = [{ nodes = [1], classes = { critical = 1 } }]",
+            "line 8",
+            "there is no node 1",
+        ),
+        (
+            "classes = { bulk = 1 }\nclasses_of = [{ nodes = [0], classes = { critical = 1 } }, \
+             { nodes = [0], classes = { bulk = 1 } }]",
+            "line 8",
+            "node 0 are there twice",
+        ),
+        (
+            "[nodes]\nliars = [{ node = 0, factor = 2 }, { node = 0, factor = 3 }]",
+            "line 8",
+            "node 0 lies twice",
+        ),
+        (
+            "[network]\ndetours = [{ at = 1, length = 1, nodes = [], ms = 3 }]",
+            "line 8",
+            "say which nodes",
+        ),
+        // After the end, or at no time.
+        (
+            "[network]\nstore_events = [{ at = 9, change = \"flush\" }]",
+            "line 8",
+            "not within the duration",
+        ),
+        (
+            "[network]\nstore_events = [{ at = nan, change = \"flush\" }]",
+            "line 8",
+            "not within the duration",
+        ),
+        (
+            "[network]\npartitions = [{ at = 9.5, length = 1 }]",
+            "line 8",
+            "not within the duration",
+        ),
+        (
+            "[network]\nstore_ms = [{ at = 0, value = 1 }, { at = 20, value = 2 }]",
+            "line 8",
+            "20 is not within the duration",
+        ),
+        // What is not a number.
+        ("classes = { default = nan }", "line 7", "add up to 1"),
+        (
+            "classes = { default = 1, bulk = nan }",
+            "line 7",
+            "add up to 1",
+        ),
+        (
+            "retries = { attempts = 1, backoff_ms = 1, budget = nan }",
+            "line 7",
+            "a budget of 0 or more",
+        ),
+        (
+            "[expect]\ngoodput = { min = nan }",
+            "line 8",
+            "a bound is a number",
+        ),
+        ("[expect]\ngoodput = {}", "line 8", "say min, max or both"),
+    ] {
+        let message = refused(more);
+        assert!(
+            message.contains(part),
+            "{message:?} does not contain {part:?}"
+        );
+        assert!(message.contains(line), "{message:?} is not at {line}");
+    }
+}
+
+#[test]
+fn what_is_told_to_nobody_and_bounds_alone_are_filled_in() {
+    for limiter in [
+        "settings = { min_limit = 50 }",
+        "settings = { max_limit = 5 }",
+        "name = \"leased\"\ntold = 1",
+    ] {
+        Scenario::parse("test", &format!("{GOOD}[limiter]\n{limiter}\n")).expect(limiter);
+    }
+    let text = GOOD.replace("capacity = 5", "capacity = 1\ntenant = 0.8");
+    let scenario = Scenario::parse("test", &format!("{text}[limiter]\nname = \"leased\""));
+    assert!(scenario.unwrap().knee(0) < 0.5);
+}
