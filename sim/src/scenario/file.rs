@@ -192,6 +192,8 @@ pub(super) struct Retries {
 #[serde(deny_unknown_fields)]
 pub(super) struct Network {
     pub(super) backend_ms: Option<Spanned<Vec<f64>>>,
+    #[serde(default)]
+    pub(super) distances: Vec<Spanned<Distance>>,
     pub(super) store_ms: Option<Spanned<Over>>,
     pub(super) delay: Option<Delay>,
     pub(super) loss: Option<Spanned<f64>>,
@@ -205,6 +207,25 @@ pub(super) struct Network {
     pub(super) store_events: Vec<Spanned<StoreEvent>>,
     pub(super) clock_offset_ms: Option<Spanned<f64>>,
     pub(super) clock_drift_ppm: Option<Spanned<f64>>,
+    #[serde(default)]
+    pub(super) clocks: Vec<Spanned<Clock>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Distance {
+    pub(super) nodes: Vec<usize>,
+    pub(super) ms: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Clock {
+    pub(super) nodes: Vec<usize>,
+    #[serde(default)]
+    pub(super) offset_ms: f64,
+    #[serde(default)]
+    pub(super) drift_ppm: f64,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -228,6 +249,14 @@ pub(super) struct Partition {
     pub(super) length: f64,
     #[serde(default)]
     pub(super) nodes: Vec<usize>,
+    pub(super) way: Option<Way>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Way {
+    Beats,
+    Answers,
 }
 
 #[derive(Deserialize)]

@@ -11,6 +11,7 @@ use crate::load::{Bursts, Spread, Wave};
 use crate::metrics::Metric;
 use crate::profile::Profile;
 use crate::random::Service;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -100,6 +101,8 @@ pub(crate) struct Retries {
 pub(crate) struct NetworkSpec {
     /// Round trip between a node and the backend: the nearest node's and the farthest's.
     pub(crate) backend: (Nanos, Nanos),
+    /// Those of chosen nodes, instead.
+    pub(crate) distances: BTreeMap<usize, Nanos>,
     /// Mean round trip between a node and the store.
     pub(crate) store: Profile,
     pub(crate) delay: Delay,
@@ -114,6 +117,8 @@ pub(crate) struct NetworkSpec {
     pub(crate) clock_offset: Nanos,
     /// and runs wrong by up to so many millionths.
     pub(crate) clock_drift: f64,
+    /// Those of chosen nodes, instead: nanoseconds, and millionths.
+    pub(crate) clocks: BTreeMap<usize, (i64, f64)>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -131,13 +136,22 @@ pub(crate) struct Detour {
     pub(crate) more: Nanos,
 }
 
-/// These nodes do not reach the store for a while.
+/// These nodes do not reach the store for a while, or it does not reach them.
 #[derive(Clone, Debug)]
 pub(crate) struct Partition {
     pub(crate) from: Nanos,
     pub(crate) until: Nanos,
     /// All, if empty.
     pub(crate) nodes: Vec<usize>,
+    /// What is lost alone; everything, if none.
+    pub(crate) way: Option<Way>,
+}
+
+/// A way of messages.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Way {
+    ToStore,
+    ToNode,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -238,7 +252,22 @@ impl Scenario {
     /// Mean round trip between nodes and backend.
     pub(crate) fn mean_distance(&self) -> f64 {
         let (near, far) = self.network.backend;
-        f64::midpoint(near as f64, far as f64)
+        if self.network.distances.is_empty() {
+            return f64::midpoint(near as f64, far as f64);
+        }
+        let nodes = self.all_nodes();
+        let sum: f64 = (0..nodes).map(|node| self.distance(node) as f64).sum();
+        sum / nodes as f64
+    }
+
+    /// Round trip between `node` and the backend.
+    pub(crate) fn distance(&self, node: usize) -> Nanos {
+        let (near, far) = self.network.backend;
+        let chosen = self.network.distances.get(&node).copied();
+        chosen.unwrap_or_else(|| match self.all_nodes() as Nanos {
+            1 => Nanos::midpoint(near, far),
+            nodes => near + (far - near) * node as Nanos / (nodes - 1),
+        })
     }
 
     /// How many in flight, on the way included, keep the backend just busy.

@@ -166,6 +166,31 @@ fn what_cannot_be_is_refused_with_its_line() {
             "line 8",
             "say which nodes",
         ),
+        (
+            "[network]\ndistances = [{ nodes = [0], ms = 1 }, { nodes = [0], ms = 2 }]",
+            "line 8",
+            "node 0 is there twice",
+        ),
+        (
+            "[network]\ndistances = [{ nodes = [0], ms = -1 }]",
+            "line 8",
+            "a distance is 0 to",
+        ),
+        (
+            "[network]\nclocks = [{ nodes = [1] }]",
+            "line 8",
+            "there is no node 1",
+        ),
+        (
+            "[network]\nclocks = [{ nodes = [0], drift_ppm = nan }]",
+            "line 8",
+            "off by 100000000 ms and 100000 ppm at most",
+        ),
+        (
+            "[network]\npartitions = [{ at = 1, length = 1, way = \"back\" }]",
+            "line 8",
+            "unknown variant `back`",
+        ),
         // After the end, or at no time.
         (
             "[network]\nstore_events = [{ at = 9, change = \"flush\" }]",
@@ -227,4 +252,16 @@ fn what_is_told_to_nobody_and_bounds_alone_are_filled_in() {
     let text = GOOD.replace("capacity = 5", "capacity = 1\ntenant = 0.8");
     let scenario = Scenario::parse("test", &format!("{text}[limiter]\nname = \"leased\""));
     assert!(scenario.unwrap().knee(0) < 0.5);
+}
+
+#[test]
+fn chosen_nodes_are_as_far_as_is_said_and_count_in_the_mean() {
+    let text = format!(
+        "{GOOD}[network]\nbackend_ms = [2, 6]\ndistances = [{{ nodes = [1], ms = 40 }}]\n[nodes]\ncount = 3\n"
+    );
+    let scenario = Scenario::parse("test", &text).unwrap();
+    let far: Vec<u64> = (0..3)
+        .map(|node| scenario.distance(node) / 1_000_000)
+        .collect();
+    assert_eq!((far, scenario.mean_distance()), (vec![2, 40, 6], 16e6));
 }

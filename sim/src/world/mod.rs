@@ -87,11 +87,6 @@ pub(crate) fn run(scenario: &Scenario, limiter: Box<dyn Limiter>, seed: u64) -> 
 impl<'a> World<'a> {
     fn new(scenario: &'a Scenario, limiter: Box<dyn Limiter>, seed: u64) -> Self {
         let nodes = scenario.all_nodes();
-        let (near, far) = scenario.network.backend;
-        let distance = |node| match nodes {
-            1 => Nanos::midpoint(near, far),
-            _ => near + (far - near) * node as Nanos / (nodes as Nanos - 1),
-        };
         let load = &scenario.load;
         Self {
             scenario,
@@ -124,7 +119,7 @@ impl<'a> World<'a> {
             up: (0..scenario.nodes).collect(),
             lives: vec![0; nodes],
             parts: Vec::new(),
-            distances: (0..nodes).map(distance).collect(),
+            distances: (0..nodes).map(|node| scenario.distance(node)).collect(),
             waiting: vec![VecDeque::new(); nodes],
             retries_left: 10.0,
             meter: Meter::new(scenario),

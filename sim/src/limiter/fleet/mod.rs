@@ -12,7 +12,7 @@ use self::waiting::{Call, Place};
 use super::{Asking, Held, Limiter, Outcome, Scene, Traffic, Truth, Verdict};
 use crate::engine::{Agenda, MS, Nanos};
 use crate::random::{Stream, stream};
-use crate::scenario::{NodeChange, Scenario, StoreChange};
+use crate::scenario::{NodeChange, Scenario, StoreChange, Way};
 use crate::world::Event;
 use fastrand::Rng;
 use std::collections::HashMap;
@@ -158,7 +158,12 @@ impl Fleet {
         self.traffic.bytes += message.bytes();
         let now = agenda.now();
         let number = self.processes[index].number;
-        for delay in self.network.deliveries(now, number) {
+        let way = if to == STORE {
+            Way::ToStore
+        } else {
+            Way::ToNode
+        };
+        for delay in self.network.deliveries(now, number, way) {
             let place = match self.free.pop() {
                 Some(place) => place,
                 None => {

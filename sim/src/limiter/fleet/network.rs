@@ -2,7 +2,7 @@
 
 use crate::engine::{MS, Nanos, SECOND};
 use crate::random::{Stream, exponential, stream};
-use crate::scenario::{Delay, NetworkSpec, Scenario};
+use crate::scenario::{Delay, NetworkSpec, Scenario, Way};
 use fastrand::Rng;
 
 #[derive(Debug)]
@@ -17,13 +17,25 @@ impl Network {
         let spec = scenario.network.clone();
         let mut rng = stream(seed, Stream::Store);
         // Clocks do not start at zero, so that one that is behind is not before its beginning.
-        let base = SECOND + spec.clock_offset;
-        let clock = |rng: &mut Rng| {
-            let way = |rng: &mut Rng| 2.0 * rng.f64() - 1.0;
-            let offset = base as f64 + way(rng) * spec.clock_offset as f64;
-            (offset as Nanos, way(rng) * spec.clock_drift / 1e6)
+        let chosen = spec
+            .clocks
+            .values()
+            .map(|(offset, _)| offset.unsigned_abs());
+        let base = SECOND + chosen.fold(spec.clock_offset, Nanos::max);
+        let clock = |node| {
+            let mut way = || 2.0 * rng.f64() - 1.0;
+            // Drawn in any case, so that a chosen one does not move the others.
+            let drawn = (
+                base as f64 + way() * spec.clock_offset as f64,
+                way() * spec.clock_drift,
+            );
+            let (offset, drift) = match spec.clocks.get(&node) {
+                Some((offset, drift)) => (base.saturating_add_signed(*offset), *drift),
+                None => (drawn.0 as Nanos, drawn.1),
+            };
+            (offset, drift / 1e6)
         };
-        let clocks = (0..scenario.all_nodes()).map(|_| clock(&mut rng)).collect();
+        let clocks = (0..scenario.all_nodes()).map(clock).collect();
         Self {
             spec,
             rng: stream(seed, Stream::Network),
@@ -36,15 +48,17 @@ impl Network {
         self.clocks[node]
     }
 
-    /// After how long a message of `node` arrives: not at all, once or twice.
+    /// After how long a message between `node` and the store arrives: not at all, once or twice.
     pub(super) fn deliveries(
         &mut self,
         now: Nanos,
         node: usize,
+        way: Way,
     ) -> impl Iterator<Item = Nanos> + use<> {
         let cut = self.spec.partitions.iter().any(|partition| {
             (partition.from..partition.until).contains(&now)
                 && (partition.nodes.is_empty() || partition.nodes.contains(&node))
+                && partition.way.is_none_or(|cut| cut == way)
         });
         // Drawn in any case, so that one fault does not move the others.
         let lost = self.rng.f64() < self.spec.loss;
@@ -72,5 +86,52 @@ impl Network {
         };
         // Nothing is slower than a minute: by then it is lost.
         ((took + late) as Nanos).min(60_000 * MS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(fields: &str) -> Network {
+        let text = format!(
+            "duration = 9\n[backend]\ncapacity = 5\nlatency_ms = 1\n[load]\nlevel = 1\n[nodes]\ncount = 3\n\
+             [network]\n{fields}\n"
+        );
+        Network::new(&Scenario::parse("test", &text).unwrap(), 1)
+    }
+
+    #[test]
+    fn a_link_may_be_open_one_way_alone() {
+        for (way, to_store, to_node) in [
+            ("", false, false),
+            (", way = \"beats\"", false, true),
+            (", way = \"answers\"", true, false),
+        ] {
+            let partition = format!("partitions = [{{ at = 1, length = 1, nodes = [1]{way} }}]");
+            let mut network = network(&partition);
+            let mut arrives = |at, node, way| network.deliveries(at, node, way).count() > 0;
+            let within = SECOND + MS;
+            assert_eq!(arrives(within, 1, Way::ToStore), to_store, "{way}");
+            assert_eq!(arrives(within, 1, Way::ToNode), to_node, "{way}");
+            for (at, node) in [(within, 0), (2 * SECOND, 1), (MS, 1)] {
+                assert!(arrives(at, node, Way::ToStore) && arrives(at, node, Way::ToNode));
+            }
+        }
+    }
+
+    #[test]
+    fn a_chosen_clock_is_off_by_what_is_said_and_moves_no_other() {
+        let drawn = network("clock_offset_ms = 5000\nclock_drift_ppm = 100");
+        let chosen = network(
+            "clock_offset_ms = 5000\nclock_drift_ppm = 100\n\
+             clocks = [{ nodes = [1], offset_ms = -3000, drift_ppm = 200 }]",
+        );
+        assert_eq!(chosen.clock(1), (3 * SECOND, 200e-6));
+        for node in [0, 2] {
+            assert_eq!(chosen.clock(node), drawn.clock(node));
+        }
+        let early = network("clocks = [{ nodes = [0], offset_ms = -9000 }]");
+        assert_eq!((early.clock(0).0, early.clock(1).0), (SECOND, 10 * SECOND));
     }
 }

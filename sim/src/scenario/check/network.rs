@@ -3,8 +3,14 @@
 use super::{Checked, are_nodes, moment, ms, profile, within, wrong};
 use crate::engine::{MS, Nanos, nanos};
 use crate::profile::Profile;
-use crate::scenario::{Delay, Detour, NetworkSpec, Partition, StoreChange, file};
+use crate::scenario::{Delay, Detour, NetworkSpec, Partition, StoreChange, Way, file};
+use std::collections::BTreeMap;
 use toml::Spanned;
+
+/// How far a clock may be off, in milliseconds,
+const MOST_OFFSET: f64 = 1e8;
+/// and how wrong it may run, in millionths.
+const MOST_DRIFT: f64 = 1e5;
 
 pub(super) fn network(file: &file::Network, known: usize, end: Nanos) -> Checked<NetworkSpec> {
     let backend = match &file.backend_ms {
@@ -33,19 +39,61 @@ pub(super) fn network(file: &file::Network, known: usize, end: Nanos) -> Checked
         }
         None => (0.0, 0),
     };
+    let mut distances = BTreeMap::new();
+    for spanned in &file.distances {
+        let file::Distance { nodes, ms: far } = spanned.get_ref();
+        are_nodes(spanned, nodes, known)?;
+        if !(0.0..=1e5).contains(far) {
+            return wrong(spanned, "a distance is 0 to 100000 ms");
+        }
+        for node in nodes {
+            if distances.insert(*node, ms(*far)).is_some() {
+                return wrong(spanned, format!("node {node} is there twice"));
+            }
+        }
+    }
+    let mut clocks = BTreeMap::new();
+    for spanned in &file.clocks {
+        let file::Clock {
+            nodes,
+            offset_ms,
+            drift_ppm,
+        } = spanned.get_ref();
+        are_nodes(spanned, nodes, known)?;
+        if !(offset_ms.abs() <= MOST_OFFSET && drift_ppm.abs() <= MOST_DRIFT) {
+            return wrong(
+                spanned,
+                format!("a clock is off by {MOST_OFFSET} ms and {MOST_DRIFT} ppm at most"),
+            );
+        }
+        let offset = (offset_ms * MS as f64).round() as i64;
+        for node in nodes {
+            if clocks.insert(*node, (offset, *drift_ppm)).is_some() {
+                return wrong(spanned, format!("node {node} is there twice"));
+            }
+        }
+    }
     let mut partitions = Vec::new();
     for spanned in &file.partitions {
         let file::Partition {
             at,
             length,
             nodes: of,
+            way,
         } = spanned.get_ref();
         let (from, until) = span(spanned, *at, *length, end)?;
         if !of.is_empty() {
             are_nodes(spanned, of, known)?;
         }
-        let nodes = of.clone();
-        partitions.push(Partition { from, until, nodes });
+        partitions.push(Partition {
+            from,
+            until,
+            nodes: of.clone(),
+            way: way.map(|way| match way {
+                file::Way::Beats => Way::ToStore,
+                file::Way::Answers => Way::ToNode,
+            }),
+        });
     }
     let mut detours = Vec::new();
     for spanned in &file.detours {
@@ -74,6 +122,7 @@ pub(super) fn network(file: &file::Network, known: usize, end: Nanos) -> Checked
     }
     Ok(NetworkSpec {
         backend,
+        distances,
         store: match &file.store_ms {
             Some(store) => profile(store, MS as f64, 0.0..=1e5, end)?,
             None => Profile::constant(MS as f64),
@@ -89,13 +138,14 @@ pub(super) fn network(file: &file::Network, known: usize, end: Nanos) -> Checked
         detours,
         store_events,
         clock_offset: match &file.clock_offset_ms {
-            Some(offset) => ms(within(offset, 0.0, 1e8, "clock_offset_ms")?),
+            Some(offset) => ms(within(offset, 0.0, MOST_OFFSET, "clock_offset_ms")?),
             None => 0,
         },
         clock_drift: match &file.clock_drift_ppm {
-            Some(drift) => within(drift, 0.0, 1e5, "clock_drift_ppm")?,
+            Some(drift) => within(drift, 0.0, MOST_DRIFT, "clock_drift_ppm")?,
             None => 0.0,
         },
+        clocks,
     })
 }
 
