@@ -240,14 +240,17 @@ impl Tier {
         if line.foreign == 0 || line.sequence + 1 < present {
             return;
         }
+        if let Some(known) = self.foreign.get_mut(&(line.key, line.sequence)) {
+            *known = line.foreign.max(*known);
+            return;
+        }
         if self.foreign.len() >= self.setup.room && self.foreign_swept < present {
             self.foreign_swept = present;
             self.foreign
                 .retain(|(_, sequence), _| *sequence + 1 >= present);
         }
         if self.foreign.len() < self.setup.room {
-            let known = self.foreign.entry((line.key, line.sequence)).or_default();
-            *known = line.foreign.max(*known);
+            self.foreign.insert((line.key, line.sequence), line.foreign);
         } else {
             self.tally.unheard += 1;
         }

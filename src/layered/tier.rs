@@ -90,7 +90,7 @@ pub(crate) struct Tier {
     pub(super) wanted: VecDeque<u32>,
     pub(super) flushes: FlushQueue,
     pub(super) publish: VecDeque<Key>,
-    /// What other regions used of keys that have no slot here.
+    /// What other regions used of keys that have no slot here, or in windows that these have not entered.
     pub(super) foreign: HashMap<(Key, u64), u64>,
     /// The window in which what is over was last taken from there.
     pub(super) foreign_swept: u64,
@@ -329,12 +329,7 @@ impl Tier {
         self.holders = self.holders.wrapping_add(1);
         let present = self.setup.window.sequence(now.shared);
         let mut slot = Slot::new(key, present, self.holders);
-        let before = present.saturating_sub(1);
-        for (sequence, cell) in [(present, &mut slot.current), (before, &mut slot.previous)] {
-            if let Some(foreign) = self.foreign.get(&(key, sequence)) {
-                cell.handle_import(0, *foreign);
-            }
-        }
+        recall(&self.foreign, &mut slot);
         self.slots.insert(slot, now.local)
     }
 
@@ -358,6 +353,7 @@ impl Tier {
         let refresh_at = begun.saturating_add(grace).saturating_add(jitter);
         let before = slot.sequence;
         self.tally.expired += slot.turn(present, refresh_at);
+        recall(&self.foreign, slot);
         if slot.sequence < before {
             // These cells may have been told of before.
             self.holders = self.holders.wrapping_add(1);
@@ -395,6 +391,20 @@ impl Tier {
             retry_after_nanos,
             reset_after_nanos: view.wait(0),
             policy: self.setup.policy,
+        }
+    }
+}
+
+/// Tells a slot what other regions used of it, as far as that was heard before it was in its window.
+fn recall(foreign: &HashMap<(Key, u64), u64>, slot: &mut Slot) {
+    if foreign.is_empty() {
+        return;
+    }
+    let (key, present) = (slot.key, slot.sequence);
+    let before = present.saturating_sub(1);
+    for (sequence, cell) in [(present, &mut slot.current), (before, &mut slot.previous)] {
+        if let Some(used) = foreign.get(&(key, sequence)) {
+            cell.handle_import(0, *used);
         }
     }
 }

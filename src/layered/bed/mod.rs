@@ -6,6 +6,7 @@
 mod accuracy;
 mod failures;
 mod holds;
+mod lines;
 mod network;
 mod scene;
 
@@ -43,7 +44,7 @@ struct World {
     count: usize,
     nodes: Vec<Node>,
     origins: Vec<Origin>,
-    global: BTreeMap<(Key, u64), GlobalCell>,
+    global: Global,
     global_up: bool,
     rng: fastrand::Rng,
     exact: BTreeMap<(Key, u64), u64>,
@@ -57,6 +58,8 @@ struct Node {
     link: LinkState,
     waiting: Vec<Request>,
     open: BTreeMap<u64, Sent>,
+    /// How far it has read the global store.
+    cursor: u64,
     /// When its timer goes off.
     wake_at: u64,
 }
@@ -65,6 +68,13 @@ struct Node {
 struct Origin {
     cells: BTreeMap<(Key, u64), OriginCell>,
     away: bool,
+}
+
+/// The global store: its cells, and in which order they changed last.
+#[derive(Default)]
+struct Global {
+    cells: BTreeMap<(Key, u64), (GlobalCell, u64)>,
+    version: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +116,7 @@ impl World {
                 link: LinkState::new(),
                 waiting: Vec::new(),
                 open: BTreeMap::new(),
+                cursor: 0,
                 wake_at: u64::MAX,
             }
         });
@@ -118,7 +129,7 @@ impl World {
             count: 0,
             nodes,
             origins: (0..scene.regions).map(|_| Origin::default()).collect(),
-            global: BTreeMap::new(),
+            global: Global::default(),
             global_up: true,
             rng,
             exact: BTreeMap::new(),

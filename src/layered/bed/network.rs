@@ -178,7 +178,7 @@ impl World {
         self.pump(node);
     }
 
-    /// Publishes, pulls, and comes back in a while.
+    /// Publishes, pulls what has changed since the last time, and comes back in a while.
     pub(super) fn exchange_globally(&mut self, node: usize) {
         let now = self.moment(node);
         let it = &mut self.nodes[node];
@@ -189,15 +189,22 @@ impl World {
             .collect();
         for line in lines {
             if self.global_up {
-                let cell = self.global.entry((line.key, line.sequence)).or_default();
-                cell.publish(&region, line.total);
+                let cells = &mut self.global.cells;
+                let (cell, changed) = cells.entry((line.key, line.sequence)).or_default();
+                if cell.publish(&region, line.total) {
+                    self.global.version += 1;
+                    *changed = self.global.version;
+                }
                 it.tier.handle_publish(&line);
             } else {
                 it.tier.handle_publish_failure(&line);
             }
         }
         if self.global_up {
-            for (&(key, sequence), cell) in &self.global {
+            for (&(key, sequence), (cell, changed)) in &self.global.cells {
+                if *changed <= it.cursor {
+                    continue;
+                }
                 let (own, foreign) = cell.seen_from(&region);
                 let line = ImportLine {
                     policy: 0,
@@ -208,6 +215,7 @@ impl World {
                 };
                 it.tier.handle_import(&line, &now);
             }
+            it.cursor = self.global.version;
         }
         let jitter = self.rng.u64(..GLOBAL_EVERY / 4);
         self.at(
