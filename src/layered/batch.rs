@@ -59,9 +59,10 @@ impl LayeredLimiter {
             })
             .collect();
         let shared = &*self.0.shared;
+        let mut began = None;
         let decisions = loop {
             // Reservations are held while nothing is awaited, so a dropped future leaves none.
-            let now = shared.moment();
+            let now = self.patient_moment(&mut began);
             let mut waiting = None;
             let attempts: Vec<(Decision, Holds)> = merged
                 .iter()

@@ -217,6 +217,7 @@ impl LayeredLimiterBuilder {
             shared,
             policies.into(),
             self.max_keys,
+            self.patience,
             close,
         ))
     }

@@ -101,8 +101,14 @@ impl Tier {
             slot.freshness.handle_read(sent, frozen);
             let used = window.view(slot, now.shared).used();
             slot.strict.handle_usage(used, window.limit());
+        } else if slot.sequence == line.sequence + 1 {
+            slot.freshness.handle_late_read(sent, now.local);
         } else {
             slot.freshness.handle_nothing();
+        }
+        if window.sequence(now.shared) > line.sequence + 1 {
+            // It says nothing of the present window, nor would the next one: what is known decides.
+            slot.freshness.handle_failure(now.local);
         }
         self.tell_again(number, now.local);
         self.consider_publishing(number);

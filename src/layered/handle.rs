@@ -13,8 +13,10 @@ use crate::limiter::lines::Lines;
 use crate::observe;
 use crate::quota::Quota;
 use crate::store::RedisStore;
+use crate::time::LocalTime;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// Holds every key to a quota, or to several at once, over many processes and regions, deciding in this process.
@@ -27,7 +29,8 @@ use tokio::sync::{mpsc, oneshot};
 ///
 /// # Guarantees
 /// * A warm key is decided in memory; nobody waits longer than twice [`patience`](LayeredLimiterBuilder::patience) for
-///   one answer of origin, and nobody at all while it does not answer.
+///   one answer of origin, and nobody at all while it does not answer. Whoever has waited that long for several is
+///   decided on from what is known. Where a window is shorter than a round trip, each process counts it by itself.
 /// * What was accepted is told until origin has confirmed it, and counts once. What is never heard (its window is over,
 ///   the process ended) is counted in [`LayeredStats::expired`] and [`Unheard`].
 /// * An origin that lost its data hears of it again from the processes that know. What was on its way to it just then may
@@ -65,6 +68,8 @@ pub(super) struct Inner {
     pub(super) shared: Arc<Shared>,
     pub(super) policies: Box<[Policy]>,
     max_keys: usize,
+    /// Whoever has waited this long is decided on from what is known.
+    wait_at_most: Duration,
     /// Dropped with the last handle, which ends the task.
     close: mpsc::UnboundedSender<Close>,
     seen: observe::Decisions,
@@ -122,12 +127,14 @@ impl LayeredLimiter {
         shared: Arc<Shared>,
         policies: Box<[Policy]>,
         max_keys: usize,
+        patience: Duration,
         close: mpsc::UnboundedSender<Close>,
     ) -> Self {
         Self(Arc::new(Inner {
             shared,
             policies,
             max_keys,
+            wait_at_most: patience * 2,
             close,
             seen: observe::Decisions::default(),
             lines: Lines::default(),
@@ -245,12 +252,25 @@ impl LayeredLimiter {
     #[inline]
     pub(super) async fn weigh(&self, key: Key, cost: u32, booking: Booking) -> (Decisions, Holds) {
         let shared = &*self.0.shared;
+        let mut began = None;
         loop {
-            match self.attempt(key, cost, booking, &shared.moment()) {
+            let now = self.patient_moment(&mut began);
+            match self.attempt(key, cost, booking, &now) {
                 Attempt::Decided(decisions, holds) => return (decisions, holds),
                 Attempt::Wait(seen) => shared.shard(key).answer_after(seen).await,
             }
         }
+    }
+
+    /// The present moment, to somebody who waits since `began`: after so long nobody waits any more.
+    #[inline]
+    pub(super) fn patient_moment(&self, began: &mut Option<LocalTime>) -> Moment {
+        let mut now = self.0.shared.moment();
+        let waited = now.local.since(*began.get_or_insert(now.local));
+        if waited >= self.0.wait_at_most {
+            now.link = impatient(now.link);
+        }
+        now
     }
 
     #[inline]

@@ -7,7 +7,8 @@
 //!                           |  background after a grace and a jitter       |  read in the background
 //! ```
 //!
-//! A failed read changes none of it, and is not repeated for 300 ms.
+//! A failed read changes none of it, and is not repeated for 300 ms. Nor is one whose answer came two windows later: so
+//! who waited for it is decided on from what is known.
 
 use crate::layered::link::RETRY;
 use crate::time::LocalTime;
@@ -92,6 +93,12 @@ impl Freshness {
             self.refresh_at = LocalTime::NEVER;
         }
         self.handle_flush(sent);
+    }
+
+    /// A good answer about the window before the current one: as if it had come before that began, which is read at once.
+    pub(crate) fn handle_late_read(&mut self, sent: LocalTime, now: LocalTime) {
+        self.handle_read(sent, false);
+        self.refresh_at = now;
     }
 
     /// Origin has answered what was sent at `sent` with the count of the current window.

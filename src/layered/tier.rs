@@ -302,7 +302,8 @@ impl Tier {
         let room = limit.saturating_sub(used.saturating_sub(unconfirmed));
         let lead = (room / 16).max(limit / 32);
         let ahead = unconfirmed > 0 && unconfirmed + u64::from(cost) > lead;
-        if now.link != Link::Up {
+        // An answer that takes longer than a window says nothing of the one in which it comes.
+        if now.link != Link::Up || now.round_trip >= self.setup.span() {
             return false;
         }
         if ahead {

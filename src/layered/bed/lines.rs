@@ -1,4 +1,4 @@
-//! The lines between windows: what other regions used beyond one.
+//! The lines between windows: what other regions used beyond one, and answers that come after one.
 
 use super::{MS, SECOND, Scene};
 use crate::key::Key;
@@ -45,4 +45,19 @@ fn what_another_region_used_in_a_window_that_was_left_out_counts_as_the_one_befo
     );
     // What has gone since is there again.
     assert!(admitted > 0);
+}
+
+#[test]
+fn nobody_waits_for_ever_where_windows_are_shorter_than_a_round_trip() {
+    for (window, round_trip) in [(50, 120), (100, 100), (100, 80), (10, 900)] {
+        let mut world = Scene::new(2, 100, window * MS, round_trip * MS).start();
+        let key = Key::of("hot");
+        world.load(key, 1, 10, 2 * SECOND, &[0]);
+        let seen = world.watch(2 * SECOND + 4 * round_trip * MS);
+        let waiting: usize = world.nodes.iter().map(|node| node.waiting.len()).sum();
+        assert_eq!(waiting, 0, "{window} ms, {round_trip} ms: {seen:?}");
+        // Those who waited for the first answer are decided on in one window.
+        assert!(seen.admitted * 2 >= seen.requests, "{seen:?}");
+        assert!(seen.requests >= 200);
+    }
 }
