@@ -7,7 +7,7 @@
 
 use std::num::NonZeroU32;
 use std::time::{Duration, SystemTime};
-use tidegate::layered::{Batch, LayeredLimiter, LayeredLimiterBuilder, Outage};
+use tidegate::layered::{Batch, LayeredLimiter, LayeredLimiterBuilder, Outage, Unheard};
 use tidegate::store::RedisStore;
 use tidegate::{Key, Quota};
 use tidegate_test_support::{Data, PATIENCE, RedisServer, TcpProxy};
@@ -325,6 +325,39 @@ async fn several_policies_count_each_on_its_own_and_are_read_in_one_round_trip()
     let daily = daily.build().expect("settings that work");
     assert!(daily.decide(&key, 100).await.is_allowed());
     assert!(!daily.decide(&key, 1).await.is_allowed());
+}
+
+#[test]
+fn closing_says_what_origin_did_not_hear_also_when_the_task_has_ended_before() {
+    let Some(redis) = RedisServer::start() else {
+        return;
+    };
+    let work = || {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        runtime.worker_threads(1).enable_all();
+        runtime.build().expect("a runtime")
+    };
+    let (own, theirs) = (work(), work());
+    let limiter = builder(&redis.url()).runtime(theirs.handle().clone());
+    let limiter = limiter.build().expect("settings that work");
+    theirs.shutdown_background();
+    own.block_on(until("the task ends", || !limiter.stats().up));
+    assert!(limiter.check(&Key::of("untold"), 2).is_allowed());
+    for _ in 0..2 {
+        let closed = own.block_on(limiter.close());
+        assert_eq!(closed, Err(Unheard { units: 2 }));
+    }
+
+    let limiter = builder(&redis.url()).build().expect("settings that work");
+    let told = own.block_on(limiter.decide(&Key::of("told"), 1));
+    assert!(told.is_allowed());
+    for _ in 0..2 {
+        assert_eq!(own.block_on(limiter.close()), Ok(()));
+    }
+    // It decides on, and nobody hears of that.
+    assert!(limiter.check(&Key::of("late"), 4).is_allowed());
+    let closed = own.block_on(limiter.close());
+    assert_eq!(closed, Err(Unheard { units: 4 }));
 }
 
 #[tokio::test]

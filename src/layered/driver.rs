@@ -147,7 +147,7 @@ impl Task {
             }
         }
         self.inbox.close();
-        let unheard = self.unheard();
+        let unheard = self.shared.unheard();
         let mut waiting = self.closing.take().unwrap_or_default();
         while let Ok(close) = self.inbox.try_recv() {
             waiting.push(close);
@@ -343,20 +343,6 @@ impl Task {
         for key in keys {
             self.shared.shard(key).release();
         }
-    }
-
-    fn unheard(&self) -> u64 {
-        let mut units = 0;
-        for shard in &self.shared.shards {
-            for policy in (0..).take(self.spaces.len()) {
-                let mut from = Some(0);
-                while let Some(number) = from {
-                    let (some, next) = shard.lock().of(policy).unheard(number);
-                    (units, from) = (units + some, next);
-                }
-            }
-        }
-        units
     }
 }
 

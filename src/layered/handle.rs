@@ -234,18 +234,20 @@ impl LayeredLimiter {
         stats
     }
 
-    /// Tells origin everything it does not know yet, and the other regions what matters to them, and ends the background task. Decisions after that are local.
+    /// Tells origin everything it does not know yet, and the other regions what matters to them, and ends the background
+    /// task. Decisions after that are local.
     ///
     /// # Errors
-    /// If origin did not confirm everything within twice the patience.
+    /// If origin did not confirm everything within twice the patience, or nobody could tell it, since the background task
+    /// had ended before: with its runtime, or when the limiter was closed.
     pub async fn close(&self) -> Result<(), Unheard> {
         let (closed, told) = oneshot::channel();
-        if self.0.close.send(closed).is_ok()
-            && let Ok(units @ 1..) = told.await
-        {
-            return Err(Unheard { units });
+        // Where nobody listens any more, the sender is gone.
+        let _ = self.0.close.send(closed);
+        match told.await.unwrap_or_else(|_| self.0.shared.unheard()) {
+            0 => Ok(()),
+            units => Err(Unheard { units }),
         }
-        Ok(())
     }
 
     /// Decides, after waiting for origin where that is necessary. Nothing is booked while it waits.

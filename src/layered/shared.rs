@@ -154,6 +154,22 @@ impl Shared {
         self.link.store(link, Ordering::Relaxed);
     }
 
+    /// Accepted units that origin has not confirmed. Takes no lock for long.
+    pub(super) fn unheard(&self) -> u64 {
+        let mut units = 0;
+        for shard in &self.shards {
+            let policies = shard.lock().iter().count();
+            for policy in (0..).take(policies) {
+                let mut from = Some(0);
+                while let Some(number) = from {
+                    let (some, next) = shard.lock().of(policy).unheard(number);
+                    (units, from) = (units + some, next);
+                }
+            }
+        }
+        units
+    }
+
     /// Nobody asks origin any more: nobody waits for it either.
     pub(super) fn leave_alone(&self) {
         self.link.store(2, Ordering::Relaxed);
