@@ -327,6 +327,28 @@ async fn several_policies_count_each_on_its_own_and_are_read_in_one_round_trip()
     assert!(!daily.decide(&key, 1).await.is_allowed());
 }
 
+#[tokio::test]
+async fn of_a_batch_of_independent_costs_on_one_key_what_fits_is_booked() {
+    let Some(redis) = RedisServer::start() else {
+        return;
+    };
+    let quota = Quota::per_hour(10);
+    let limiter = LayeredLimiter::builder(store(&redis.url()), "api", quota);
+    let limiter = limiter.build().expect("settings that work");
+    let (one, other) = (Key::of("one"), Key::of("other"));
+    let costs = [(one, 6), (one, 6), (other, 10), (one, 4), (one, 1)];
+    let each = limiter.decide_batch(&costs, Batch::Independent).await;
+    let each = each.expect("not too long");
+    let allowed: Vec<bool> = each.iter().map(|it| it.is_allowed()).collect();
+    assert_eq!(allowed, [true, false, true, true, false]);
+    assert_eq!(limiter.peek(&one).remaining(), 0);
+    // Of one that is all or nothing they count together.
+    let costs = [(Key::of("third"), 6), (Key::of("third"), 6)];
+    let all = limiter.decide_batch(&costs, Batch::AllOrNothing).await;
+    assert!(all.expect("not too long").iter().all(|it| !it.is_allowed()));
+    assert_eq!(limiter.peek(&Key::of("third")).remaining(), 10);
+}
+
 #[test]
 fn closing_says_what_origin_did_not_hear_also_when_the_task_has_ended_before() {
     let Some(redis) = RedisServer::start() else {

@@ -11,7 +11,7 @@ use crate::layered::tiers::Holds;
 pub enum Batch {
     /// All of them are booked, or none.
     AllOrNothing,
-    /// Each is booked if it fits.
+    /// Each is booked if it fits beside those before it.
     Independent,
 }
 
@@ -28,9 +28,10 @@ impl LayeredLimiter {
     pub const MAX_BATCH: usize = 100;
 
     /// Books several costs, as they stand at one moment; the answers are in their order. Keys that must be read are read in one
-    /// round trip. Costs of one key are added up.
+    /// round trip.
     ///
-    /// Of [`Batch::AllOrNothing`], when one is denied, none is booked, and the others tell whether they would have fit.
+    /// Of [`Batch::AllOrNothing`] costs of one key are added up; when one is denied, none is booked, and the others tell
+    /// whether they would have fit.
     ///
     /// # Errors
     /// If there are more than [`Self::MAX_BATCH`].
@@ -45,11 +46,14 @@ impl LayeredLimiter {
         if costs.len() > Self::MAX_BATCH {
             return Err(BatchTooLong { costs: costs.len() });
         }
+        // Of those that are booked by themselves each has its own answer.
+        let together = batch == Batch::AllOrNothing;
         let mut merged: Vec<(Key, u32)> = Vec::with_capacity(costs.len());
         let places: Vec<usize> = costs
             .iter()
             .map(|(key, cost)| {
-                let at = merged.iter().position(|(known, _)| known == key);
+                let known = merged.iter().position(|(known, _)| known == key);
+                let at = known.filter(|_| together);
                 let at = at.unwrap_or_else(|| {
                     merged.push((*key, 0));
                     merged.len() - 1
