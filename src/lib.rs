@@ -76,6 +76,8 @@ pub mod tiers;
 pub mod time;
 #[cfg(feature = "tower")]
 pub mod tower;
+#[cfg(all(test, feature = "tracing"))]
+mod warnings;
 
 pub use crate::client_ip::ClientIp;
 pub use crate::criticality::Criticality;

@@ -295,6 +295,18 @@ pub(crate) fn tier_lookups_work() {
     tracing::info!("look-ups of tiers work again");
 }
 
+/// A rate limiter in this process has more keys than room; said once for each.
+pub(crate) fn table_full(max_keys: usize) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(
+        max_keys,
+        "a rate limiter's table is full: keys without a cell of their own share one; raise max_keys if these are real \
+         clients"
+    );
+    #[cfg(not(feature = "tracing"))]
+    let _ = max_keys;
+}
+
 /// Rate limits in a store are decided without it from now on.
 #[cfg(feature = "redis")]
 pub(crate) fn rates_store_away(error: &crate::store::StoreError) {

@@ -281,6 +281,9 @@ impl LayeredLimiter {
         let shard = shared.shard(key);
         let mut tiers = shard.lock();
         let answer = tiers.decide(key, cost, booking, now);
+        if tiers.has_overflowed() {
+            shared.tell_full(self.0.max_keys);
+        }
         shared.notice(shard, &tiers);
         match answer {
             Answer::Decided { decisions, holds } => Attempt::Decided(decisions, holds),
@@ -322,5 +325,31 @@ const fn impatient(link: Link) -> Link {
     match link {
         Link::Up => Link::Down,
         other => other,
+    }
+}
+
+#[cfg(all(test, feature = "tracing"))]
+mod tests {
+    use super::*;
+    use crate::warnings::Warnings;
+
+    #[test]
+    fn more_keys_than_room_are_logged_once() {
+        let (log, warnings) = Warnings::new();
+        tracing::subscriber::with_default(log, || {
+            // Nothing that was accepted is confirmed, so no key may go for another.
+            let nowhere = RedisStore::new("redis://127.0.0.1:1").expect("an address");
+            let builder = LayeredLimiter::builder(nowhere, "full", Quota::per_hour(1));
+            let limiter = builder.max_keys(4).build().expect("settings that work");
+            for number in 0..4u32 {
+                let _ = limiter.check(&Key::of(&number), 1);
+            }
+            assert_eq!(warnings.load(Ordering::Relaxed), 0);
+            for number in 4..100u32 {
+                let _ = limiter.check(&Key::of(&number), 1);
+            }
+            assert_eq!(limiter.stats().overflowed, 96);
+        });
+        assert_eq!(warnings.load(Ordering::Relaxed), 1);
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct Shared {
     /// When the task wakes by itself, in nanoseconds of the clock.
     pub(super) wake_at: AtomicU64,
     pub(super) wake: Notify,
+    /// Whether the log says that there are more keys than room.
+    told_full: AtomicBool,
     pub(super) counts: Counts,
 }
 
@@ -111,6 +113,7 @@ impl Shared {
             not_before: AtomicU64::new(0),
             wake_at: AtomicU64::new(0),
             wake: Notify::new(),
+            told_full: AtomicBool::new(false),
             counts: Counts::default(),
         }
     }
@@ -168,6 +171,21 @@ impl Shared {
             }
         }
         units
+    }
+
+    /// Says once that keys share a cell.
+    #[inline]
+    pub(super) fn tell_full(&self, max_keys: usize) {
+        if !self.told_full.load(Ordering::Relaxed) {
+            self.tell_full_once(max_keys);
+        }
+    }
+
+    #[cold]
+    fn tell_full_once(&self, max_keys: usize) {
+        if !self.told_full.swap(true, Ordering::Relaxed) {
+            crate::observe::table_full(max_keys);
+        }
     }
 
     /// Nobody asks origin any more: nobody waits for it either.

@@ -149,6 +149,13 @@ impl Tiers {
             .fold(first, |due, tier| due.min(tier.poll_timeout()))
     }
 
+    /// Whether there ever was a key without room.
+    #[inline]
+    pub(crate) fn has_overflowed(&self) -> bool {
+        self.first.tally().overflowed > 0
+            || self.more.iter().any(|tier| tier.tally().overflowed > 0)
+    }
+
     /// Times that a caller was told to wait.
     pub(crate) const fn waits(&self) -> u64 {
         self.waits

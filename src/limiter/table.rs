@@ -174,12 +174,7 @@ impl<R: Rules> Table<R> {
 
     fn tell(&self) {
         if !self.told.swap(true, Ordering::Relaxed) {
-            #[cfg(feature = "tracing")]
-            tracing::warn!(
-                max_keys = self.max_keys,
-                "a rate limiter's table is full: keys without a cell of their own share one; raise max_keys if these \
-                 are real clients"
-            );
+            crate::observe::table_full(self.max_keys);
         }
     }
 }
@@ -205,37 +200,11 @@ mod tests {
     use crate::quota::Quota;
     use crate::rule::Gcra;
     use crate::time::LocalTime;
-    use std::sync::Arc;
-    use std::sync::atomic::AtomicU32;
-    use tracing::span::{Attributes, Id, Record};
-    use tracing::{Event, Level, Metadata, Subscriber};
-
-    /// Counts warnings.
-    struct Warnings(Arc<AtomicU32>);
-
-    impl Subscriber for Warnings {
-        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-            *metadata.level() == Level::WARN
-        }
-
-        fn event(&self, _: &Event<'_>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-
-        fn new_span(&self, _: &Attributes<'_>) -> Id {
-            Id::from_u64(1)
-        }
-
-        fn record(&self, _: &Id, _: &Record<'_>) {}
-        fn record_follows_from(&self, _: &Id, _: &Id) {}
-        fn enter(&self, _: &Id) {}
-        fn exit(&self, _: &Id) {}
-    }
+    use crate::warnings::Warnings;
 
     #[test]
     fn a_full_table_is_logged_once() {
-        let warnings = Arc::new(AtomicU32::new(0));
-        let log = Warnings(Arc::clone(&warnings));
+        let (log, warnings) = Warnings::new();
         tracing::subscriber::with_default(log, || {
             let rule = Gcra::new(Quota::per_hour(1).into());
             let table = Table::new(rule, NonZeroUsize::new(4).unwrap());
