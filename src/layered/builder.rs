@@ -63,6 +63,14 @@ impl LayeredLimiterBuilder {
         }
     }
 
+    pub(super) fn of_policies(origin: RedisStore, namespace: &str, policies: &[Policy]) -> Self {
+        let (first, others) = policies.split_first().expect("a limit has a policy");
+        let builder = Self::new(origin, namespace, *first.quota()).name(first.name().as_str());
+        others.iter().fold(builder, |builder, policy| {
+            builder.also(policy.name().as_str(), *policy.quota())
+        })
+    }
+
     /// The name under which clients see the policy: 1 to 64 letters, digits or any of `-_.:/`.
     pub fn name(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);

@@ -10,6 +10,7 @@ use crate::layered::shared::{Seen, Shared};
 use crate::layered::tiers::{Answer, Holds};
 use crate::layered::time::Moment;
 use crate::limiter::lines::Lines;
+use crate::limits::NamedLimit;
 use crate::observe;
 use crate::quota::Quota;
 use crate::store::RedisStore;
@@ -121,6 +122,22 @@ impl LayeredLimiter {
     /// Starts a limiter that counts in `origin`, together with all processes of the same `namespace` and window.
     pub fn builder(origin: RedisStore, namespace: &str, quota: Quota) -> LayeredLimiterBuilder {
         LayeredLimiterBuilder::new(origin, namespace, quota)
+    }
+
+    /// Starts a limiter for a limit of a plan: see [`Limits::made_by`]. It counts in the namespace `namespace|name`.
+    ///
+    /// When the plan changes a limit, its successor reads from origin what this one has told it; what it has not told by
+    /// then it goes on telling, as long as origin answers within twice the patience. Until it has, processes may admit as
+    /// much once more.
+    ///
+    /// [`Limits::made_by`]: crate::limits::Limits::made_by
+    pub fn for_limit(
+        origin: RedisStore,
+        namespace: &str,
+        limit: &NamedLimit<'_>,
+    ) -> LayeredLimiterBuilder {
+        LayeredLimiterBuilder::of_policies(origin, &limit.namespace(namespace), limit.policies())
+            .max_keys(limit.max_keys())
     }
 
     pub(super) fn new(

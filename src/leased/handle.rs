@@ -121,7 +121,7 @@ impl LeasedLimiter {
         LeasedLimiterBuilder::new(store, namespace, quota)
     }
 
-    /// Starts a limiter for a limit of a plan: see [`Limits::made_by`]. It counts in the namespace `namespace.name`, so
+    /// Starts a limiter for a limit of a plan: see [`Limits::made_by`]. It counts in the namespace `namespace|name`, so
     /// that counts outlive every change of the plan.
     ///
     /// [`Limits::made_by`]: crate::limits::Limits::made_by
@@ -130,7 +130,7 @@ impl LeasedLimiter {
         namespace: &str,
         limit: &NamedLimit<'_>,
     ) -> LeasedLimiterBuilder {
-        let namespace = format!("{namespace}.{}", limit.name());
+        let namespace = limit.namespace(namespace);
         LeasedLimiterBuilder::of_policies(store, &namespace, limit.policies())
             .max_keys(limit.max_keys())
     }

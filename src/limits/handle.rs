@@ -82,7 +82,7 @@ impl Limits {
     /// let plan = Plan::new().limit("api", Quota::per_hour(1000))?.route("*", "api")?;
     /// let store = RedisStore::new("redis://127.0.0.1:6379")?;
     /// let limits = Limits::made_by(&plan, move |limit| {
-    ///     // Counts in the namespace "shop.api".
+    ///     // Counts in the namespace "shop|api".
     ///     let strict = StrictLimiter::for_limit(store.clone(), "shop", limit);
     ///     Ok(strict.on_failure(OnFailure::local_share(4)).build()?.into())
     /// })?;

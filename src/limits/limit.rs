@@ -20,6 +20,13 @@ impl NamedLimit<'_> {
         self.name
     }
 
+    /// Where a limiter in a store counts for it, among all limits of `namespace`. No name has a bar, so no other namespace
+    /// and name come to the same.
+    #[cfg(feature = "redis")]
+    pub(crate) fn namespace(&self, namespace: &str) -> String {
+        format!("{namespace}|{}", self.name)
+    }
+
     /// What has to allow a request: at least one policy, under the names that clients see.
     #[must_use]
     pub const fn policies(&self) -> &[Policy] {
@@ -30,5 +37,34 @@ impl NamedLimit<'_> {
     #[must_use]
     pub const fn max_keys(&self) -> usize {
         self.max_keys.get()
+    }
+}
+
+#[cfg(all(test, feature = "redis"))]
+mod tests {
+    use super::*;
+    use crate::quota::Quota;
+
+    #[test]
+    fn no_two_namespaces_and_names_are_counted_as_one() {
+        let policies = [Quota::per_second(1).into()];
+        let pairs = [
+            ("shop", "a.b"),
+            ("shop.a", "b"),
+            ("shop", "a-b"),
+            ("shop|a", "b"),
+            ("shop", "a"),
+        ];
+        let named = |(namespace, name): (&str, &'static str)| {
+            let limit = NamedLimit {
+                name,
+                policies: &policies,
+                max_keys: NonZeroUsize::MIN,
+            };
+            limit.namespace(namespace)
+        };
+        let all: std::collections::BTreeSet<String> = pairs.into_iter().map(named).collect();
+        assert_eq!(all.len(), pairs.len());
+        assert!(all.contains("shop|a.b"));
     }
 }

@@ -153,7 +153,7 @@ impl StrictLimiter {
         StrictLimiterBuilder::new(store, namespace, quota)
     }
 
-    /// Starts a limiter for a limit of a plan: see [`Limits::made_by`]. It counts in the namespace `namespace.name`, so
+    /// Starts a limiter for a limit of a plan: see [`Limits::made_by`]. It counts in the namespace `namespace|name`, so
     /// that counts outlive every change of the plan.
     ///
     /// [`Limits::made_by`]: crate::limits::Limits::made_by
@@ -162,7 +162,7 @@ impl StrictLimiter {
         namespace: &str,
         limit: &NamedLimit<'_>,
     ) -> StrictLimiterBuilder {
-        let namespace = format!("{namespace}.{}", limit.name());
+        let namespace = limit.namespace(namespace);
         StrictLimiterBuilder::of_policies(store, &namespace, limit.policies())
     }
 
