@@ -534,12 +534,16 @@ async fn what_cannot_work_is_refused_when_it_is_built() {
             .is_ok()
     );
     assert!(build(quota).max_keys(0).build().is_err());
+    let nowhere = || store("redis://127.0.0.1:1");
+    let nameless = build(quota).global(nowhere(), "").build().unwrap_err();
+    let said = nameless.to_string();
     assert!(
-        build(quota)
-            .global(store("redis://127.0.0.1:1"), "")
-            .build()
-            .is_err()
+        said.contains("the name of a region") && said.contains("write 1 to 64 bytes"),
+        "{said}"
     );
+    let nowhere_at_all = LayeredLimiter::builder(nowhere(), "", quota).build();
+    let said = nowhere_at_all.unwrap_err().to_string();
+    assert!(said.contains("a namespace"), "{said}");
     assert!(build(quota).patience(Duration::ZERO).build().is_err());
     let closed = build(Quota::DENY_ALL)
         .build()

@@ -146,6 +146,13 @@ impl LayeredLimiterBuilder {
     /// If a setting cannot work; the message says what to write instead.
     pub fn build(self) -> Result<LayeredLimiter, ConfigError> {
         let policies = self.policies()?;
+        if self.namespace.is_empty() {
+            return Err(ConfigError::setting(
+                "a namespace",
+                "",
+                "write one that says what is limited",
+            ));
+        }
         if self.max_keys == 0 {
             return Err(ConfigError::MaxKeys);
         }
