@@ -90,7 +90,7 @@ impl Responder {
     #[cold]
     fn respond_otherwise(&self, denial: &Denial, form: Form, marking: Marking) -> Response<Bytes> {
         let mut response = match (&self.custom, form) {
-            (Some(respond), Form::Problem) => respond(denial),
+            (Some(respond), Form::Problem) => with_retry_after(respond(denial), denial),
             (None, Form::Problem) | (_, Form::Grpc) => grpc(denial),
         };
         if marking == Marking::Marked {
@@ -135,6 +135,15 @@ impl fmt::Debug for Responder {
 #[must_use]
 pub fn denial_response(denial: Denial, form: Form) -> Response<Bytes> {
     Responder::default().respond(denial, form, Marking::Marked, |text| text)
+}
+
+/// Says when to come back, unless the response does.
+fn with_retry_after(mut response: Response<Bytes>, denial: &Denial) -> Response<Bytes> {
+    if let Some(seconds) = denial.retry_after_seconds() {
+        let after = response.headers_mut().entry(header::RETRY_AFTER);
+        after.or_insert_with(|| number(seconds));
+    }
+    response
 }
 
 fn grpc(denial: &Denial) -> Response<Bytes> {
@@ -189,6 +198,34 @@ mod tests {
         assert_eq!(response.extensions().get::<Denial>(), Some(&denial));
         let body = std::str::from_utf8(response.body()).unwrap();
         assert!(body.contains(r#""violated-policies":["writes"]"#), "{body}");
+    }
+
+    #[test]
+    fn the_users_own_response_says_when_to_come_back_unless_it_does() {
+        let responder = |own: Option<&'static str>| {
+            Responder::custom(move |_| {
+                let mut response = Response::new(Bytes::from_static(b"no"));
+                if let Some(own) = own {
+                    let headers = response.headers_mut();
+                    headers.insert(header::RETRY_AFTER, HeaderValue::from_static(own));
+                }
+                response
+            })
+        };
+        let after = |own, denial| {
+            let marking = Marking::Plain;
+            let response = responder(own).respond(denial, Form::Problem, marking, |text| text);
+            let all = response.headers().get_all(header::RETRY_AFTER);
+            let all: Vec<String> = all
+                .iter()
+                .map(|value| value.to_str().unwrap().into())
+                .collect();
+            all.join(",")
+        };
+        let denial = Denial::quota(Duration::from_secs(90));
+        assert_eq!(after(None, denial), "90");
+        assert_eq!(after(Some("7"), denial), "7");
+        assert_eq!(after(None, Denial::too_large()), "", "never");
     }
 
     #[test]

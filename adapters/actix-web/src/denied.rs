@@ -134,7 +134,7 @@ impl Responder {
     /// backend's answer.
     pub(crate) fn respond(&self, denial: Denial, form: Form, marking: Marking) -> HttpResponse {
         let mut response = match (&self.custom, form) {
-            (Some(respond), Form::Problem) => respond(&denial),
+            (Some(respond), Form::Problem) => with_retry_after(respond(&denial), &denial),
             (None, Form::Problem) => match self.ready(&denial) {
                 Some(document) => problem(&denial, document.clone()),
                 None => render(&denial, form),
@@ -188,6 +188,17 @@ fn problem(denial: &Denial, body: Bytes) -> HttpResponse {
     response
 }
 
+/// Says when to come back, unless the response does.
+fn with_retry_after(mut response: HttpResponse, denial: &Denial) -> HttpResponse {
+    if let Some(seconds) = denial.retry_after_seconds()
+        && !response.headers().contains_key(header::RETRY_AFTER)
+    {
+        let headers = response.headers_mut();
+        headers.insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
 /// Any form, as the core renders it.
 fn render(denial: &Denial, form: Form) -> HttpResponse {
     let rendered = denial.render(form);
@@ -214,3 +225,31 @@ fn status(code: u16) -> StatusCode {
 }
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn the_users_own_response_says_when_to_come_back_unless_it_does() {
+        let after = |own: Option<u64>, denial| {
+            let responder = Responder::custom(move |_| {
+                let mut response = HttpResponse::TooManyRequests();
+                if let Some(own) = own {
+                    response.insert_header((header::RETRY_AFTER, own));
+                }
+                response.finish()
+            });
+            let response = responder.respond(denial, Form::Problem, Marking::Plain);
+            let all: Vec<_> = response.headers().get_all(header::RETRY_AFTER).collect();
+            all.iter().map(|it| it.to_str().unwrap().into()).collect()
+        };
+        let denial = Denial::quota(Duration::from_secs(90));
+        let none: [&str; 0] = [];
+        let said: Vec<String> = after(None, denial);
+        assert_eq!(said, ["90"]);
+        assert_eq!(after(Some(7), denial), ["7"]);
+        assert_eq!(after(None, Denial::too_large()), none, "never");
+    }
+}

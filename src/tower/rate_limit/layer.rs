@@ -230,7 +230,7 @@ impl RateLimitLayer {
     }
 
     /// The response to a denied request, in place of the problem document. gRPC calls are still denied with a gRPC
-    /// status. Headers are added as configured.
+    /// status. Headers are added as configured, and `Retry-After` unless it has one.
     #[must_use]
     pub fn denial(
         self,

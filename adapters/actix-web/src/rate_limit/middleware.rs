@@ -229,7 +229,7 @@ impl RateLimit {
     }
 
     /// The response to a denied request, in place of the problem document. gRPC calls are still denied with a gRPC
-    /// status. Headers are added as configured.
+    /// status. Headers are added as configured, and `Retry-After` unless it has one.
     #[must_use]
     pub fn denial(self, respond: impl Fn(&Denial) -> HttpResponse + Send + Sync + 'static) -> Self {
         self.with(|settings| settings.responder = Responder::custom(respond))
