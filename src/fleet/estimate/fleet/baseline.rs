@@ -1,13 +1,16 @@
 //! The latency without a queue, what is above it, and how sure that is.
 
 use crate::fleet::estimate::fleet::memory::Control;
-use crate::fleet::estimate::fleet::seen::{QUEUE, Seen};
+use crate::fleet::estimate::fleet::seen::Seen;
 use std::time::Duration;
 
-/// A window is no shorter than this...
-pub(super) const WINDOW: Duration = Duration::from_millis(200);
-/// ...and no longer than this: what is not sure by then is decided as it looks.
-pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+/// A window is no shorter than this, and than a latency...
+const WINDOW: Duration = Duration::from_millis(200);
+/// ...and no longer than this, and so many latencies: what is not sure by then is decided as it looks.
+const PATIENCE: Duration = Duration::from_secs(1);
+const LATENCIES: u32 = 4;
+/// No latency makes anybody wait for more than this.
+const LONGEST: Duration = Duration::from_secs(15);
 /// So many samples of a baseline count as much as new ones.
 pub(super) const REMEMBERED: f64 = 2000.0;
 /// Fewer samples are noise.
@@ -31,8 +34,24 @@ impl Control {
 
     /// How long a window has to be for the error of the queue to be well below the queue that is aimed for.
     pub(super) fn window(&self, seen: &Seen) -> Duration {
-        let micros = 6.0 * (self.spread() / QUEUE).powi(2) * seen.latency;
-        Duration::from_micros(micros as u64).clamp(WINDOW, PATIENCE)
+        let slots = self.spread() * seen.in_flight.sqrt();
+        let micros = 6.0 * (slots / seen.aim()).powi(2) * seen.latency;
+        Duration::from_micros(micros as u64).clamp(self.least(), self.patience())
+    }
+
+    /// No window is shorter.
+    pub(super) fn least(&self) -> Duration {
+        WINDOW.max(self.latencies(1))
+    }
+
+    /// What is not sure after so long is decided as it looks.
+    pub(super) fn patience(&self) -> Duration {
+        PATIENCE.max(self.latencies(LATENCIES))
+    }
+
+    /// So many latencies without a queue.
+    pub(super) fn latencies(&self, count: u32) -> Duration {
+        Duration::from_micros(self.baseline_us).min(LONGEST) * count
     }
 
     pub(super) fn baseline(&self) -> f64 {

@@ -1,6 +1,6 @@
 //! The controller: from a reading to the next limit. Thousandths of a slot are written `milli`.
 
-use crate::fleet::estimate::fleet::baseline::{FEW, PATIENCE, REMEMBERED, WINDOW};
+use crate::fleet::estimate::fleet::baseline::{FEW, REMEMBERED};
 use crate::fleet::estimate::fleet::memory::{Control, Stage};
 use crate::fleet::estimate::fleet::reading::Reading;
 use crate::fleet::estimate::fleet::seen::{Seen, floor};
@@ -25,13 +25,21 @@ const DROPS: f64 = 0.02;
 const SLACK: f64 = 0.6;
 /// Of a limit that brings work at least this part is in use.
 const FOLLOWS: f64 = 0.5;
+/// When more than this part is dropped, what is answered says nothing of the rest.
+pub(super) const BLIND: f64 = 0.5;
+/// When more than this part is dropped there is nothing to lose.
+pub(super) const DEAD: f64 = 0.9;
 /// A backend is full when more than this part of what comes is refused.
 const FULL: f64 = 0.03;
-/// How often the baseline is looked for, while it is known and while it is not.
+/// How often the baseline is looked for, while it is known and while it is not; where latencies are long, so many of them.
 const DIPS: Duration = Duration::from_secs(15);
+const DIPS_APART: u32 = 60;
 const FIRST_DIP: Duration = Duration::from_secs(1);
+const FIRST_DIP_AFTER: u32 = 10;
 /// The relative error of a mean that an experiment may be judged against.
 const EXACT: f64 = 0.05;
+/// A first window is at least so many of its latencies long: what is done before is what takes a short time.
+const FIRST: f64 = 4.0;
 
 impl Control {
     /// The limit after `present`, of which `reading` tells; `None` to wait for more of it.
@@ -46,20 +54,27 @@ impl Control {
             if reading.samples == 0 {
                 return self.refused(&seen, present);
             }
-            // Those that are done first are the short ones.
-            if seen.samples < 4.0 * FEW && seen.age < PATIENCE / 2 {
+            let is_short = seen.age.as_secs_f64() < FIRST * seen.latency / 1e6;
+            if is_short || seen.samples < 4.0 * FEW && seen.age < self.patience() / 2 {
                 return None;
             }
             self.rebase(&seen);
             (self.climbs, self.dipped) = (true, now);
         }
+        let is_blind = seen.drop_rate() > BLIND && self.usual_drops() < BLIND;
         let limit = match self.stage {
+            Stage::Refused { limit, before } => self.judge_drops(&seen, before, limit, present),
+            _ if is_blind || reading.samples == 0 => {
+                // An experiment under way tells nothing.
+                self.stage = Stage::Track;
+                self.last_samples = 0;
+                return self.refused(&seen, present).or(Some(present));
+            }
             Stage::Track => match self.refused(&seen, present) {
                 Some(limit) => Some(limit),
                 None => self.track(&seen, present, now),
             },
             Stage::Cut { limit, before } => self.judge(&seen, before, limit, present),
-            Stage::Refused { limit, before } => self.judge_drops(&seen, before, limit, present),
             Stage::Dip {
                 before,
                 depth,
@@ -67,15 +82,22 @@ impl Control {
             } => self.look(&seen, before, depth, resume, present, now),
         };
         if let Some(limit) = limit {
+            self.forget_drops(&seen);
             self.learn_spread(&seen, limit == present);
         }
         limit
     }
 
+    /// The part of the answers that may be drops without anything being wrong.
+    fn usual_drops(&self) -> f64 {
+        let tolerated = self.tolerated_ppm as f64 / 1e6;
+        DROPS.max((1.5 * tolerated).min((1.0 + tolerated) / 2.0))
+    }
+
     /// A backend that says no is full, whatever its latency.
     pub(super) fn refused(&mut self, seen: &Seen, present: u32) -> Option<u32> {
         let asked = seen.samples + seen.drops;
-        let usual = DROPS.max(1.5 * self.tolerated_ppm as f64 / 1e6) * asked;
+        let usual = self.usual_drops() * asked;
         if seen.drops <= usual + 2.0 * usual.sqrt() + 1.0 {
             return None;
         }
@@ -99,7 +121,7 @@ impl Control {
             } else {
                 -2.5 * self.noise(seen)
             }
-            && seen.age >= WINDOW
+            && seen.age >= self.least()
         {
             // Below it by more than chance, or while no queue can be there: it was too high.
             self.refine(seen);
@@ -152,15 +174,15 @@ impl Control {
         // Where the limit has just grown without a queue, there is likely to be more.
         let doubt = if self.growing > 1 { 0.75 } else { 1.5 };
         let may_grow = self.climbs && queue < short
-            || queue + doubt * seen.chance() < short && seen.age >= WINDOW;
+            || queue + doubt * seen.chance() < short && seen.age >= self.least();
         if !(is_over || seen.is_limited && may_grow) {
             return None;
         }
         self.hot = 0;
         let often = match self.verified {
-            false => FIRST_DIP,
-            true if (self.weight as f64) < REMEMBERED => DIPS / 3,
-            true => DIPS,
+            false => FIRST_DIP.max(self.latencies(FIRST_DIP_AFTER)),
+            true if (self.weight as f64) < REMEMBERED => DIPS.max(self.latencies(DIPS_APART)) / 3,
+            true => DIPS.max(self.latencies(DIPS_APART)),
         };
         let is_full = seen.refusals > FULL && !has_room;
         if is_full && !self.climbs && self.growing < 2 && now.since(self.dipped) >= often {

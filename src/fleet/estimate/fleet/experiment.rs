@@ -1,7 +1,7 @@
 //! Cuts and dips as experiments: what did less in flight do to latency, or to drops?
 
-use crate::fleet::estimate::fleet::baseline::{FEW, PATIENCE};
-use crate::fleet::estimate::fleet::control::{CLEAR, FIRST_CUT, LONG};
+use crate::fleet::estimate::fleet::baseline::FEW;
+use crate::fleet::estimate::fleet::control::{CLEAR, DEAD, FIRST_CUT, LONG};
 use crate::fleet::estimate::fleet::memory::{Control, Point, Stage};
 use crate::fleet::estimate::fleet::seen::{Seen, floor};
 use crate::time::StoreTime;
@@ -16,6 +16,8 @@ const DEEP: f64 = 0.75;
 const ELASTIC: f64 = 0.35;
 /// More than this part is tolerated only after half of the limit has not helped.
 const MANY: f64 = 0.1;
+/// While hardly anything is answered the limit goes down to this part.
+const PROBE: f64 = 1.0 / 16.0;
 /// A dip goes to this part of what Little's law says, a search for the baseline goes on by it.
 const DIP: f64 = 0.9;
 const DESCENT: f64 = 0.75;
@@ -30,7 +32,7 @@ impl Control {
         uncut: u32,
         present: u32,
     ) -> Option<u32> {
-        if seen.samples + seen.drops < 4.0 * FEW && seen.age < PATIENCE {
+        if seen.samples + seen.drops < 4.0 * FEW && seen.age < self.patience() {
             return None;
         }
         self.stage = Stage::Track;
@@ -53,6 +55,17 @@ impl Control {
             };
             return Some(floor(f64::from(present) * FIRST_CUT));
         }
+        if !follow && seen.drop_rate() > DEAD {
+            // Hardly anything is answered. What is let in helps nobody, and may be all that the backend is still busy
+            // with: by the time it gets there, the client has hung up. Enough is let in to see when that is over.
+            self.stage = Stage::Refused {
+                limit: uncut,
+                before,
+            };
+            let probe = f64::from(uncut) * PROBE;
+            let half = f64::from(present) / 2.0;
+            return Some(floor(half.max(probe)).min(present));
+        }
         if !follow {
             // They come whatever is in flight: time-outs of slow requests, not a full backend.
             self.tolerated_ppm = (seen.drop_rate().max(before.drop_rate()) * 1e6) as u64;
@@ -60,6 +73,8 @@ impl Control {
         }
         // More of them: cut again, and judge it together with this. Fewer: what is left may be no more than usual.
         let Some(limit) = self.refused(seen, present) else {
+            // After an outage the way back is known to be free.
+            self.climbs = before.drop_rate() > DEAD && present < uncut / 2;
             return Some(present);
         };
         self.stage = Stage::Refused {
@@ -67,6 +82,15 @@ impl Control {
             before,
         };
         Some(limit)
+    }
+
+    /// What was tolerated once is not for ever.
+    pub(super) fn forget_drops(&mut self, seen: &Seen) {
+        let rate = (seen.drop_rate() * 1e6) as u64;
+        let is_known = seen.samples + seen.drops >= 4.0 * FEW;
+        if self.stage == Stage::Track && is_known && rate < self.tolerated_ppm {
+            self.tolerated_ppm -= (self.tolerated_ppm - rate).div_ceil(8);
+        }
     }
 
     /// After a cut: was it a queue?
@@ -80,7 +104,7 @@ impl Control {
         let elastic = before.elasticity(seen);
         let is_sure = elastic.is_some_and(|it| it.is_sure());
         let patience = match elastic {
-            Some(_) => PATIENCE,
+            Some(_) => self.patience(),
             None => self.window(seen),
         };
         if !is_sure && seen.age < patience {
@@ -155,7 +179,7 @@ impl Control {
         present: u32,
         now: StoreTime,
     ) -> Option<u32> {
-        if seen.in_flight * seen.error() > 0.5 * seen.aim() && seen.age < PATIENCE / 2 {
+        if seen.in_flight * seen.error() > 0.5 * seen.aim() && seen.age < self.patience() / 2 {
             return None;
         }
         let baseline = self.baseline();
@@ -165,7 +189,7 @@ impl Control {
             (self.stage, self.dipped, self.hot) = (Stage::Track, now, 1);
             return Some(resume);
         }
-        if !self.verified && elastic.is_some_and(|it| !it.is_sure()) && seen.age < PATIENCE {
+        if !self.verified && elastic.is_some_and(|it| !it.is_sure()) && seen.age < self.patience() {
             return None;
         }
         let error = 3.0 * seen.error().max(0.01);

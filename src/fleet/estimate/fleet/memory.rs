@@ -86,6 +86,8 @@ pub(super) struct NodeMemory {
     pub(super) window: Counters,
     /// What was in flight on average in its last report, in thousandths.
     pub(super) milli: u64,
+    /// Slot-time that it may have used and has not told of, in slot-microseconds.
+    pub(super) unbooked_us: u64,
     /// How much longer its requests usually take than the fleet's, in microseconds.
     pub(super) offset_us: i64,
 }
@@ -107,7 +109,7 @@ impl Memory {
     }
 }
 
-/// One line: the stage, numbers of the controller, then seventeen for each node, apart by blanks.
+/// One line: the stage, numbers of the controller, then eighteen for each node, apart by blanks.
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let control = &self.control;
@@ -149,8 +151,8 @@ impl fmt::Display for Memory {
                 (node.incarnation, node.heard.as_micros(), node.share);
             write!(
                 f,
-                " {incarnation} {heard} {share} {} {}",
-                node.milli, node.offset_us
+                " {incarnation} {heard} {share} {} {} {}",
+                node.milli, node.unbooked_us, node.offset_us
             )?;
             for it in [node.last, node.window] {
                 let (clock, completions, latency) = (it.clock_us, it.completions, it.latency_us);
@@ -213,6 +215,7 @@ impl Memory {
                 heard: words.time()?,
                 share: u32::try_from(words.number()?).ok()?,
                 milli: words.number()?,
+                unbooked_us: words.number()?,
                 offset_us: words.0.next()?.parse().ok()?,
                 last: words.counters()?,
                 window: words.counters()?,
@@ -273,6 +276,7 @@ mod tests {
             last: counters,
             window: counters,
             milli: 8,
+            unbooked_us: 26,
             offset_us: -9,
         };
         let before = Point {

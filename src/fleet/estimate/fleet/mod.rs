@@ -2,7 +2,7 @@
 //!
 //! By Little's law, of the `I` requests in flight `I * (1 - B / R)` wait in a queue, where `R` is their mean latency
 //! and `B` (the *baseline*) what it would be without a queue. The controller keeps that queue near `0.56 sqrt(I)`: what
-//! chance needs to keep the backend busy, for the fleet and not for each node. A queue much longer is cut to what
+//! chance needs to keep the backend busy, for the fleet and not for each node; of a few slots it is at most a tenth. A queue much longer is cut to what
 //! Little's law says, `I * B / R`; without one the limit grows, as long as somebody is refused for want of a share.
 //!
 //! The baseline is the hard part: nobody shows it, and it moves. It is never a minimum, which is biased, but a mean
@@ -13,8 +13,14 @@
 //!
 //! What is measured is what came after the last change had reached everybody: windows begin some latencies later. Nodes
 //! differ in their distance to the backend, so each one's usual offset is taken off, and the fleet's latency is the
-//! mean of the middle third of 16 groups of nodes: one liar steers nothing. What is in flight cannot be lied about
-//! beyond what a node may hold.
+//! mean of the middle third of 16 groups of nodes. One liar among three nodes or more that have about as much work cannot
+//! move it; one of two, or one that has most of the work, can: it is then most of what is known, and the fleet's limit
+//! follows its word within `min_limit` and `max_limit`. What a node reports in flight counts as held for it, so who tells of
+//! more keeps slots from the others, and nobody is admitted above the limit for it.
+//!
+//! Drops are answers too: they cut the limit as long as fewer slots mean fewer drops, and are put up with where they come
+//! whatever is in flight, as time-outs of slow requests do. While hardly anything else comes, a sixteenth of the limit is
+//! enough to see the end of that, and more would be let in only to be given up.
 
 mod baseline;
 mod control;

@@ -29,6 +29,9 @@ pub(super) struct Reading {
 
 /// Groups of nodes; the middle third of them makes the fleet's latency.
 const GROUPS: usize = 16;
+const HOUR_US: u64 = 3_600_000_000;
+/// Between two reports, roughly.
+const REPORTS: Duration = Duration::from_millis(400);
 /// A window waits for nodes that say nothing no longer than this.
 const SILENCE: Duration = Duration::from_secs(2);
 
@@ -56,15 +59,14 @@ impl Counters {
         })
     }
 
-    /// Without what cannot be: more in flight than the `most` that the node may hold, an answer or more in each
+    /// Without what cannot be: more slot-time than the node may have `held` until now, an answer or more in each
     /// microsecond, answers that took hours. `None` after days of silence.
-    fn sane(self, most: u64) -> Option<Self> {
-        const HOUR_US: u64 = 3_600_000_000;
+    fn sane(self, held: u64) -> Option<Self> {
         let completions = self.completions.min(self.clock_us);
         (self.clock_us < 24 * HOUR_US).then(|| Self {
             completions,
             latency_us: self.latency_us.min(completions.saturating_mul(HOUR_US)),
-            held_us: self.held_us.min(most.saturating_mul(self.clock_us)),
+            held_us: self.held_us.min(held),
             sheds: self.sheds.min(self.clock_us),
             drops: self.drops.min(self.clock_us),
             ..self
@@ -113,6 +115,10 @@ impl Memory {
             .map(|node| (node.incarnation, node))
             .collect();
         let window = self.window;
+        // A request's slot-time is told when it ends. Where requests take longer than there is between two reports most of
+        // it is from before the last one; where they do not, it would be of a share that the node no longer has.
+        let late = self.control.latencies(4).saturating_sub(REPORTS);
+        let late_us = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
         self.nodes.extend(open.iter().map(|view| {
             let last = Counters::of(&view.report);
             let heard = view.deadline.saturating_sub(lease);
@@ -126,9 +132,13 @@ impl Memory {
                 return fresh;
             };
             let most = u64::from(view.hold.max(view.share).max(node.share));
-            let Some(news) = last.since(&node.last).and_then(|news| news.sane(most)) else {
+            let since = last.clock_us.saturating_sub(node.last.clock_us);
+            let earned = most.saturating_mul(since.min(HOUR_US));
+            let unbooked = node.unbooked_us.saturating_add(earned);
+            let Some(news) = last.since(&node.last).and_then(|news| news.sane(unbooked)) else {
                 return fresh;
             };
+            node.unbooked_us = (unbooked - news.held_us).min(most.saturating_mul(late_us));
             if news.clock_us == 0 {
                 return node;
             }
@@ -237,7 +247,8 @@ impl Memory {
     /// Begins anew. After a change it takes some latencies until what is served is what was let in since: at first
     /// the short ones are done, and the long ones of before.
     pub(super) fn begin_window(&mut self, now: StoreTime, latencies: u32, latency_us: u64) {
-        let latency = Duration::from_micros(latency_us).min(SILENCE);
+        let most = SILENCE.max(self.control.latencies(2));
+        let latency = Duration::from_micros(latency_us).min(most);
         self.window = now.saturating_add(latencies * latency);
         for node in &mut self.nodes {
             node.window = Counters::default();

@@ -4,8 +4,11 @@ use crate::fleet::estimate::fleet::memory::Point;
 use crate::fleet::estimate::fleet::reading::Reading;
 use std::time::Duration;
 
-/// The queue to aim for, in square roots of what is in flight.
-pub(super) const QUEUE: f64 = 0.56;
+/// The queue to aim for, in square roots of what is in flight...
+const QUEUE: f64 = 0.56;
+/// ...and at most this part of it: a few slots are kept busy by less. Not where they are fewer than two for each node, and
+/// on their way from one to another for part of the time.
+const SMALL: f64 = 0.1;
 
 /// What chance needs at nodes whose shares are small: so many square roots of what is in flight at each, and a limit of
 /// at most so many times what is in flight.
@@ -50,7 +53,17 @@ impl Seen {
     }
 
     pub(super) fn aim(&self) -> f64 {
-        QUEUE * self.in_flight.sqrt()
+        self.aim_at(self.in_flight)
+    }
+
+    /// The queue to aim for while so much is in flight.
+    fn aim_at(&self, in_flight: f64) -> f64 {
+        let most = if in_flight < 2.0 * self.nodes {
+            in_flight
+        } else {
+            SMALL * in_flight
+        };
+        (QUEUE * in_flight.sqrt()).min(most)
     }
 
     /// What is in flight now and then, when this is the mean.
@@ -138,7 +151,7 @@ impl Point {
     pub(super) fn elasticity(self, seen: &Seen) -> Option<Elasticity> {
         let less = 1.0 - seen.in_flight / self.in_flight();
         let before = seen.spread / (self.samples.max(1) as f64).sqrt();
-        let standing = QUEUE / self.in_flight().sqrt() / less;
+        let standing = seen.aim_at(self.in_flight()) / self.in_flight() / less;
         (less > 0.05 && standing < 0.7).then(|| Elasticity {
             value: (1.0 - seen.latency / self.latency()) / less,
             error: (before * before + seen.error() * seen.error()).sqrt() / less,

@@ -27,6 +27,9 @@ struct Fleet {
     liars: usize,
     capacity: f64,
     service_us: f64,
+    /// The backend answers nothing: clients hang up after half a second.
+    hangs: bool,
+    drops: f64,
     /// Part of what is allowed that is wanted.
     load: f64,
     /// No more is wanted than this.
@@ -48,6 +51,8 @@ impl Fleet {
             liars: 0,
             capacity,
             service_us: 50_000.0,
+            hangs: false,
+            drops: 0.0,
             load: 1.0,
             wanted: f64::INFINITY,
             lowest: u32::MAX,
@@ -64,7 +69,12 @@ impl Fleet {
         let latency = in_flight / rate.max(1e-9);
         let step_us = STEP.as_micros() as f64;
         let share = self.limit.div_ceil(count as u32);
-        self.done += rate * step_us / count as f64;
+        if self.hangs {
+            self.drops += in_flight * step_us / 500_000.0 / count as f64;
+        } else {
+            self.done += rate * step_us / count as f64;
+        }
+        let drops = self.drops as u64;
         self.held += in_flight * step_us / count as f64;
         let (completions, held_us) = (self.done as u64, self.held as u64);
         let views: Vec<NodeView> = self
@@ -75,6 +85,7 @@ impl Fleet {
                 report.clock_us += step_us as u64;
                 report.latency_us += (completions - report.completions) * latency as u64;
                 (report.completions, report.held_us) = (completions, held_us);
+                report.drops = drops;
                 report.sheds += u64::from(self.load >= 1.0);
                 NodeView {
                     incarnation: place as u64 + 1,
@@ -302,6 +313,58 @@ fn a_backend_that_says_no_is_heard_and_one_that_always_does_a_little_is_put_up_w
     fleet.lie = many;
     let (lowest, _) = fleet.pass(1);
     assert!(lowest < 95, "{lowest}");
+}
+
+/// A backend that hangs is not a backend that puts up with everything: in one that comes back to an ever larger limit, what
+/// clients have given up keeps it from the rest for ever.
+#[test]
+fn while_nothing_is_answered_the_limit_falls_and_comes_back_with_the_answers() {
+    for seconds in [5, 60] {
+        let mut fleet = Fleet::new(8, 100.0);
+        fleet.pass(20);
+        let before = fleet.limit;
+        fleet.hangs = true;
+        let (_, highest) = fleet.pass(seconds);
+        assert!(highest <= before, "{highest} of {before}");
+        assert!(fleet.limit <= before / 2, "{} of {before}", fleet.limit);
+        fleet.hangs = false;
+        fleet.pass(8);
+        assert!(
+            is_near(fleet.limit, 100.0),
+            "{} after {seconds} s",
+            fleet.limit
+        );
+    }
+}
+
+#[test]
+fn drops_that_were_put_up_with_once_are_not_for_ever() {
+    let mut control = Control {
+        tolerated_ppm: 300_000,
+        ..Control::default()
+    };
+    for _ in 0..50 {
+        control.forget_drops(&seen(100.0, 1000, 10));
+    }
+    assert!(control.tolerated_ppm < 11_000, "{}", control.tolerated_ppm);
+    assert!(control.refused(&seen(100.0, 700, 300), 100).is_some());
+}
+
+#[test]
+fn it_finds_a_backend_that_takes_seconds() {
+    for nodes in [1, 8] {
+        for seconds in [1.0, 5.0] {
+            let mut fleet = Fleet::new(nodes, 100.0);
+            fleet.service_us = seconds * 1e6;
+            fleet.pass(120 * seconds as u32);
+            // Beside the dips.
+            let (_, limit) = fleet.pass(10 * seconds as u32);
+            assert!(
+                is_near(limit, 100.0),
+                "{limit} with {nodes} nodes at {seconds} s"
+            );
+        }
+    }
 }
 
 /// What a window of half a second said of so many slots in flight at two nodes.
