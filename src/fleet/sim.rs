@@ -3,6 +3,8 @@
 //! Hidden, for the simulator of this repository alone; no stability is promised. Nothing is decided here: a [`Node`]
 //! is the node that the driver drives, a [`Store`] the state that the memory store keeps.
 
+mod bytes;
+
 use crate::adaptive::{Aimd, Algorithm, Estimator, Gradient2, Vegas, WindowSetup};
 use crate::criticality::Criticality;
 use crate::fleet::check;
@@ -91,20 +93,15 @@ enum Payload {
 }
 
 impl Message {
-    /// About how many bytes it takes on the wire: fixed fields as on Redis, and what comes with each node.
+    /// How many bytes it takes between a node and a Redis, framing included and that of the network not.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        let tickets = |ticket: &Option<Box<crate::fleet::message::Ticket>>| {
-            ticket
-                .as_ref()
-                .map_or(0, |ticket| 64 + 160 * ticket.snapshot.nodes.len())
-        };
         let bytes = match &self.0 {
-            Payload::Beat(beat) => 320 + beat.name.len() + beat.line.len(),
-            Payload::Answer(answer) => 128 + tickets(&answer.ticket),
-            Payload::Commit(commit) => 96 + 32 * commit.changes.len(),
-            Payload::CommitAnswer(answer) => 80 + tickets(&answer.ticket),
-            Payload::Push(_) => 48,
+            Payload::Beat(beat) => bytes::beat(beat),
+            Payload::Answer(answer) => bytes::answer(answer),
+            Payload::Commit(commit) => bytes::commit(commit),
+            Payload::CommitAnswer(answer) => bytes::commit_answer(answer),
+            Payload::Push(push) => bytes::push(push),
         };
         bytes as u64
     }
