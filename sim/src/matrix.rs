@@ -273,6 +273,31 @@ mod tests {
         assert_eq!(met.len(), all);
     }
 
+    /// Every fourth of those that the bars are meant for, one seed each.
+    #[test]
+    fn a_part_of_the_matrix_keeps_its_promises_and_serves() {
+        const FLOOR: f64 = 0.85;
+        let wide = cells(Extent::Covering)
+            .into_iter()
+            .filter(|cell| !cell.is_narrow() && cell.capacity != LARGE);
+        let cells: Vec<Scenario> = wide
+            .step_by(4)
+            .map(|cell| cell.scenario(1, "tidegate"))
+            .collect();
+        assert!(cells.len() >= 10, "{} cells", cells.len());
+        let mut cases = crate::suite::run(cells, || {});
+        let goodput = |case: &Case| case.mean().get(Metric::Goodput);
+        cases.sort_by(|a, b| goodput(a).total_cmp(&goodput(b)));
+        for case in cases.iter().take(3) {
+            println!("{}: goodput {:.3}", case.scenario.name, goodput(case));
+        }
+        for case in &cases {
+            let name = &case.scenario.name;
+            assert_eq!(case.mean().get(Metric::Violations), 0.0, "{name}");
+            assert!(goodput(case) >= FLOOR, "{name}: {}", goodput(case));
+        }
+    }
+
     #[test]
     fn every_cell_is_a_scenario() {
         for cell in cells(Extent::Full) {

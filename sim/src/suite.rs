@@ -122,6 +122,29 @@ impl Trial {
         Ok(Self(cases.pop().expect("there is a case for the scenario")))
     }
 
+    /// Runs each of `scenarios` for its first seed under its own limiter, on all processors.
+    #[must_use]
+    pub fn each(mut scenarios: Vec<Scenario>) -> Vec<Self> {
+        for scenario in &mut scenarios {
+            scenario.seeds.truncate(1);
+        }
+        run(scenarios, || {}).into_iter().map(Self).collect()
+    }
+
+    /// The scenario's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.scenario.name
+    }
+
+    /// The least of the metric `name` that the scenario expects; `None` if it says nothing of it.
+    #[must_use]
+    pub fn least(&self, name: &str) -> Option<f64> {
+        let metric = Metric::named(name)?;
+        let mut expected = self.0.scenario.expect.iter();
+        expected.find(|it| it.metric == metric)?.min
+    }
+
     /// The metric `name`, as expectations name it; `None` if there is no such metric.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<f64> {

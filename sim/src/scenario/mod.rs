@@ -6,7 +6,7 @@ mod file;
 mod tests;
 
 use crate::backend::Model;
-use crate::engine::Nanos;
+use crate::engine::{Nanos, nanos};
 use crate::load::{Bursts, Spread, Wave};
 use crate::metrics::Metric;
 use crate::profile::Profile;
@@ -216,6 +216,12 @@ impl Scenario {
     pub(crate) fn parse(name: &str, text: &str) -> Result<Self, String> {
         let file: file::File = toml::from_str(text).map_err(|error| error.to_string())?;
         check::scenario(name, file).map_err(|wrong| wrong.at_its_line(text))
+    }
+
+    /// Ends after so many seconds if it does not before; of which no more than the half is warm-up.
+    pub fn cut(&mut self, seconds: f64) {
+        self.duration = self.duration.min(nanos(seconds));
+        self.warmup = self.warmup.min(self.duration / 2);
     }
 
     /// Uses the limiter `name` with its defaults, of which nothing is expected.
