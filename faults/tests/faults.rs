@@ -30,6 +30,7 @@ drills! {
     i9_a_deposed_master_that_goes_on_within_the_drain_is_none: DeposedForAWhile under FailClosed;
     i10_a_gateway_stopped_for_a_lease: StoppedOnce under FailClosed;
     i10_a_gateway_stopped_for_five_leases: StoppedFive under FailClosed;
+    i10_a_gateway_killed: Killed under FailClosed;
     i11_answers_300_ms_late: Slow300Ms under FailClosed;
     i11_answers_two_seconds_late: Slow2S under FailClosed;
     i11_connections_reset: Resets under FailClosed;
