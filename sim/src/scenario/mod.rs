@@ -6,7 +6,7 @@ mod file;
 mod tests;
 
 use crate::backend::Model;
-use crate::engine::{Nanos, nanos};
+use crate::engine::{Nanos, nanos, seconds};
 use crate::load::{Bursts, Spread, Wave};
 use crate::metrics::Metric;
 use crate::profile::Profile;
@@ -253,6 +253,13 @@ impl Scenario {
     /// Requests a second that the backend can do at time zero.
     pub(crate) fn unit(&self) -> f64 {
         self.backend.effective(0) / self.backend.mean_latency(0) * 1e9
+    }
+
+    /// How many users of a closed loop make a load of `level` if everybody is answered without delay.
+    pub(crate) fn users(&self, level: f64) -> u32 {
+        let think = self.load.think.unwrap_or(0) as f64;
+        let round = seconds((think + self.backend.mean_latency(0)) as Nanos);
+        (level * self.unit() * round).round() as u32
     }
 
     /// Mean round trip between nodes and backend.

@@ -113,6 +113,7 @@ fn what_cannot_be_is_refused_with_its_line() {
             "line 8",
             "say which nodes",
         ),
+        ("think_ms = 1e8", "line 7", "more than 1000000 users"),
         // Limits that contradict one another.
         (
             "[limiter]\ninitial = 20000",

@@ -4,7 +4,7 @@ mod request;
 
 use self::request::{Request, State};
 use crate::backend::Backend;
-use crate::engine::{Agenda, MS, Nanos, SECOND};
+use crate::engine::{Agenda, MS, Nanos};
 use crate::limiter::{Limiter, Outcome, Scene, Truth};
 use crate::load::Arrivals;
 use crate::metrics::{BIN, Meter, Run};
@@ -151,7 +151,7 @@ impl<'a> World<'a> {
         match self.scenario.load.think {
             None => self.next_arrival(),
             Some(think) => {
-                let most = self.users(self.scenario.load.level.greatest());
+                let most = self.scenario.users(self.scenario.load.level.greatest());
                 for user in 0..most {
                     let spread = think as f64 + self.latency;
                     let first = self.client_rng.f64() * spread;
@@ -169,7 +169,7 @@ impl<'a> World<'a> {
                 self.arrive(None);
             }
             Event::User(user) => {
-                if user < self.users(self.scenario.load.level.at(now)) {
+                if user < self.scenario.users(self.scenario.load.level.at(now)) {
                     self.arrive(Some(user));
                 } else {
                     // Not this one's time of the day.
@@ -281,14 +281,6 @@ impl<'a> World<'a> {
             .as_ref()
             .map(|(latency, part)| (*latency, part.at(now)));
         self.meter.knee(now, self.knee);
-    }
-
-    /// How many users make a load of `level` if everybody is answered without delay.
-    fn users(&self, level: f64) -> u32 {
-        let think = self.scenario.load.think.unwrap_or(0) as f64;
-        (level * self.scenario.unit() * (think + self.scenario.backend.mean_latency(0))
-            / SECOND as f64)
-            .round() as u32
     }
 
     fn next_arrival(&mut self) {

@@ -35,6 +35,8 @@ type Checked<T> = Result<T, Wrong>;
 
 /// Those that join included.
 const MOST_NODES: usize = 10_000;
+/// Of a closed loop.
+const MOST_USERS: u32 = 1_000_000;
 
 fn wrong<T, S>(field: &Spanned<S>, message: impl Into<String>) -> Checked<T> {
     Err(Wrong {
@@ -103,6 +105,12 @@ pub(super) fn scenario(name: &str, file: file::File) -> Checked<Scenario> {
         limiter: spec.unwrap_or_else(|| LimiterSpec::named("tidegate")),
         expect: expectations(file.expect)?,
     };
+    if let Some(think) = &file.load.think_ms
+        && scenario.users(scenario.load.level.greatest()) > MOST_USERS
+    {
+        let message = format!("that makes more than {MOST_USERS} users");
+        return wrong(think, message);
+    }
     // What is told, or the knee, and the settings must fit together.
     if let (Err(message), Some(limiter)) = (limiter::check(&scenario), &file.limiter) {
         let file::Limiter {
