@@ -45,6 +45,7 @@ pub struct Decision {
     pub(crate) chance: u32,
     /// [`NO_WAIT`] when there is nothing to wait for.
     pub(crate) retry_after_nanos: u64,
+    /// [`UNKNOWN`] when nobody knows.
     pub(crate) reset_after_nanos: u64,
     pub(crate) policy: PolicyName,
 }
@@ -87,10 +88,19 @@ impl Decision {
         }
     }
 
-    /// The time until everything that was spent has come back.
+    /// The time until everything that was spent has come back; zero if nobody knows.
     #[must_use]
     pub const fn reset_after(&self) -> Duration {
-        Duration::from_nanos(self.reset_after_nanos)
+        match self.reset_after_nanos {
+            UNKNOWN => Duration::ZERO,
+            nanos => Duration::from_nanos(nanos),
+        }
+    }
+
+    /// Whether anybody knows how the client stands: not if nobody counted, or nobody was asked.
+    #[cfg(feature = "fleet")]
+    const fn is_known(&self) -> bool {
+        self.reset_after_nanos != UNKNOWN && !matches!(self.outcome, Verdict::Unavailable)
     }
 
     /// With which probability such a request passed at that moment: 0 or 1 unless the quota has a
@@ -117,7 +127,9 @@ impl Decision {
         if self.retry_after_nanos != NO_WAIT {
             self.retry_after_nanos = self.retry_after_nanos.saturating_sub(by).max(1);
         }
-        self.reset_after_nanos = self.reset_after_nanos.saturating_sub(by);
+        if self.reset_after_nanos != UNKNOWN {
+            self.reset_after_nanos = self.reset_after_nanos.saturating_sub(by);
+        }
         self
     }
 
@@ -181,6 +193,24 @@ impl Decisions {
         }
     }
 
+    /// The same, of a client of whom nobody knows how it stands, but under quotas that leave nobody anything.
+    #[cfg(feature = "redis")]
+    pub(crate) fn unknown(mut self) -> Self {
+        for decision in std::iter::once(&mut self.binding).chain(&mut self.each) {
+            if decision.limit > 0 {
+                decision.reset_after_nanos = UNKNOWN;
+            }
+        }
+        self
+    }
+
+    /// Whether it is known how the client stands under all policies.
+    #[cfg(feature = "fleet")]
+    #[inline]
+    pub(crate) fn are_known(&self) -> bool {
+        self.each().iter().all(Decision::is_known)
+    }
+
     /// The same some time later, if nothing else has happened.
     #[cfg(feature = "redis")]
     pub(crate) fn aged(&self, by: Duration) -> Self {
@@ -228,6 +258,9 @@ impl From<Decision> for Decisions {
 
 /// In place of a probability where nothing was left to chance.
 pub(crate) const NOT_DRAWN: u32 = u32::MAX;
+
+/// In place of the time until everything is back when nobody knows.
+pub(crate) const UNKNOWN: u64 = u64::MAX;
 
 /// In place of a wait when there is nothing to wait for.
 pub(crate) const NO_WAIT: u64 = u64::MAX;

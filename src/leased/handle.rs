@@ -355,7 +355,9 @@ impl LeasedLimiter {
     /// The denial of a cost that could never be allowed.
     pub(super) fn never(&self, cost: u32, now: Now) -> Option<Decisions> {
         let rules = &self.0.shared.setup.rules;
-        let never = || rules.ask_each(&vec![0; rules.words()], cost, Moment::at(now.local));
+        let nothing = || vec![0; rules.words()];
+        let at = Moment::at(now.local);
+        let never = || rules.ask_each(&nothing(), cost, at).unknown();
         (!fits(self.policies(), cost)).then(never)
     }
 

@@ -1,6 +1,6 @@
 //! What every HTTP layer asks of its limiter and tells of it, free of any framework's types.
 
-use crate::decision::{Decisions, Policy, Verdict};
+use crate::decision::{Decisions, Policy};
 use crate::headers::{FieldValue, Headers, Legacy, RateLimitWriter};
 use crate::key::Key;
 use crate::limiter::{AnyLimiter, Asking, Count, Deciding};
@@ -109,7 +109,7 @@ impl Terms {
     #[inline]
     #[must_use]
     pub fn told(&self, decisions: &Decisions) -> Told {
-        let known = decisions.binding().outcome() != Verdict::Unavailable;
+        let known = decisions.are_known();
         let (standard, legacy) = (self.headers.standard(), self.headers.legacy());
         Told {
             standard: (known && standard).then(|| self.limit.write(decisions.each())),

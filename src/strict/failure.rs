@@ -1,6 +1,6 @@
 //! What happens to requests while the store does not answer: a policy with a name, never a silent default.
 
-use crate::decision::{Decision, Decisions, NO_WAIT, NOT_DRAWN, Policy, Verdict};
+use crate::decision::{Decision, Decisions, NO_WAIT, NOT_DRAWN, Policy, UNKNOWN, Verdict};
 use crate::error::ConfigError;
 use crate::limiter::RateLimiter;
 use crate::quota::{Kind, Quota};
@@ -131,7 +131,7 @@ fn uncounted(policies: &[Policy], outcome: Verdict) -> Decisions {
         },
         chance: NOT_DRAWN,
         retry_after_nanos: NO_WAIT,
-        reset_after_nanos: 0,
+        reset_after_nanos: UNKNOWN,
         policy: policy.name(),
     };
     Decisions::of(policies.iter().map(decision).collect())
