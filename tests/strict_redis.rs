@@ -396,6 +396,89 @@ async fn a_flood_of_denied_requests_costs_no_round_trips() {
 }
 
 #[tokio::test]
+async fn a_flood_of_larger_costs_costs_no_round_trips_either() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    for quota in [
+        Quota::per_hour(10),
+        Quota::per_hour(10).fixed(),
+        Quota::per_hour(10).sliding(),
+        Quota::calendar(10, Calendar::MONTH.utc_offset(to_noon(&server))),
+    ] {
+        let limiter = builder(&server.url(), quota).build().expect("a limiter");
+        let (key, other) = (Key::of(&quota.to_string()), Key::of("other"));
+        assert!(limiter.decide(&key, 8).await.is_allowed());
+        let first = limiter.decide(&key, 4).await;
+        let asked = limiter.stats().asked;
+        for cost in [4, 5, 10, 9, 6] {
+            let denied = limiter.decide(&key, cost).await;
+            assert_eq!(denied.outcome(), Verdict::Deny, "{quota}");
+            // No less than the smaller cost, from a moment ago.
+            let moment = Duration::from_secs(10);
+            assert!(denied.retry_after().unwrap() + moment >= first.retry_after().unwrap());
+            // As exact as if the store had been asked.
+            let peer = builder(&server.url(), quota).build().expect("a limiter");
+            let exact = peer.decide(&key, cost).await.retry_after().unwrap();
+            assert!(
+                denied.retry_after().unwrap().abs_diff(exact) < moment,
+                "{quota}"
+            );
+        }
+        assert_eq!(limiter.stats().asked, asked, "{quota}");
+        // What could never fit is known without the store.
+        for key in [key, other] {
+            let never = limiter.decide(&key, 11).await;
+            assert_eq!(never.outcome(), Verdict::TooLarge, "{quota}");
+        }
+        assert_eq!(limiter.stats().asked, asked, "{quota}");
+        // And less may fit.
+        assert!(limiter.decide(&key, 2).await.is_allowed(), "{quota}");
+    }
+}
+
+#[tokio::test]
+async fn past_the_hard_limit_of_a_soft_one_a_flood_costs_no_round_trips() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let quota = so_many(10).soft(2);
+    let limiter = limiter(&server, quota).clone();
+    let key = Key::of("a");
+    let mut allowed = 0;
+    while allowed < 10 {
+        let decision = limiter.decide(&key, 1).await;
+        allowed += u32::from(decision.is_allowed());
+        // Below the hard limit the next one may pass by chance.
+        assert_eq!(limiter.stats().remembered, 0);
+    }
+    assert!(!limiter.decide(&key, 1).await.is_allowed());
+    let asked = limiter.stats().asked;
+    for cost in [1, 2, 1, 3] {
+        assert!(!limiter.decide(&key, cost).await.is_allowed());
+    }
+    assert_eq!(limiter.stats().asked, asked);
+}
+
+#[tokio::test]
+async fn a_limit_of_zero_denies_everything_whether_the_store_answers_or_not() {
+    let server = RedisServer::start();
+    let url = server.as_ref().map(RedisServer::url);
+    for url in ["redis://127.0.0.1:1".to_owned()].into_iter().chain(url) {
+        for quota in ["0/s", "0/min fixed", "0/h sliding", "0/h log", "0/month"] {
+            let quota = quota.parse().expect("a quota");
+            let closed = builder(&url, quota).on_failure(OnFailure::Allow);
+            let closed = closed.build().expect("it denies everything");
+            for _ in 0..3 {
+                let denied = closed.decide(&Key::of("a"), 1).await;
+                assert!(!denied.is_allowed(), "{quota}");
+                assert_eq!(denied.retry_after(), None, "{quota}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn reservations_settle_what_they_came_to() {
     let Some(server) = RedisServer::start() else {
         return;

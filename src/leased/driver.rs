@@ -5,7 +5,7 @@ use crate::leased::message::{Ask, Told};
 use crate::leased::shared::Shared;
 use crate::observe;
 use crate::store::{StoreError, StoreErrorKind};
-use crate::strict::{Change, Pass};
+use crate::strict::{Change, Heard, Pass};
 use crate::time::LocalTime;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -217,8 +217,14 @@ impl Task {
             .handle_answer(ask.key, ask.number, told, now, &mut served);
         for outcome in &served {
             if !outcome.decisions.is_allowed() {
+                let denial = Heard {
+                    cost: outcome.cost,
+                    decisions: &outcome.decisions,
+                    standing: None,
+                    wait: outcome.decisions.binding().retry_after(),
+                };
                 let denied = &self.shared.parts.denied;
-                denied.note(ask.key, outcome.cost, &outcome.decisions, sent, now.local);
+                denied.note(ask.key, denial, sent, now.local);
             }
         }
         inner.tell(served, now);

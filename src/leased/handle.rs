@@ -336,7 +336,7 @@ impl LeasedLimiter {
         if let Some(never) = self.never(cost, now) {
             return Here::Decided(never, Vec::new());
         }
-        if let Some(decisions) = shared.parts.denied.find(key, cost, now.local) {
+        if let Some(decisions) = shared.parts.denied.find(key, cost, now.local, |_| None) {
             shared.counts.remembered.fetch_add(1, Ordering::Relaxed);
             return Here::Decided(decisions, Vec::new());
         }

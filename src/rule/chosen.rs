@@ -110,6 +110,15 @@ impl Rule {
         }
     }
 
+    /// As [`Self::ask`], where chance changes nothing: of a soft limit, what the limit itself says.
+    #[cfg(feature = "redis")]
+    pub(crate) fn ask_for_certain(&self, state: &[u64], cost: u32, at: Moment) -> Decision {
+        match self {
+            Self::Suppress(rule) => rule.window().decide(cells(state), cost, at.now).0,
+            _ => self.ask(state, cost, at),
+        }
+    }
+
     /// Whether everything has come back: forgetting the key changes no decision.
     #[must_use]
     pub fn is_idle(&self, state: &[u64], at: Moment) -> bool {

@@ -21,7 +21,7 @@ use std::time::Duration;
 /// * `on_failure`: [`OnFailure::Deny`]
 /// * `patience`: 250 ms
 /// * `breaker`: 5 failures in a row, then a pause of 1 s, which doubles up to 30 s
-/// * `denied_keys`: 10 000, which take up to 3 MB under one policy
+/// * `denied_keys`: 10 000, which take up to 5 MB under one policy
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct StrictLimiterBuilder {
@@ -97,8 +97,9 @@ impl StrictLimiterBuilder {
         self
     }
 
-    /// Keys whose denial is remembered, so that a flood of requests for them costs no round trip. With 0 each request
-    /// asks the store: worth it only where refunds from other processes must be seen at once.
+    /// Keys whose denial is remembered, so that a flood of requests for them costs no round trip: the smallest cost that
+    /// was denied last, and what is larger (but of a sliding log, where it is that cost alone). Between a soft limit and
+    /// the limit itself chance decides, and every request asks the store. With 0 each request asks the store: worth it only where refunds from other processes must be seen at once.
     pub const fn denied_keys(mut self, denied_keys: usize) -> Self {
         self.denied_keys = denied_keys;
         self

@@ -2,6 +2,7 @@
 
 use crate::decision::Decisions;
 use crate::key::Key;
+use crate::store::redis::rates::Standing;
 use crate::time::LocalTime;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,9 +27,21 @@ struct Shard {
 struct Denied {
     cost: u32,
     decisions: Decisions,
+    /// How the key stood, if that was told whole.
+    standing: Option<Standing>,
     heard: LocalTime,
-    /// The same cost cannot be allowed before.
+    /// Neither the same cost nor a larger one can be allowed before.
     until: LocalTime,
+}
+
+/// A denial as it was heard.
+#[derive(Debug)]
+pub(crate) struct Heard<'a> {
+    pub(crate) cost: u32,
+    pub(crate) decisions: &'a Decisions,
+    pub(crate) standing: Option<Standing>,
+    /// For how long it holds; none if it always does.
+    pub(crate) wait: Option<Duration>,
 }
 
 impl DeniedKeys {
@@ -46,27 +59,38 @@ impl DeniedKeys {
         self
     }
 
-    /// The denial that still holds for this cost at `now`, with what is left to wait.
-    pub(crate) fn find(&self, key: Key, cost: u32, now: LocalTime) -> Option<Decisions> {
-        let shard = self.shard(key);
-        let denied = shard.denials.get(&key)?;
-        let holds = denied.cost == cost && now < denied.until;
-        holds.then(|| denied.decisions.aged(now.since(denied.heard)))
-    }
-
-    /// The store was asked at `asked`, and its denial was heard at `heard`.
-    pub(crate) fn note(
+    /// The denial that still holds for this cost at `now`, with what is left to wait. Under every rule what is too much
+    /// is too much with more, so it may be one of less: `more` says what that means to this cost, which is no less of a
+    /// wait, or that the store has to be asked.
+    pub(crate) fn find(
         &self,
         key: Key,
         cost: u32,
-        decisions: &Decisions,
-        asked: LocalTime,
-        heard: LocalTime,
-    ) {
+        now: LocalTime,
+        more: impl FnOnce(&Standing) -> Option<Decisions>,
+    ) -> Option<Decisions> {
+        let shard = self.shard(key);
+        let denied = shard.denials.get(&key)?;
+        if cost < denied.cost || now >= denied.until {
+            return None;
+        }
+        let age = now.since(denied.heard);
+        match &denied.standing {
+            Some(standing) if cost > denied.cost => {
+                let standing = standing.clone();
+                drop(shard);
+                Some(more(&standing)?.aged(age))
+            }
+            _ => Some(denied.decisions.aged(age)),
+        }
+    }
+
+    /// The store was asked at `asked`, and its denial was heard at `heard`.
+    pub(crate) fn note(&self, key: Key, denial: Heard<'_>, asked: LocalTime, heard: LocalTime) {
         if self.max_keys == 0 {
             return;
         }
-        let wait = decisions.binding().retry_after().unwrap_or(FOR_EVER);
+        let wait = denial.wait.unwrap_or(FOR_EVER);
         // The store decided after it was asked: what is waited for comes later still.
         let until = asked.saturating_add(wait.min(self.longest));
         let mut shard = self.shard(key);
@@ -81,8 +105,9 @@ impl DeniedKeys {
             }
         }
         let denied = Denied {
-            cost,
-            decisions: decisions.clone(),
+            cost: denial.cost,
+            decisions: denial.decisions.clone(),
+            standing: denial.standing,
             heard,
             until,
         };
@@ -115,6 +140,21 @@ mod tests {
         LocalTime::from_nanos(millis * 1_000_000)
     }
 
+    fn note(keys: &DeniedKeys, key: Key, cost: u32, asked: LocalTime, heard: LocalTime) {
+        let decisions = denial();
+        let denial = Heard {
+            cost,
+            decisions: &decisions,
+            standing: None,
+            wait: decisions.binding().retry_after(),
+        };
+        keys.note(key, denial, asked, heard);
+    }
+
+    fn find(keys: &DeniedKeys, key: Key, cost: u32, now: LocalTime) -> Option<Decisions> {
+        keys.find(key, cost, now, |_| None)
+    }
+
     /// Denied at 1000, allowed again 500 ms later.
     fn denial() -> Decisions {
         let rules = RuleSet::new(&[Quota::per_second(2).burst(1).into()]);
@@ -127,48 +167,49 @@ mod tests {
     #[test]
     fn a_denial_holds_until_the_store_could_say_otherwise() {
         let (keys, key) = (DeniedKeys::new(100), Key::of("a"));
-        keys.note(key, 1, &denial(), at(0), at(40));
-        let told = keys.find(key, 1, at(140)).expect("it holds");
+        note(&keys, key, 2, at(0), at(40));
+        let told = find(&keys, key, 2, at(140)).expect("it holds");
         assert!(!told.is_allowed());
         assert_eq!(
             told.binding().retry_after(),
             Some(Duration::from_millis(400))
         );
-        assert!(keys.find(key, 1, at(499)).is_some());
-        assert_eq!(keys.find(key, 1, at(500)), None);
-        assert_eq!(keys.find(key, 2, at(140)), None, "another cost");
-        assert_eq!(keys.find(Key::of("b"), 1, at(140)), None);
+        assert!(find(&keys, key, 2, at(499)).is_some());
+        assert_eq!(find(&keys, key, 2, at(500)), None);
+        assert!(find(&keys, key, 3, at(499)).is_some(), "a larger cost");
+        assert_eq!(find(&keys, key, 1, at(140)), None, "a smaller one");
+        assert_eq!(find(&keys, Key::of("b"), 2, at(140)), None);
         keys.forget(key);
-        assert_eq!(keys.find(key, 1, at(140)), None);
+        assert_eq!(find(&keys, key, 2, at(140)), None);
     }
 
     #[test]
     fn where_others_give_back_it_does_not_hold_as_long() {
         let keys = DeniedKeys::new(100).no_longer_than(Duration::from_millis(200));
         let key = Key::of("a");
-        keys.note(key, 1, &denial(), at(0), at(40));
-        let told = keys.find(key, 1, at(140)).expect("it holds");
+        note(&keys, key, 1, at(0), at(40));
+        let told = find(&keys, key, 1, at(140)).expect("it holds");
         assert_eq!(
             told.binding().retry_after(),
             Some(Duration::from_millis(400))
         );
-        assert_eq!(keys.find(key, 1, at(200)), None);
+        assert_eq!(find(&keys, key, 1, at(200)), None);
     }
 
     #[test]
     fn it_keeps_no_more_than_it_has_room_for() {
         let keys = DeniedKeys::new(32);
         let count = |now| {
-            let holds = |number: &u64| keys.find(Key::of(number), 1, at(now)).is_some();
+            let holds = |number: &u64| find(&keys, Key::of(number), 1, at(now)).is_some();
             (0..2_000_u64).filter(holds).count()
         };
         for number in 0..1_000_u64 {
-            keys.note(Key::of(&number), 1, &denial(), at(0), at(0));
+            note(&keys, Key::of(&number), 1, at(0), at(0));
         }
         assert_eq!(count(1), 32);
         // What is over makes room.
         for number in 1_000..2_000_u64 {
-            keys.note(Key::of(&number), 1, &denial(), at(600), at(600));
+            note(&keys, Key::of(&number), 1, at(600), at(600));
         }
         assert_eq!(count(601), 32);
     }

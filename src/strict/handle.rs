@@ -12,7 +12,7 @@ use crate::store::{RedisStore, StoreError};
 use crate::strict::StrictLimiterBuilder;
 use crate::strict::breaker::{Breaker, Change, Pass};
 use crate::strict::clock_of_store::ClockOfStore;
-use crate::strict::denied::DeniedKeys;
+use crate::strict::denied::{DeniedKeys, Heard};
 use crate::strict::failure::{self, Fallback};
 use crate::strict::telling::tell_all;
 use crate::strict::untold::Untold;
@@ -246,8 +246,7 @@ impl StrictLimiter {
         }
         let spelling = parts.rates.spelling();
         // A coin that is thrown again may fall otherwise.
-        let by_chance = spelling.needs_random();
-        let random = if by_chance { draw() } else { 0 };
+        let random = if spelling.needs_random() { draw() } else { 0 };
         let asked = self.ask_to_decide(key, cost, random).await;
         let told = asked.and_then(|standing| {
             let decisions = standing.decisions(spelling, cost, random)?;
@@ -256,9 +255,17 @@ impl StrictLimiter {
         let Ok((decisions, standing)) = told else {
             return self.weigh_without(key, cost);
         };
-        if cost > 0 && !by_chance && !decisions.is_allowed() {
-            let heard = parts.clock.now();
-            parts.denied.note(key, cost, &decisions, now, heard);
+        if cost > 0
+            && !decisions.is_allowed()
+            && let Some(wait) = standing.denied_for(spelling, cost)
+        {
+            let denial = Heard {
+                cost,
+                decisions: &decisions,
+                standing: Some(standing.clone()),
+                wait: Some(wait),
+            };
+            parts.denied.note(key, denial, now, parts.clock.now());
         }
         Weighed {
             decisions,
@@ -271,14 +278,19 @@ impl StrictLimiter {
         Weighed::without(self.0.decide_without(key, cost))
     }
 
-    /// A denial that still holds.
+    /// A denial that needs no store: of what could never be allowed, or one that still holds.
     pub(super) fn remembered(&self, key: Key, cost: u32) -> Option<Decisions> {
         let inner = &*self.0;
         if cost == 0 {
             return None;
         }
+        let spelling = inner.parts.rates.spelling();
+        if let Some(never) = spelling.never(cost) {
+            return Some(never);
+        }
         let now = inner.parts.clock.now();
-        let decisions = inner.parts.denied.find(key, cost, now)?;
+        let more = |standing: &Standing| standing.denial_of_more(spelling, cost);
+        let decisions = inner.parts.denied.find(key, cost, now, more)?;
         inner.counts.remembered.fetch_add(1, Ordering::Relaxed);
         Some(decisions)
     }

@@ -30,6 +30,7 @@ mod untold;
 pub(crate) use self::breaker::{Breaker, Change, Pass};
 pub use self::builder::StrictLimiterBuilder;
 pub(crate) use self::clock_of_store::ClockOfStore;
+pub(crate) use self::denied::Heard;
 pub use self::failure::OnFailure;
 pub(crate) use self::handle::Parts;
 pub use self::handle::{StrictLimiter, StrictStats};

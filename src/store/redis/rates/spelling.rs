@@ -1,10 +1,10 @@
 //! How the quotas of a limiter are told to the script.
 
-use crate::decision::Policy;
+use crate::decision::{Decisions, Policy};
 use crate::error::ConfigError;
 use crate::quota::{Kind, Period, Quota, TICKS_PER_NANO};
-use crate::rule::Rule;
-use crate::store::redis::rates::Operation;
+use crate::rule::{Rule, RuleSet};
+use crate::store::redis::rates::{Operation, StoreMoment};
 use redis::Script;
 use std::sync::Arc;
 
@@ -95,6 +95,17 @@ impl Spelling {
         } else {
             Operation::Ask(cost)
         }
+    }
+
+    /// What is said to a cost that could never be allowed, which needs no store; none if it could.
+    pub(crate) fn never(&self, cost: u32) -> Option<Decisions> {
+        if cost == 0 || self.can_fit(cost) {
+            return None;
+        }
+        let rules = RuleSet::new(&self.policies);
+        let nothing = vec![0; rules.words()];
+        let at = StoreMoment::default().moment(0);
+        Some(rules.ask_each(&nothing, cost, at).unknown())
     }
 
     fn can_fit(&self, cost: u32) -> bool {

@@ -6,6 +6,7 @@ use crate::store::redis::rates::Spelling;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::time::{LocalTime, WallTime};
 use redis::{FromRedisValue, Value};
+use std::time::Duration;
 
 /// A moment on the server's clock, in microseconds since 2020 UTC.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
@@ -134,6 +135,29 @@ impl Standing {
             }
         }
         Ok(Decisions::of(told))
+    }
+
+    /// For how long such a cost is denied, whatever chance says, unless something is given back; none if it is not.
+    pub(crate) fn denied_for(&self, spelling: &Spelling, cost: u32) -> Option<Duration> {
+        let at = self.now.moment(0);
+        let each = spelling.policies().iter().zip(spelling.rules());
+        let wait = |((policy, rule), state): ((&Policy, &Rule), &State)| {
+            let certain = match state {
+                State::Words(words) => rule.ask_for_certain(words, cost, at),
+                State::Log { .. } => state.ask(policy, rule, cost, at),
+            };
+            certain.retry_after()
+        };
+        each.zip(&self.states).filter_map(wait).max()
+    }
+
+    /// What is said to `cost` where less was denied; none if that cannot be told from what is known of a log.
+    pub(crate) fn denial_of_more(&self, spelling: &Spelling, cost: u32) -> Option<Decisions> {
+        let log = |state: &State| matches!(state, State::Log { .. });
+        if self.states.iter().any(log) {
+            return None;
+        }
+        self.decisions(spelling, cost, 0).ok()
     }
 
     /// The mark that a booking of `cost` has left under each quota: see [`Rule::mark`].
