@@ -14,7 +14,7 @@ use crate::strict::breaker::{Breaker, Change, Pass};
 use crate::strict::clock_of_store::ClockOfStore;
 use crate::strict::denied::{DeniedKeys, Heard};
 use crate::strict::failure::{self, Fallback};
-use crate::strict::telling::tell_all;
+use crate::strict::telling::{TellingAll, tell_all};
 use crate::strict::untold::Untold;
 use crate::time::Clock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -341,8 +341,10 @@ impl StrictLimiter {
             self.tell(key).await?;
         }
         let standing = inner.ask_once(ask).await?;
-        if inner.parts.untold.keys() > 0 && !inner.telling.swap(true, Ordering::AcqRel) {
-            tokio::spawn(tell_all(self.clone()));
+        if inner.parts.untold.keys() > 0
+            && let Some(turn) = TellingAll::begin(self)
+        {
+            tokio::spawn(tell_all(turn));
         }
         Ok(standing)
     }

@@ -57,8 +57,26 @@ impl Drop for Telling<'_> {
     }
 }
 
+/// The turn to tell everything, which one task has at a time. Dropped with it, also where its runtime has ended or it
+/// panicked, it is the next one's.
+pub(super) struct TellingAll(StrictLimiter);
+
+impl TellingAll {
+    pub(super) fn begin(limiter: &StrictLimiter) -> Option<Self> {
+        let telling = limiter.0.telling.swap(true, Ordering::AcqRel);
+        (!telling).then(|| Self(limiter.clone()))
+    }
+}
+
+impl Drop for TellingAll {
+    fn drop(&mut self) {
+        self.0.0.telling.store(false, Ordering::Release);
+    }
+}
+
 /// Tells everything that is untold, a few keys at a time, until it is told or the store fails.
-pub(super) async fn tell_all(limiter: StrictLimiter) {
+pub(super) async fn tell_all(turn: TellingAll) {
+    let limiter = &turn.0;
     let untold = &limiter.0.parts().untold;
     loop {
         let keys = untold.some(AT_A_TIME);
@@ -70,7 +88,36 @@ pub(super) async fn tell_all(limiter: StrictLimiter) {
             break;
         }
     }
-    limiter.0.telling.store(false, Ordering::Release);
 }
 
 const AT_A_TIME: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::Quota;
+    use crate::store::RedisStore;
+
+    #[test]
+    fn the_turn_to_tell_everything_ends_with_its_task() {
+        let nowhere = RedisStore::new("redis://127.0.0.1:1").unwrap();
+        let limiter = StrictLimiter::builder(nowhere, "telling", Quota::per_hour(1));
+        let limiter = limiter.build().unwrap();
+        let turn = TellingAll::begin(&limiter).expect("nobody tells yet");
+        assert!(TellingAll::begin(&limiter).is_none());
+        // As a runtime does that ends before it was polled.
+        drop(tell_all(turn));
+        assert!(TellingAll::begin(&limiter).is_some());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let turn = TellingAll::begin(&limiter).expect("the last one has ended");
+        let task = runtime.spawn(async move {
+            let _turn = turn;
+            std::future::pending::<()>().await;
+        });
+        assert!(TellingAll::begin(&limiter).is_none());
+        drop(runtime);
+        assert!(task.is_finished() && TellingAll::begin(&limiter).is_some());
+    }
+}
