@@ -12,7 +12,7 @@ use tidegate::store::RedisStore;
 use tidegate::strict::{OnFailure, StrictLimiter};
 use tidegate::tower::RateLimitLayer;
 use tidegate::{Key, Quota};
-use tidegate_test_support::RedisServer;
+use tidegate_test_support::{RedisServer, TcpProxy};
 use tower::{ServiceBuilder, ServiceExt};
 
 fn limiter(url: &str, quota: Quota, on_failure: OnFailure) -> StrictLimiter {
@@ -211,6 +211,47 @@ async fn routes_counted_in_a_store_are_one_limit_for_all_processes_and_every_pla
     let odd = Plan::new().limit("odd", odd.fixed()).expect("a plan");
     assert!(limits.change(&odd).is_err());
     assert_eq!(limits.plan(), plan(4));
+}
+
+/// Two processes; the store is away for one of them while it has an old plan, and back when it has a new one.
+#[tokio::test]
+async fn what_was_admitted_without_the_store_outlives_a_change_of_the_plan() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let proxy = TcpProxy::start(server.address());
+    let plan = |limit| {
+        let plan = Plan::new().limit("items", Quota::per_hour(limit).fixed());
+        plan.and_then(|plan| plan.route("*", "items"))
+            .expect("a plan")
+    };
+    let key = Key::of("a");
+    let url = server.url_through(proxy.address());
+    let limits = Limits::made_by(&plan(100), move |limit| {
+        let store = RedisStore::new(&url)?;
+        let strict = StrictLimiter::for_limit(store, "reload", limit)
+            .patience(Duration::from_secs(20))
+            // So that the store is asked each time.
+            .breaker(u32::MAX, Duration::from_secs(1))
+            .on_failure(OnFailure::local_share(5));
+        Ok(strict.build()?.into())
+    });
+    let limits = limits.expect("limits");
+    let now = || limits.find("GET", None).expect("a limit");
+    assert!(now().decide(&key, 10).await.is_allowed());
+    proxy.refuse();
+    let before = now();
+    assert!(before.decide(&key, 15).await.is_allowed());
+    limits.change(&plan(200)).expect("limits");
+    // Its share is 40 now, of which 15 are spent.
+    assert!(!now().decide(&key, 26).await.is_allowed());
+    assert!(now().decide(&key, 5).await.is_allowed());
+    // Who still has the old one counts with the new one.
+    assert!(before.decide(&key, 3).await.is_allowed());
+    limits.change(&plan(300)).expect("limits");
+    proxy.heal();
+    let told = now().decide(&key, 1).await;
+    assert_eq!(told.remaining(), 300 - 10 - 15 - 5 - 3 - 1);
 }
 
 /// What did not fail is given back in the background.

@@ -135,6 +135,14 @@ impl LeasedLimiter {
             .max_keys(limit.max_keys())
     }
 
+    /// Goes on with what the limiter before this one has counted without the store, and not told it.
+    pub(crate) fn take_over(&self, before: &Self) {
+        let (next, before) = (&self.0.shared, &before.0.shared);
+        if !Arc::ptr_eq(next, before) {
+            next.parts.take_over(&before.parts, before.moment());
+        }
+    }
+
     pub(super) fn new(
         shared: Arc<Shared>,
         max_keys: usize,

@@ -158,12 +158,16 @@ impl AnyLimiter {
         self.as_local().is_some_and(RateLimiter::has_left)
     }
 
-    /// Goes on with the counts of the limiter before this one. Those in a store are where they were.
+    /// Goes on with the counts of the limiter before this one. Those in a store are where they were; of a store that is
+    /// away, this one tells it what that one has not.
     pub(crate) fn take_over(&self, before: &Self) {
-        if let (Some(before), Some(next)) = (before.as_local(), self.as_local())
-            && !before.is(next)
-        {
-            next.take_over(before);
+        match (before, self) {
+            (Self::Local(before), Self::Local(next)) if !before.is(next) => next.take_over(before),
+            #[cfg(feature = "redis")]
+            (Self::Strict(before), Self::Strict(next)) => next.take_over(before),
+            #[cfg(feature = "redis")]
+            (Self::Leased(before), Self::Leased(next)) => next.take_over(before),
+            _ => {}
         }
     }
 

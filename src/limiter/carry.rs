@@ -23,7 +23,7 @@ impl RateLimiter {
     /// decided on after that finds nothing there, and asks here.
     ///
     /// [`Limits::change`]: crate::limits::Limits::change
-    pub(super) fn take_over(&self, before: &Self) {
+    pub(crate) fn take_over(&self, before: &Self) {
         if before.0.leaving.swap(true, Ordering::AcqRel) {
             return;
         }

@@ -158,7 +158,7 @@ impl StrictLimiterBuilder {
         let spelling = spell(&policies)?;
         let fallback = Fallback::new(self.on_failure, &policies, &self.clock)?;
         Ok(Parts {
-            untold: Untold::new(spelling.rules(), MAX_UNTOLD),
+            untold: Untold::new(spelling.rules(), MAX_UNTOLD).into(),
             rates: Rates::new(self.store, namespace, spelling),
             fallback,
             breaker: Breaker::new(

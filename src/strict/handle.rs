@@ -6,7 +6,7 @@ use crate::limiter::lines::Lines;
 use crate::limits::NamedLimit;
 use crate::observe;
 use crate::quota::Quota;
-use crate::rule::Moment;
+use crate::rule::{Carry, Moment};
 use crate::store::redis::rates::{Operation, Rates, Standing};
 use crate::store::{RedisStore, StoreError};
 use crate::strict::StrictLimiterBuilder;
@@ -78,7 +78,7 @@ pub(crate) struct Parts {
     pub(crate) fallback: Fallback,
     pub(crate) breaker: Breaker,
     pub(crate) denied: DeniedKeys,
-    pub(crate) untold: Untold,
+    pub(crate) untold: Arc<Untold>,
     pub(crate) patience: Duration,
     pub(crate) clock: Clock,
 }
@@ -98,6 +98,20 @@ impl Parts {
                 decisions
             }
         }
+    }
+
+    /// Goes on with what was counted without the store before, at `moment` on its clock, if both count in one place.
+    pub(crate) fn take_over(&self, before: &Self, moment: Moment) {
+        if !self.rates.counts_with(&before.rates) {
+            return;
+        }
+        if let (Fallback::Share(next), Fallback::Share(before)) = (&self.fallback, &before.fallback)
+        {
+            next.take_over(before);
+        }
+        let [from, to] = [before, self].map(|parts| parts.rates.spelling().policies());
+        let carry = Carry::new(from, to);
+        before.untold.hand_over(&self.untold, carry, moment);
     }
 
     /// Books units whether they fit or not, while the store does not answer: it is told when it does.
@@ -221,6 +235,14 @@ impl StrictLimiter {
             remembered: read(&inner.counts.remembered),
             untold: inner.parts.untold.keys(),
             lost: inner.parts.untold.lost(),
+        }
+    }
+
+    /// Goes on with what the limiter before this one has counted without the store, and not told it.
+    pub(crate) fn take_over(&self, before: &Self) {
+        if !Arc::ptr_eq(&self.0, &before.0) {
+            let moment = before.0.moment();
+            self.0.parts.take_over(&before.0.parts, moment);
         }
     }
 

@@ -4,10 +4,10 @@
 //! what would have come back by itself meanwhile need not be told.
 
 use crate::key::Key;
-use crate::rule::{Moment, Rule};
+use crate::rule::{Carry, Moment, Rule};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 #[derive(Debug)]
 pub(crate) struct Untold {
@@ -18,6 +18,27 @@ pub(crate) struct Untold {
     count: AtomicUsize,
     /// Units that there was no room for.
     lost: AtomicU64,
+    successor: OnceLock<Successor>,
+}
+
+/// The limiter with other policies that has taken over, and tells the store from then on.
+#[derive(Debug)]
+struct Successor {
+    untold: Arc<Untold>,
+    carry: Carry,
+}
+
+impl Successor {
+    /// `state` is to be told, of the policies before.
+    fn add(&self, key: Key, state: &[u64], at: Moment) {
+        let next = &*self.untold;
+        let mut carried = vec![0; next.words()];
+        self.carry.carry(state, &mut carried, at);
+        let units = next.outstanding(&carried, at);
+        if units.iter().any(|units| *units > 0) {
+            next.add_each(key, &units, at);
+        }
+    }
 }
 
 impl Untold {
@@ -28,7 +49,23 @@ impl Untold {
             keys: Mutex::default(),
             count: AtomicUsize::new(0),
             lost: AtomicU64::new(0),
+            successor: OnceLock::new(),
         }
+    }
+
+    /// Leaves everything, also what is still to come, to `next`, under whose policies it counts as `carry` says.
+    pub(crate) fn hand_over(&self, next: &Arc<Self>, carry: Carry, at: Moment) {
+        let mut keys = self.lock();
+        let successor = Successor {
+            untold: Arc::clone(next),
+            carry,
+        };
+        // Who takes over first is the only one.
+        let successor = self.successor.get_or_init(|| successor);
+        for (key, state) in keys.drain() {
+            successor.add(key, &state, at);
+        }
+        self.count.store(0, Ordering::Release);
     }
 
     pub(crate) fn keys(&self) -> usize {
@@ -47,6 +84,12 @@ impl Untold {
     /// As [`Self::add`], with a number for each rule: also those that were taken and could not be told.
     pub(crate) fn add_each(&self, key: Key, units: &[u64], at: Moment) {
         let mut keys = self.lock();
+        if let Some(successor) = self.successor.get() {
+            drop(keys);
+            let mut state = vec![0; self.words()];
+            self.book(&mut state, units, at);
+            return successor.add(key, &state, at);
+        }
         if !keys.contains_key(&key) && keys.len() >= self.max_keys {
             // What has come back since needs no room.
             keys.retain(|_, state| self.outstanding(state, at).iter().any(|units| *units > 0));
@@ -55,12 +98,9 @@ impl Untold {
             let most = units.iter().copied().max().unwrap_or(0);
             self.lost.fetch_add(most, Ordering::Relaxed);
         } else {
-            let words = self.rules.iter().map(Rule::words).sum();
-            let state = keys.entry(key).or_insert_with(|| vec![0; words].into());
-            self.each(state, |place, rule, state| {
-                let units = u32::try_from(units[place]).unwrap_or(u32::MAX);
-                rule.book(state, units, at);
-            });
+            let state = keys.entry(key);
+            let state = state.or_insert_with(|| vec![0; self.words()].into());
+            self.book(state, units, at);
         }
         self.count.store(keys.len(), Ordering::Release);
     }
@@ -68,6 +108,10 @@ impl Untold {
     /// The last `units` on `key` were not used after all.
     pub(crate) fn give_back(&self, key: Key, units: u32, at: Moment) {
         let mut keys = self.lock();
+        if let Some(successor) = self.successor.get() {
+            drop(keys);
+            return successor.untold.give_back(key, units, at);
+        }
         if let Some(state) = keys.get_mut(&key) {
             self.each(state, |_, rule, state| {
                 rule.give_back_last(state, units, at);
@@ -91,6 +135,17 @@ impl Untold {
     /// Keys of which there is something to tell, at most so many.
     pub(crate) fn some(&self, most: usize) -> Vec<Key> {
         self.lock().keys().take(most).copied().collect()
+    }
+
+    fn words(&self) -> usize {
+        self.rules.iter().map(Rule::words).sum()
+    }
+
+    fn book(&self, state: &mut [u64], units: &[u64], at: Moment) {
+        self.each(state, |place, rule, state| {
+            let units = u32::try_from(units[place]).unwrap_or(u32::MAX);
+            rule.book(state, units, at);
+        });
     }
 
     fn outstanding(&self, state: &[u64], at: Moment) -> Box<[u64]> {
@@ -161,5 +216,35 @@ mod tests {
         // Both have come back, which makes room.
         untold.add(Key::of("d"), 5, at(2_000));
         assert_eq!((untold.keys(), untold.lost()), (1, 3));
+    }
+
+    #[test]
+    fn who_takes_over_tells_what_was_and_what_comes_later() {
+        let (old, new) = (
+            [Quota::per_second(10)],
+            [Quota::per_second(20), Quota::per_hour(9)],
+        );
+        let [old, new] = [&old[..], &new[..]].map(|quotas| {
+            let policies = quotas.iter().map(|quota| (*quota).into());
+            policies.collect::<Vec<crate::decision::Policy>>()
+        });
+        let rules = |policies: &[crate::decision::Policy]| {
+            let rules = policies.iter().map(|policy| Rule::new(*policy));
+            rules.collect::<Vec<Rule>>()
+        };
+        let (a, b) = (Key::of("a"), Key::of("b"));
+        let before = Untold::new(&rules(&old), 9);
+        let next = Arc::new(Untold::new(&rules(&new), 9));
+        before.add(a, 3, at(1_000));
+        before.hand_over(&next, Carry::new(&old, &new), at(1_000));
+        assert_eq!((before.keys(), next.keys()), (0, 1));
+        // Of a request that was under way.
+        before.add(a, 2, at(1_000));
+        before.add(b, 4, at(1_000));
+        before.give_back(b, 1, at(1_000));
+        assert_eq!((before.keys(), next.keys()), (0, 2));
+        // Nothing was counted by the hour.
+        assert_eq!(next.take(a, at(1_000)).as_deref(), Some(&[5, 0][..]));
+        assert_eq!(next.take(b, at(1_000)).as_deref(), Some(&[3, 0][..]));
     }
 }

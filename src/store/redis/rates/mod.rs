@@ -59,6 +59,11 @@ impl Rates {
         }
     }
 
+    /// Whether both count in the same namespace.
+    pub(crate) fn counts_with(&self, other: &Self) -> bool {
+        self.namespace == other.namespace
+    }
+
     pub(crate) fn spelling(&self) -> &Spelling {
         &self.spelling
     }
