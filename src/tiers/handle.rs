@@ -132,11 +132,15 @@ pub struct TierStats {
 }
 
 impl Tiers {
+    /// The longest identity, in bytes, that is looked up: four times what keys and tokens usually need. Whoever has a
+    /// longer one, or an empty one, is a stranger.
+    pub const LONGEST_IDENTITY: usize = 4_096;
+
     /// Starts tiers that `look_up` tells, and whose limits are in `limits`. `strangers` is the name of the limit of all
     /// who have no tier.
     ///
-    /// `look_up` gets an identity, and answers `None` if nobody has it. It is called for one that was never asked for,
-    /// and again from time to time.
+    /// `look_up` gets an identity of 1 to [`Self::LONGEST_IDENTITY`] bytes, and answers `None` if nobody has it. It is called
+    /// for one that was never asked for, and again from time to time.
     pub fn builder<F, A, E>(
         limits: Limits,
         strangers: &str,
@@ -250,6 +254,10 @@ impl Tiers {
     #[doc(hidden)]
     #[inline]
     pub fn find(&self, identity: &str) -> Finding {
+        if identity.is_empty() || identity.len() > Self::LONGEST_IDENTITY {
+            // Nobody's: neither hashed nor looked up.
+            return Finding::Now(Found::STRANGER);
+        }
         let parts = &self.0.parts;
         let (key, now) = (self.key(identity), parts.clock.now());
         if let Some(answer) = parts.answers.get(key) {

@@ -7,6 +7,7 @@ use crate::key::Key;
 use crate::limiter::AnyLimiter;
 use crate::limits::{Limits, Plan};
 use crate::quota::Quota;
+use crate::tiers::handle::Whose;
 use crate::time::{Clock, ManualClock};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -261,6 +262,24 @@ async fn a_look_up_that_panics_leaves_nobody_waiting() {
     bed.lever.advance(PAUSE);
     let found = bed.learn("alice", Ok(Some(Tier::named("pro")))).await;
     assert_eq!(bed.name(&found), Some("pro"));
+}
+
+#[tokio::test]
+async fn an_identity_that_is_empty_or_endless_is_a_strangers_and_not_looked_up() {
+    let bed = bed(|it| it);
+    bed.desk.answer(9);
+    let longest = "x".repeat(Tiers::LONGEST_IDENTITY);
+    for nobody in ["", &(longest.clone() + "x"), &"x".repeat(1_000_000)] {
+        let found = bed.now(nobody).expect("nothing to wait for");
+        assert_eq!(found.key(), None);
+        assert!(matches!(found.0, Whose::Stranger));
+    }
+    assert_eq!((bed.desk.calls(), bed.tiers.stats().lookups), (0, 0));
+    assert_eq!(bed.tiers.stats().keys, 0);
+    for somebody in ["x", &longest] {
+        assert_eq!(bed.found(somebody).await.key(), Some(Key::of(somebody)));
+    }
+    assert_eq!(bed.desk.calls(), 2);
 }
 
 #[test]
