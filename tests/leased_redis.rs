@@ -462,6 +462,22 @@ async fn a_layer_waits_only_for_what_is_not_in_hand() {
     assert!(now.decisions.binding().retry_after().is_some());
 }
 
+#[tokio::test]
+async fn a_limit_of_zero_denies_everything_whether_the_store_answers_or_not() {
+    let server = RedisServer::start();
+    let url = server.as_ref().map(RedisServer::url);
+    for url in ["redis://127.0.0.1:1".to_owned()].into_iter().chain(url) {
+        for quota in ["0/s", "0/min fixed", "0/h sliding", "0/month"] {
+            let closed = builder(&url, quota.parse().expect("a quota"));
+            let closed = closed.build().expect("it denies everything");
+            assert!(!closed.check(&Key::of("a"), 1).is_allowed(), "{quota}");
+            let denied = closed.decide(&Key::of("a"), 1).await;
+            assert_eq!(denied.outcome(), Verdict::Deny, "{quota}");
+            assert_eq!(denied.retry_after(), None, "{quota}");
+        }
+    }
+}
+
 #[test]
 fn the_builder_refuses_what_cannot_work() {
     let builder = || builder("redis://127.0.0.1:1", Quota::per_second(10));

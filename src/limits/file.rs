@@ -288,6 +288,16 @@ mod tests {
                 "line 4, routes.\"get /x\": ",
                 "\"GET /items/{id}\"",
             ),
+            (
+                "[limits]\na = \"5/s\"\nb = \"5/999us\"",
+                "line 3, limits.b: ",
+                "a window of 999µs cannot be counted in; choose one from 1 ms to 10 years",
+            ),
+            (
+                "[limits]\na = { x = \"5/s\",\n y = \"5/3653d\" }",
+                "line 3, limits.a.y: ",
+                "choose one from 1 ms to 10 years",
+            ),
             ("[limits", "line 1, [limits: ", "]"),
         ] {
             let said = Plan::from_toml(text).unwrap_err().to_string();
