@@ -8,6 +8,7 @@
 use std::num::NonZeroU32;
 use std::time::{Duration, SystemTime};
 use tidegate::layered::{Batch, LayeredLimiter, LayeredLimiterBuilder, Outage, Unheard};
+use tidegate::limits::{Limits, Plan};
 use tidegate::store::RedisStore;
 use tidegate::{Key, Quota};
 use tidegate_test_support::{Data, PATIENCE, RedisServer, TcpProxy};
@@ -325,6 +326,38 @@ async fn several_policies_count_each_on_its_own_and_are_read_in_one_round_trip()
     let daily = daily.build().expect("settings that work");
     assert!(daily.decide(&key, 100).await.is_allowed());
     assert!(!daily.decide(&key, 1).await.is_allowed());
+}
+
+#[tokio::test]
+async fn limits_of_a_plan_are_counted_by_all_processes_and_outlive_a_change() {
+    let Some(redis) = RedisServer::start() else {
+        return;
+    };
+    let plan = |limit| {
+        let plan = Plan::new().limit("api", Quota::per_hour(limit));
+        plan.and_then(|plan| plan.route("*", "api"))
+            .expect("a plan")
+    };
+    let process = || {
+        let url = redis.url();
+        let limits = Limits::made_by(&plan(10), move |limit| {
+            let limiter = LayeredLimiter::for_limit(RedisStore::new(&url)?, "shop", limit);
+            Ok(limiter
+                .flush_every(Duration::from_millis(5))
+                .build()?
+                .into())
+        });
+        limits.expect("limits")
+    };
+    let (one, other) = (process(), process());
+    let find = |limits: &Limits| limits.find("GET", None).expect("a limit");
+    let key = Key::of("a");
+    assert!(find(&one).decide(&key, 6).await.is_allowed());
+    caught_up(&redis, 6).await;
+    assert!(!find(&other).decide(&key, 5).await.is_allowed());
+    one.change(&plan(20)).expect("limits");
+    assert!(!find(&one).decide(&key, 15).await.is_allowed());
+    assert!(find(&one).decide(&key, 14).await.is_allowed());
 }
 
 #[tokio::test]
