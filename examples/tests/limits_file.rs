@@ -1,11 +1,14 @@
 //! Limits follow their file while requests go on: counts stay, and a file that makes no sense changes nothing.
 
 mod support;
+#[path = "../limits_file/watch.rs"]
+mod watch;
 
 use std::fs;
 use std::path::PathBuf;
 use support::Client;
 use tidegate_test_support::{ChildGuard, example};
+use watch::{News, Watch};
 
 /// A file of limits of its own for a test, gone with it.
 struct File(PathBuf);
@@ -92,6 +95,11 @@ fn limits_follow_their_file_and_counts_stay() {
     assert_eq!(server.get("/items/1").0, 429);
     assert_eq!(server.remaining("/made/up"), 1);
 
+    fs::remove_file(&file.0).unwrap();
+    let said = server.process.expect_line("kept the old limits: ");
+    assert!(said.contains(file.0.to_str().unwrap()), "{said}");
+    assert_eq!(server.get("/items/1").0, 429);
+
     file.write("[limits]\n[routes]\n");
     server
         .process
@@ -104,4 +112,43 @@ fn the_file_beside_the_example_is_one() {
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/limits.toml")).unwrap();
     let plan = tidegate::limits::Plan::from_toml(&text);
     assert!(plan.is_ok(), "{plan:?}");
+}
+
+fn text(text: &str) -> Result<String, String> {
+    Ok(text.into())
+}
+
+#[test]
+fn what_an_editor_leaves_for_a_moment_is_not_believed() {
+    let gone = || Err("gone".to_owned());
+    let mut watch = Watch::new("old".into());
+    assert_eq!(watch.handle(text("old")), News::None);
+    // Emptied, half written, written.
+    for draft in ["", "ne", "new"] {
+        assert_eq!(watch.handle(text(draft)), News::None);
+    }
+    assert_eq!(watch.handle(text("new")), News::Text("new".into()));
+    assert_eq!(watch.handle(text("new")), News::None);
+    // Taken away, and another one put there.
+    for draft in [gone(), text("newer")] {
+        assert_eq!(watch.handle(draft), News::None);
+    }
+    assert_eq!(watch.handle(text("newer")), News::Text("newer".into()));
+    // Emptied for good.
+    assert_eq!(watch.handle(text("")), News::None);
+    assert_eq!(watch.handle(text("")), News::Text(String::new()));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_once() {
+    let gone = || Err("gone".to_owned());
+    let mut watch = Watch::new("old".into());
+    assert_eq!(watch.handle(gone()), News::None);
+    assert_eq!(watch.handle(gone()), News::Gone("gone".into()));
+    for _ in 0..9 {
+        assert_eq!(watch.handle(gone()), News::None);
+    }
+    // Back as it was: what it says is enforced already, and changes nothing.
+    assert_eq!(watch.handle(text("old")), News::None);
+    assert_eq!(watch.handle(text("old")), News::Text("old".into()));
 }

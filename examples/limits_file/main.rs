@@ -9,6 +9,8 @@
 //!
 //! and change `examples/limits.toml`. Another file, and another address, can be given as arguments.
 
+mod watch;
+
 use axum::Router;
 use axum::routing::get;
 use std::net::SocketAddr;
@@ -17,6 +19,7 @@ use std::time::Duration;
 use tidegate::limits::{Change, Limits, Plan};
 use tidegate_axum::{key, routed};
 use tokio::net::TcpListener;
+use watch::{News, Watch};
 
 /// Between two looks at the file.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -46,23 +49,20 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Enforces what the file says whenever it says something else, and goes on with the old limits while it makes no
-/// sense.
-async fn follow(path: PathBuf, mut known: String, limits: Limits) {
+/// sense, or is not there.
+async fn follow(path: PathBuf, known: String, limits: Limits) {
     let mut ticks = tokio::time::interval(PAUSE);
+    let mut watch = Watch::new(known);
     loop {
         ticks.tick().await;
-        // Compared as a whole: a time of change is too coarse for two changes in a row.
-        let text = match read(&path) {
-            Ok(text) if text == known => continue,
-            // Between the two steps of an editor that puts a new file in place of the old one.
-            Err(_) => continue,
-            Ok(text) => text,
-        };
-        match change(&limits, &text) {
-            Ok(changes) => changes.iter().for_each(|change| println!("{change}")),
-            Err(error) => println!("kept the old limits: {}: {error}", path.display()),
+        match watch.handle(read(&path)) {
+            News::None => {}
+            News::Gone(error) => println!("kept the old limits: {error}"),
+            News::Text(text) => match change(&limits, &text) {
+                Ok(changes) => changes.iter().for_each(|change| println!("{change}")),
+                Err(error) => println!("kept the old limits: {}: {error}", path.display()),
+            },
         }
-        known = text;
     }
 }
 
