@@ -2,9 +2,10 @@
 
 use crate::decision::Decision;
 use crate::key::Key;
-use crate::layered::handle::{Attempt, LayeredLimiter};
-use crate::layered::hold::Booking;
+use crate::layered::LayeredLimiter;
 use crate::layered::tiers::Holds;
+use crate::limiter::count::Booking;
+use crate::limiter::remote::{Attempt, Remote};
 
 /// How the costs of a batch hang together.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -68,13 +69,14 @@ impl LayeredLimiter {
             // Reservations are held while nothing is awaited, so a dropped future leaves none.
             let now = self.patient_moment(&mut began);
             let mut waiting = None;
-            let attempts: Vec<(Decision, Holds)> = merged
+            let mut attempts: Vec<(Decision, Holds)> = merged
                 .iter()
                 .map(
-                    |(key, cost)| match self.attempt(*key, *cost, Booking::Reserve, &now) {
-                        Attempt::Decided(decisions, holds) => (*decisions.binding(), holds),
+                    |(key, cost)| match self.attempt_at(*key, *cost, Booking::Kept, &now) {
+                        Attempt::Decided((decisions, holds))
+                        | Attempt::Final((decisions, holds)) => (*decisions.binding(), holds),
                         // The others are asked for all the same, so that all are read together.
-                        Attempt::Wait(seen) => {
+                        Attempt::Asked(seen) => {
                             waiting.get_or_insert((*key, seen));
                             (*self.ask(*key, *cost).binding(), Holds::default())
                         }
@@ -83,9 +85,10 @@ impl LayeredLimiter {
                 .collect();
             let all = attempts.iter().all(|(decision, _)| decision.is_allowed());
             let book = waiting.is_none() && (all || batch == Batch::Independent);
-            for ((key, cost), (_, holds)) in merged.iter().zip(&attempts) {
+            for ((key, cost), (_, holds)) in merged.iter().zip(&mut attempts) {
                 if holds.any() {
-                    self.settle(*key, holds, *cost, if book { *cost } else { 0 });
+                    let actual = if book { *cost } else { 0 };
+                    self.settle(*key, std::mem::take(holds), *cost, actual);
                 }
             }
             match waiting {

@@ -1,13 +1,14 @@
 //! How layers ask a layered limiter, and how anybody waits for its quota: whoever came first goes first.
 
-use crate::decision::{Decision, Decisions, Verdict};
+use crate::decision::Decision;
 use crate::key::Key;
-use crate::layered::handle::Attempt;
-use crate::layered::hold::Booking;
 use crate::layered::shared::Seen;
 use crate::layered::tiers::Holds;
 use crate::layered::{LayeredLimiter, LayeredReservation};
-use crate::limiter::{Admission, Asking, Count, Counting, Deciding};
+use crate::limiter::count::Booking;
+use crate::limiter::lines::Lines;
+use crate::limiter::remote::{Attempt, Remote, Weighed};
+use crate::time::Clock;
 use std::time::Duration;
 
 impl LayeredLimiter {
@@ -24,118 +25,68 @@ impl LayeredLimiter {
     /// # Panics
     /// Outside of a tokio runtime with timers.
     pub async fn until_ready(&self, key: &Key, cost: u32, max_wait: Duration) -> Decision {
-        let (decisions, _) = self.in_line(*key, cost, max_wait, Booking::Accept).await;
-        self.count(decisions.binding());
-        *decisions.binding()
+        self.wait_for(*key, cost, max_wait).await
+    }
+}
+
+impl Remote for LayeredLimiter {
+    type Booked = Holds;
+    type Asked = Seen;
+    type Reservation = LayeredReservation;
+
+    fn lines(&self) -> &Lines {
+        &self.0.lines
     }
 
-    /// Decides on a request of a layer.
-    #[inline]
-    pub(crate) fn decide_for(&self, key: Key, cost: u32, asking: Asking) -> Deciding {
-        let waits = !asking.max_wait.is_zero();
-        // Whoever waits already goes first.
-        let behind = waits && self.0.lines.has(&key);
-        let mut asked = None;
-        if !behind {
-            let now = self.0.shared.moment();
-            match self.attempt(key, cost, booking(asking), &now) {
-                Attempt::Wait(seen) => asked = Some(seen),
-                Attempt::Decided(decisions, _)
-                    if waits && is_worth_waiting(&decisions, asking.max_wait) => {}
-                Attempt::Decided(decisions, holds) => {
-                    return Deciding::Now(self.admission(key, cost, asking, decisions, holds));
-                }
-            }
-        }
-        self.decide_later(key, cost, asking, asked)
-    }
-
-    #[cold]
-    fn decide_later(&self, key: Key, cost: u32, asking: Asking, asked: Option<Seen>) -> Deciding {
-        let limiter = self.clone();
-        Deciding::Later(Box::pin(async move {
-            if let Some(seen) = asked {
-                limiter.0.shared.shard(key).answer_after(seen).await;
-            }
-            let (decisions, holds) = if asking.max_wait.is_zero() {
-                limiter.weigh(key, cost, booking(asking)).await
-            } else {
-                let max_wait = asking.max_wait;
-                limiter.in_line(key, cost, max_wait, booking(asking)).await
-            };
-            limiter.admission(key, cost, asking, decisions, holds)
-        }))
+    fn clock(&self) -> &Clock {
+        &self.0.shared.clock
     }
 
     #[inline]
-    fn admission(
-        &self,
-        key: Key,
-        cost: u32,
-        asking: Asking,
-        decisions: Decisions,
-        holds: Holds,
-    ) -> Admission {
-        let decision = *decisions.binding();
-        self.count(&decision);
-        let counting = match asking.count {
-            Count::All => None,
-            _ if !decision.is_allowed() => None,
-            count => {
-                let reservation = LayeredReservation::new(self, key, cost, decision, holds);
-                Some(Box::new(Counting::of_layered(reservation, count)))
-            }
-        };
-        Admission {
-            decisions,
-            counting,
-        }
+    fn count(&self, decision: &Decision) {
+        self.0.seen.count(self.policies(), decision);
     }
 
-    async fn in_line(
-        &self,
-        key: Key,
-        cost: u32,
-        max_wait: Duration,
-        booking: Booking,
-    ) -> (Decisions, Holds) {
-        let (shared, lines) = (&*self.0.shared, &self.0.lines);
-        let began = shared.clock.now();
-        let asked = self.ask(key, cost);
-        if !asked.is_allowed() && !is_worth_waiting(&asked, max_wait) {
-            return (asked, Holds::default());
-        }
-        let place = lines.join(key);
-        let Ok(_turn) = tokio::time::timeout(max_wait, place.turn()).await else {
-            // Those in front are still waiting: what would fit now is theirs.
-            let asked = self.ask(key, cost);
-            let mut binding = *asked.binding();
-            if binding.is_allowed() {
-                binding.outcome = Verdict::Deny;
-                binding.retry_after_nanos = binding.reset_after_nanos.max(1);
-            }
-            return (asked.with(binding), Holds::default());
-        };
+    #[inline]
+    fn attempt(&self, key: Key, cost: u32, booking: Booking) -> Attempt<Self> {
+        self.attempt_at(key, cost, booking, &self.0.shared.moment())
+    }
+
+    /// What origin has answered may be about another key of the shard.
+    async fn hear(&self, seen: Seen, key: Key, _: u32) -> Option<Weighed<Self>> {
+        self.0.shared.shard(key).answer_after(seen).await;
+        None
+    }
+
+    #[inline]
+    async fn weigh(&self, key: Key, cost: u32, booking: Booking) -> Weighed<Self> {
+        let mut began = None;
         loop {
-            let (decisions, holds) = self.weigh(key, cost, booking).await;
-            let left = max_wait.saturating_sub(shared.clock.now().since(began));
-            match decisions.binding().retry_after() {
-                Some(wait) if wait <= left => tokio::time::sleep(wait).await,
-                _ => return (decisions, holds),
+            let now = self.patient_moment(&mut began);
+            match self.attempt_at(key, cost, booking, &now) {
+                Attempt::Decided(weighed) | Attempt::Final(weighed) => return weighed,
+                Attempt::Asked(seen) => self.0.shared.shard(key).answer_after(seen).await,
             }
         }
     }
-}
 
-const fn booking(asking: Asking) -> Booking {
-    match asking.count {
-        Count::All => Booking::Accept,
-        _ => Booking::Reserve,
+    async fn foresee(&self, key: Key, cost: u32, _: Booking) -> Option<Weighed<Self>> {
+        let asked = self.ask(key, cost);
+        (!asked.is_allowed()).then(|| (asked, Holds::default()))
     }
-}
 
-/// Whether a denial is over in time.
-fn is_worth_waiting(denied: &Decisions, max_wait: Duration) -> bool {
-    let wait = denied.binding().retry_after();
-    wait.is_some_and(|wait| wait <= max_wait)
+    async fn give_up(&self, key: Key, cost: u32) -> Weighed<Self> {
+        let mut asked = self.ask(key, cost);
+        asked.deny_until_reset();
+        (asked, Holds::default())
+    }
+
+    fn settle(&self, key: Key, holds: Holds, cost: u32, actual: u32) {
+        let shared = &*self.0.shared;
+        let now = shared.moment();
+        let shard = shared.shard(key);
+        let mut tiers = shard.lock();
+        tiers.settle(key, &holds, cost, actual, &now);
+        shared.notice(shard, &tiers);
+    }
 }

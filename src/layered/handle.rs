@@ -4,12 +4,13 @@ use crate::decision::{Decision, Decisions, Policy};
 use crate::key::Key;
 use crate::layered::builder::LayeredLimiterBuilder;
 use crate::layered::driver::Close;
-use crate::layered::hold::Booking;
 use crate::layered::link::Link;
-use crate::layered::shared::{Seen, Shared};
-use crate::layered::tiers::{Answer, Holds};
+use crate::layered::shared::Shared;
+use crate::layered::tiers::Answer;
 use crate::layered::time::Moment;
+use crate::limiter::count::Booking;
 use crate::limiter::lines::Lines;
+use crate::limiter::remote::{Attempt, Remote};
 use crate::limits::NamedLimit;
 use crate::observe;
 use crate::quota::Quota;
@@ -73,7 +74,7 @@ pub(super) struct Inner {
     wait_at_most: Duration,
     /// Dropped with the last handle, which ends the task.
     close: mpsc::UnboundedSender<Close>,
-    seen: observe::Decisions,
+    pub(super) seen: observe::Decisions,
     pub(super) lines: Lines,
 }
 
@@ -172,7 +173,7 @@ impl LayeredLimiter {
     /// As [`Self::decide`], with the answers of all policies.
     #[inline]
     pub async fn decide_each(&self, key: &Key, cost: u32) -> Decisions {
-        let (decisions, _) = self.weigh(*key, cost, Booking::Accept).await;
+        let (decisions, _) = self.weigh(*key, cost, Booking::Spent).await;
         self.count(decisions.binding());
         decisions
     }
@@ -188,12 +189,12 @@ impl LayeredLimiter {
     pub fn check_each(&self, key: &Key, cost: u32) -> Decisions {
         let mut now = self.0.shared.moment();
         now.link = impatient(now.link);
-        match self.attempt(*key, cost, Booking::Accept, &now) {
-            Attempt::Decided(decisions, _) => {
+        match self.attempt_at(*key, cost, Booking::Spent, &now) {
+            Attempt::Decided((decisions, _)) | Attempt::Final((decisions, _)) => {
                 self.count(decisions.binding());
                 decisions
             }
-            Attempt::Wait(_) => unreachable!("nobody waits unless the link is up"),
+            Attempt::Asked(_) => unreachable!("nobody waits unless the link is up"),
         }
     }
 
@@ -267,20 +268,6 @@ impl LayeredLimiter {
         }
     }
 
-    /// Decides, after waiting for origin where that is necessary. Nothing is booked while it waits.
-    #[inline]
-    pub(super) async fn weigh(&self, key: Key, cost: u32, booking: Booking) -> (Decisions, Holds) {
-        let shared = &*self.0.shared;
-        let mut began = None;
-        loop {
-            let now = self.patient_moment(&mut began);
-            match self.attempt(key, cost, booking, &now) {
-                Attempt::Decided(decisions, holds) => return (decisions, holds),
-                Attempt::Wait(seen) => shared.shard(key).answer_after(seen).await,
-            }
-        }
-    }
-
     /// The present moment, to somebody who waits since `began`: after so long nobody waits any more.
     #[inline]
     pub(super) fn patient_moment(&self, began: &mut Option<LocalTime>) -> Moment {
@@ -292,8 +279,15 @@ impl LayeredLimiter {
         now
     }
 
+    /// The decision as of `now`, or what to wait for: then nothing is booked.
     #[inline]
-    pub(super) fn attempt(&self, key: Key, cost: u32, booking: Booking, now: &Moment) -> Attempt {
+    pub(super) fn attempt_at(
+        &self,
+        key: Key,
+        cost: u32,
+        booking: Booking,
+        now: &Moment,
+    ) -> Attempt<Self> {
         let shared = &*self.0.shared;
         let shard = shared.shard(key);
         let mut tiers = shard.lock();
@@ -303,8 +297,8 @@ impl LayeredLimiter {
         }
         shared.notice(shard, &tiers);
         match answer {
-            Answer::Decided { decisions, holds } => Attempt::Decided(decisions, holds),
-            Answer::Wait => Attempt::Wait(shard.seen()),
+            Answer::Decided { decisions, holds } => Attempt::Decided((decisions, holds)),
+            Answer::Wait => Attempt::Asked(shard.seen()),
         }
     }
 
@@ -314,28 +308,6 @@ impl LayeredLimiter {
         let now = shared.moment();
         shared.shard(key).lock().ask(key, cost, &now)
     }
-
-    /// What was held for `cost` came to `actual`.
-    pub(super) fn settle(&self, key: Key, holds: &Holds, cost: u32, actual: u32) {
-        let shared = &*self.0.shared;
-        let now = shared.moment();
-        let shard = shared.shard(key);
-        let mut tiers = shard.lock();
-        tiers.settle(key, holds, cost, actual, &now);
-        shared.notice(shard, &tiers);
-    }
-
-    #[inline]
-    pub(super) fn count(&self, decision: &Decision) {
-        self.0.seen.count(self.policies(), decision);
-    }
-}
-
-/// What became of one attempt to decide.
-pub(super) enum Attempt {
-    Decided(Decisions, Holds),
-    /// Origin is asked; to be tried again when it has answered.
-    Wait(Seen),
 }
 
 const fn impatient(link: Link) -> Link {

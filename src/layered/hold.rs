@@ -19,15 +19,6 @@ impl Hold {
     }
 }
 
-/// How an allowed cost is counted.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Booking {
-    /// Spent.
-    Accept,
-    /// Held until it is settled.
-    Reserve,
-}
-
 impl Tier {
     /// What was held for `cost` came to `actual`.
     ///

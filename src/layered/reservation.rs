@@ -3,8 +3,8 @@
 use crate::decision::{Decision, Decisions};
 use crate::key::Key;
 use crate::layered::LayeredLimiter;
-use crate::layered::hold::Booking;
-use crate::layered::tiers::Holds;
+use crate::limiter::held::Held;
+use crate::limiter::remote::Remote;
 
 impl LayeredLimiter {
     /// Holds `cost` units on `key` until it is known what they come to, if they fit. Waits as [`Self::decide`] does.
@@ -27,14 +27,7 @@ impl LayeredLimiter {
     /// # }
     /// ```
     pub async fn reserve(&self, key: &Key, cost: u32) -> Result<LayeredReservation, Decision> {
-        let (decisions, holds) = self.weigh(*key, cost, Booking::Reserve).await;
-        let decision = *decisions.binding();
-        self.count(&decision);
-        if decision.is_allowed() {
-            Ok(LayeredReservation::new(self, *key, cost, decision, holds))
-        } else {
-            Err(decision)
-        }
+        self.hold(*key, cost).await
     }
 }
 
@@ -51,47 +44,23 @@ impl LayeredLimiter {
 ///   meanwhile.
 #[derive(Debug)]
 #[must_use = "dropping a reservation cancels it"]
-pub struct LayeredReservation {
-    limiter: LayeredLimiter,
-    key: Key,
-    cost: u32,
-    decision: Decision,
-    holds: Holds,
-    settled: bool,
-}
+pub struct LayeredReservation(Held<LayeredLimiter>);
 
 impl LayeredReservation {
-    pub(super) fn new(
-        limiter: &LayeredLimiter,
-        key: Key,
-        cost: u32,
-        decision: Decision,
-        holds: Holds,
-    ) -> Self {
-        Self {
-            limiter: limiter.clone(),
-            key,
-            cost,
-            decision,
-            holds,
-            settled: false,
-        }
-    }
-
     /// What was said when it was made.
     pub const fn decision(&self) -> &Decision {
-        &self.decision
+        self.0.decisions().binding()
     }
 
     /// Units that are held.
     #[must_use]
     pub const fn cost(&self) -> u32 {
-        self.cost
+        self.0.cost()
     }
 
     /// It came to `actual` units. What goes beyond the reserved is counted all the same, beyond the limit if need be.
     pub fn commit(mut self, actual: u32) {
-        self.settle(actual);
+        self.0.settle(actual);
     }
 
     /// It came to nothing: gives everything back, as dropping it does.
@@ -99,26 +68,18 @@ impl LayeredReservation {
 
     /// It came to what was reserved.
     pub(crate) fn keep(self) {
-        let cost = self.cost;
-        self.commit(cost);
+        self.0.keep();
     }
 
     /// It came to what was reserved, or to nothing; says how the key stands then.
     pub(crate) fn answered(mut self, keeps: bool) -> Decisions {
-        self.settle(if keeps { self.cost } else { 0 });
-        self.limiter.peek_each(&self.key)
-    }
-
-    fn settle(&mut self, actual: u32) {
-        if !std::mem::replace(&mut self.settled, true) {
-            self.limiter
-                .settle(self.key, &self.holds, self.cost, actual);
-        }
+        self.0.settle(if keeps { self.0.cost() } else { 0 });
+        self.0.limiter().peek_each(&self.0.key())
     }
 }
 
-impl Drop for LayeredReservation {
-    fn drop(&mut self) {
-        self.settle(0);
+impl From<Held<LayeredLimiter>> for LayeredReservation {
+    fn from(held: Held<LayeredLimiter>) -> Self {
+        Self(held)
     }
 }

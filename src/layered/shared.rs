@@ -56,7 +56,7 @@ pub(super) struct Shard {
 
 /// The answers that had come when a caller was told to wait.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seen(u64);
+pub(crate) struct Seen(u64);
 
 impl Shard {
     pub(super) fn lock(&self) -> MutexGuard<'_, Tiers> {

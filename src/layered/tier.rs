@@ -12,7 +12,7 @@
 use crate::decision::{Decision, NO_WAIT, NOT_DRAWN, Verdict};
 use crate::key::Key;
 use crate::layered::flush::FlushQueue;
-use crate::layered::hold::{Booking, Hold};
+use crate::layered::hold::Hold;
 use crate::layered::link::{Link, RETRY};
 use crate::layered::refresh::Need;
 use crate::layered::setup::Setup;
@@ -20,6 +20,7 @@ use crate::layered::slots::{Placement, Slot, Slots};
 use crate::layered::time::Moment;
 use crate::layered::views::part_of;
 use crate::layered::window::SlidingWindow;
+use crate::limiter::count::Booking;
 use crate::rule::View;
 use crate::time::LocalTime;
 use std::collections::{HashMap, VecDeque};
@@ -235,9 +236,9 @@ impl Tier {
         slot.strict.handle_allowed();
         let view = view.spending(u64::from(cost));
         match (booking, number) {
-            (Booking::Reserve, _) => slot.current.reserve(cost),
-            (Booking::Accept, None) => slot.current.accept(cost),
-            (Booking::Accept, Some(number)) => {
+            (Booking::Kept, _) => slot.current.reserve(cost),
+            (Booking::Spent, None) => slot.current.accept(cost),
+            (Booking::Spent, Some(number)) => {
                 slot.current.accept(cost);
                 self.flush_soon(number, view.used(), now);
             }

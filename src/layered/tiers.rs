@@ -5,10 +5,11 @@
 
 use crate::decision::{Decision, Decisions};
 use crate::key::Key;
-use crate::layered::hold::{Booking, Hold};
+use crate::layered::hold::Hold;
 use crate::layered::setup::Setup;
 use crate::layered::tier::{self, Tally, Tier, Weighed};
 use crate::layered::time::Moment;
+use crate::limiter::count::Booking;
 use crate::time::LocalTime;
 use std::iter;
 
@@ -244,10 +245,10 @@ mod tests {
     fn what_one_policy_denies_consumes_nothing_of_the_others() {
         let mut tiers = tiers();
         let now = at(0, Link::Down);
-        let (allowed, _) = decide(&mut tiers, 10, Booking::Accept, &now);
+        let (allowed, _) = decide(&mut tiers, 10, Booking::Spent, &now);
         assert!(allowed.is_allowed() && left(&tiers, &now) == [0, 15]);
         assert_eq!(allowed.binding().policy().as_str(), "second");
-        for booking in [Booking::Accept, Booking::Reserve] {
+        for booking in [Booking::Spent, Booking::Kept] {
             let (denied, holds) = decide(&mut tiers, 1, booking, &now);
             assert_eq!(denied.binding().policy().as_str(), "second");
             assert!(denied.binding().retry_after().is_some() && !holds.any());
@@ -256,12 +257,12 @@ mod tests {
         }
         // The other way: the hour denies, two seconds later.
         let now = at(2, Link::Down);
-        assert!(decide(&mut tiers, 10, Booking::Accept, &now).0.is_allowed());
+        assert!(decide(&mut tiers, 10, Booking::Spent, &now).0.is_allowed());
         let now = at(4, Link::Down);
-        let (denied, _) = decide(&mut tiers, 6, Booking::Accept, &now);
+        let (denied, _) = decide(&mut tiers, 6, Booking::Spent, &now);
         assert_eq!(denied.binding().policy().as_str(), "hour");
         assert_eq!(left(&tiers, &now), [10, 5]);
-        let (too_large, _) = decide(&mut tiers, 11, Booking::Accept, &now);
+        let (too_large, _) = decide(&mut tiers, 11, Booking::Spent, &now);
         assert_eq!(too_large.binding().outcome(), Verdict::TooLarge);
         assert_eq!(left(&tiers, &now), [10, 5]);
         assert_eq!(tiers.ask(KEY, 6, &now), denied);
@@ -271,8 +272,8 @@ mod tests {
     fn what_is_held_is_held_and_settled_with_all() {
         let mut tiers = tiers();
         let now = at(0, Link::Down);
-        let (_, first) = decide(&mut tiers, 6, Booking::Reserve, &now);
-        let (_, second) = decide(&mut tiers, 4, Booking::Reserve, &now);
+        let (_, first) = decide(&mut tiers, 6, Booking::Kept, &now);
+        let (_, second) = decide(&mut tiers, 4, Booking::Kept, &now);
         assert_eq!(left(&tiers, &now), [0, 15]);
         tiers.settle(KEY, &first, 6, 0, &now);
         tiers.settle(KEY, &second, 4, 3, &now);
@@ -291,7 +292,7 @@ mod tests {
         let mut tiers = tiers();
         let now = at(0, Link::Up);
         assert!(matches!(
-            tiers.decide(KEY, 1, Booking::Accept, &now),
+            tiers.decide(KEY, 1, Booking::Spent, &now),
             Answer::Wait
         ));
         assert_eq!(tiers.waits(), 1);
@@ -305,11 +306,11 @@ mod tests {
         tiers
             .of(0)
             .handle_read(&lines[0], totals(10), now.local, &now);
-        let (denied, _) = decide(&mut tiers, 1, Booking::Accept, &now);
+        let (denied, _) = decide(&mut tiers, 1, Booking::Spent, &now);
         assert!(!denied.is_allowed());
         let later = at(2, Link::Up);
         assert!(matches!(
-            tiers.decide(KEY, 1, Booking::Accept, &later),
+            tiers.decide(KEY, 1, Booking::Spent, &later),
             Answer::Wait
         ));
         tiers
@@ -320,11 +321,7 @@ mod tests {
         tiers
             .of(0)
             .handle_read(&line, totals(0), later.local, &later);
-        assert!(
-            decide(&mut tiers, 1, Booking::Accept, &later)
-                .0
-                .is_allowed()
-        );
+        assert!(decide(&mut tiers, 1, Booking::Spent, &later).0.is_allowed());
         assert_eq!(left(&tiers, &later), [9, 0]);
     }
 
@@ -335,7 +332,7 @@ mod tests {
         let now = at(0, Link::Down);
         let key = |number: u32| Key::of(&number);
         for number in 0..700 {
-            let answer = tiers.decide(key(number), 1, Booking::Accept, &now);
+            let answer = tiers.decide(key(number), 1, Booking::Spent, &now);
             assert!(matches!(answer, Answer::Decided { .. }));
         }
         let (mut load, mut reads, mut flushes, mut turns) = (Load::new(), 0, 0, 0);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// A place in a key's line. Dropping it leaves the line; what had come for it is put in hand.
-pub(super) struct Caller {
+pub(crate) struct Caller {
     shared: Arc<Shared>,
     key: Key,
     ticket: u64,
@@ -28,10 +28,6 @@ impl Caller {
             reply,
             heard: false,
         }
-    }
-
-    pub(super) const fn key(&self) -> Key {
-        self.key
     }
 
     pub(super) async fn hear(mut self) -> Reply {

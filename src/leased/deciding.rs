@@ -3,11 +3,18 @@
 use crate::decision::{Decision, Decisions};
 use crate::key::Key;
 use crate::leased::caller::Caller;
-use crate::leased::handle::{Attempt, Drawn};
+use crate::leased::handle::{Here, Missing};
 use crate::leased::lease::Lease;
+use crate::leased::shared::Reply;
 use crate::leased::{LeasedLimiter, LeasedReservation};
-use crate::limiter::{Admission, Asking, Count, Counting, Deciding};
+use crate::limiter::count::Booking;
+use crate::limiter::lines::Lines;
+use crate::limiter::remote::{Attempt, Remote, Weighed};
+use crate::time::Clock;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 impl LeasedLimiter {
     /// Waits until `cost` units fit on `key`, at most `max_wait`, and books them then.
@@ -23,114 +30,7 @@ impl LeasedLimiter {
     /// # Panics
     /// Outside of a tokio runtime with timers.
     pub async fn until_ready(&self, key: &Key, cost: u32, max_wait: Duration) -> Decision {
-        let (decisions, _) = self.in_line(*key, cost, max_wait, Drawn::Spent).await;
-        self.count(decisions.binding());
-        *decisions.binding()
-    }
-
-    /// Decides on a request of a layer.
-    #[inline]
-    pub(crate) fn decide_for(&self, key: Key, cost: u32, asking: Asking) -> Deciding {
-        let waits = !asking.max_wait.is_zero();
-        // Whoever waits already goes first.
-        if waits && self.0.lines.has(&key) {
-            return self.decide_later(key, cost, asking, None);
-        }
-        match self.attempt(key, cost, drawn(asking)) {
-            Attempt::Wait(caller) => self.decide_later(key, cost, asking, Some(caller)),
-            Attempt::Decided(decisions, _)
-                if waits && is_worth_waiting(&decisions, asking.max_wait) =>
-            {
-                self.decide_later(key, cost, asking, None)
-            }
-            Attempt::Decided(decisions, drawn) => {
-                Deciding::Now(self.admission(key, cost, asking, decisions, drawn))
-            }
-            Attempt::Without => {
-                let decisions = self.without(key, cost);
-                Deciding::Now(self.admission(key, cost, asking, decisions, Vec::new()))
-            }
-        }
-    }
-
-    #[cold]
-    fn decide_later(
-        &self,
-        key: Key,
-        cost: u32,
-        asking: Asking,
-        caller: Option<Caller>,
-    ) -> Deciding {
-        let limiter = self.clone();
-        Deciding::Later(Box::pin(async move {
-            let heard = match caller {
-                Some(caller) => Some(limiter.hear(caller, cost).await),
-                None => None,
-            };
-            let max_wait = asking.max_wait;
-            let (decisions, leases) = match heard {
-                Some(heard) if !is_worth_waiting(&heard.0, max_wait) => heard,
-                _ => limiter.in_line(key, cost, max_wait, drawn(asking)).await,
-            };
-            limiter.admission(key, cost, asking, decisions, leases)
-        }))
-    }
-
-    #[inline]
-    fn admission(
-        &self,
-        key: Key,
-        cost: u32,
-        asking: Asking,
-        decisions: Decisions,
-        drawn: Vec<Lease>,
-    ) -> Admission {
-        self.count(decisions.binding());
-        let counting = match asking.count {
-            Count::All => None,
-            _ if !decisions.is_allowed() => None,
-            count => {
-                let decisions = decisions.clone();
-                let reservation = LeasedReservation::new(self, key, cost, decisions, drawn);
-                Some(Box::new(Counting::of_leased(reservation, count)))
-            }
-        };
-        Admission {
-            decisions,
-            counting,
-        }
-    }
-
-    async fn in_line(
-        &self,
-        key: Key,
-        cost: u32,
-        max_wait: Duration,
-        drawn: Drawn,
-    ) -> (Decisions, Vec<Lease>) {
-        let clock = &self.0.shared.parts.clock;
-        let began = clock.now();
-        if self.0.lines.has(&key)
-            && let Some(denied) = self.foreseen(key, cost)
-            && !is_worth_waiting(&denied, max_wait)
-        {
-            return (denied, Vec::new());
-        }
-        let place = self.0.lines.join(key);
-        let Ok(_turn) = tokio::time::timeout(max_wait, place.turn()).await else {
-            // Those in front are still waiting: what would fit now is theirs.
-            let mut standing = self.peek_each(&key);
-            standing.deny_until_reset();
-            return (standing, Vec::new());
-        };
-        loop {
-            let (decisions, leases) = self.weigh(key, cost, drawn).await;
-            let left = max_wait.saturating_sub(clock.now().since(began));
-            match decisions.binding().retry_after() {
-                Some(wait) if wait <= left => tokio::time::sleep(wait).await,
-                _ => return (decisions, leases),
-            }
-        }
+        self.wait_for(*key, cost, max_wait).await
     }
 
     /// The denial that is clear before it is this caller's turn: of what can never be, or by what the store said lately.
@@ -145,15 +45,71 @@ impl LeasedLimiter {
     }
 }
 
-const fn drawn(asking: Asking) -> Drawn {
-    match asking.count {
-        Count::All => Drawn::Spent,
-        _ => Drawn::Kept,
-    }
-}
+impl Remote for LeasedLimiter {
+    /// Of each policy; nothing where it was decided without the store.
+    type Booked = Vec<Lease>;
+    type Asked = Caller;
+    type Reservation = LeasedReservation;
 
-/// Whether a denial is over in time.
-fn is_worth_waiting(denied: &Decisions, max_wait: Duration) -> bool {
-    let wait = denied.binding().retry_after();
-    wait.is_some_and(|wait| wait <= max_wait)
+    fn lines(&self) -> &Lines {
+        &self.0.lines
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.0.shared.parts.clock
+    }
+
+    fn count(&self, decision: &Decision) {
+        self.0.seen.count(self.policies(), decision);
+    }
+
+    #[inline]
+    fn attempt(&self, key: Key, cost: u32, booking: Booking) -> Attempt<Self> {
+        let missing = match self.here(key, cost, booking) {
+            Here::Decided(decisions, leases) => return Attempt::Decided((decisions, leases)),
+            Here::Without => return Attempt::Final((self.without(key, cost), Vec::new())),
+            Here::Missing(missing) => missing,
+        };
+        let (
+            shared,
+            Missing {
+                shard,
+                mut inner,
+                now,
+            },
+        ) = (&self.0.shared, missing);
+        let (sender, reply) = oneshot::channel();
+        let ticket = inner.wait(key, cost, now, sender);
+        shared.notice(shard, &inner.tier);
+        drop(inner);
+        shared.counts.waits.fetch_add(1, Ordering::Relaxed);
+        Attempt::Asked(Caller::new(Arc::clone(shared), key, ticket, reply))
+    }
+
+    async fn hear(&self, caller: Caller, key: Key, cost: u32) -> Option<Weighed<Self>> {
+        Some(match caller.hear().await {
+            Reply::Decided(decisions, leases) => (decisions, leases),
+            Reply::Without => (self.without(key, cost), Vec::new()),
+        })
+    }
+
+    async fn foresee(&self, key: Key, cost: u32, _: Booking) -> Option<Weighed<Self>> {
+        let behind = self.0.lines.has(&key);
+        let denied = behind.then(|| self.foreseen(key, cost)).flatten()?;
+        Some((denied, Vec::new()))
+    }
+
+    async fn give_up(&self, key: Key, _: u32) -> Weighed<Self> {
+        let mut standing = self.peek_each(&key);
+        standing.deny_until_reset();
+        (standing, Vec::new())
+    }
+
+    fn settle(&self, key: Key, drawn: Vec<Lease>, cost: u32, actual: u32) {
+        match actual.checked_sub(cost) {
+            Some(0) => {}
+            Some(more) => self.book(key, more),
+            None => self.put_back(key, drawn, cost - actual),
+        }
+    }
 }

@@ -4,12 +4,13 @@
 use crate::decision::{Decision, Decisions, NO_WAIT, Policy, Verdict};
 use crate::key::Key;
 use crate::leased::LeasedLimiterBuilder;
-use crate::leased::caller::Caller;
 use crate::leased::driver::Close;
 use crate::leased::lease::Lease;
-use crate::leased::shared::{self, Reply, Shard, Shared};
+use crate::leased::shared::{self, Shard, Shared};
 use crate::leased::tier::Now;
+use crate::limiter::count::Booking;
 use crate::limiter::lines::Lines;
+use crate::limiter::remote::Remote;
 use crate::limits::NamedLimit;
 use crate::observe;
 use crate::quota::{Kind, Quota};
@@ -69,7 +70,7 @@ pub(super) struct Inner {
     pub(super) lines: Lines,
     /// Dropped with the last handle, which ends the task.
     close: mpsc::UnboundedSender<Close>,
-    seen: observe::Decisions,
+    pub(super) seen: observe::Decisions,
 }
 
 /// A limiter was closed, or its background task had ended, before the store had confirmed that it has everything back.
@@ -168,7 +169,7 @@ impl LeasedLimiter {
 
     /// As [`Self::decide`], with the answers of all policies.
     pub async fn decide_each(&self, key: &Key, cost: u32) -> Decisions {
-        let (decisions, _) = self.weigh(*key, cost, Drawn::Spent).await;
+        let (decisions, _) = self.weigh(*key, cost, Booking::Spent).await;
         self.count(decisions.binding());
         decisions
     }
@@ -177,7 +178,7 @@ impl LeasedLimiter {
     /// and the store is asked for as much, so that there is something for the next one: once for all who find too little
     /// until it answers, and for the largest `cost` of them.
     pub fn check(&self, key: &Key, cost: u32) -> Decision {
-        let decisions = match self.here(*key, cost, Drawn::Spent) {
+        let decisions = match self.here(*key, cost, Booking::Spent) {
             Here::Decided(decisions, _) => decisions,
             Here::Without => self.without(*key, cost),
             Here::Missing(Missing {
@@ -281,59 +282,18 @@ impl LeasedLimiter {
         }
     }
 
-    /// The decisions on a request, and what was drawn for it if that is to be known.
-    pub(super) async fn weigh(&self, key: Key, cost: u32, drawn: Drawn) -> (Decisions, Vec<Lease>) {
-        match self.attempt(key, cost, drawn) {
-            Attempt::Decided(decisions, leases) => (decisions, leases),
-            Attempt::Without => (self.without(key, cost), Vec::new()),
-            Attempt::Wait(caller) => self.hear(caller, cost).await,
-        }
-    }
-
-    /// What a caller is told that waited.
-    pub(super) async fn hear(&self, caller: Caller, cost: u32) -> (Decisions, Vec<Lease>) {
-        let key = caller.key();
-        match caller.hear().await {
-            Reply::Decided(decisions, leases) => (decisions, leases),
-            Reply::Without => (self.without(key, cost), Vec::new()),
-        }
-    }
-
-    #[inline]
-    pub(super) fn attempt(&self, key: Key, cost: u32, drawn: Drawn) -> Attempt {
-        let missing = match self.here(key, cost, drawn) {
-            Here::Decided(decisions, leases) => return Attempt::Decided(decisions, leases),
-            Here::Without => return Attempt::Without,
-            Here::Missing(missing) => missing,
-        };
-        let (
-            shared,
-            Missing {
-                shard,
-                mut inner,
-                now,
-            },
-        ) = (&self.0.shared, missing);
-        let (sender, reply) = oneshot::channel();
-        let ticket = inner.wait(key, cost, now, sender);
-        shared.notice(shard, &inner.tier);
-        drop(inner);
-        shared.counts.waits.fetch_add(1, Ordering::Relaxed);
-        Attempt::Wait(Caller::new(Arc::clone(shared), key, ticket, reply))
-    }
-
     /// What can be said without the store.
     #[inline]
-    fn here(&self, key: Key, cost: u32, drawn: Drawn) -> Here<'_> {
+    pub(super) fn here(&self, key: Key, cost: u32, booking: Booking) -> Here<'_> {
         let shared = &*self.0.shared;
         if cost == 0 {
             return Here::Decided(self.peek_each(&key), Vec::new());
         }
         let (now, shard) = (shared.now(), shared.shard(key));
         let mut leases = Vec::new();
-        let draw = match drawn {
-            Drawn::Spent => None,
-            Drawn::Kept => Some(&mut leases),
+        let draw = match booking {
+            Booking::Spent => None,
+            Booking::Kept => Some(&mut leases),
         };
         let mut inner = shard.lock();
         if let Some(decisions) = inner.tier.spend(key, cost, now, draw) {
@@ -375,29 +335,10 @@ impl LeasedLimiter {
         let moment = shared.moment();
         shared.parts.decide_without(key, cost, moment)
     }
-
-    pub(super) fn count(&self, decision: &Decision) {
-        self.0.seen.count(self.policies(), decision);
-    }
-}
-
-/// What becomes of the units of a request.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Drawn {
-    Spent,
-    /// They may come back.
-    Kept,
-}
-
-/// What became of one attempt to decide.
-pub(super) enum Attempt {
-    Decided(Decisions, Vec<Lease>),
-    Without,
-    Wait(Caller),
 }
 
 /// What could be decided here.
-enum Here<'a> {
+pub(super) enum Here<'a> {
     Decided(Decisions, Vec<Lease>),
     Without,
     /// There is not enough in hand, and the store may be asked.
@@ -405,10 +346,10 @@ enum Here<'a> {
 }
 
 /// The shard of the key, still locked: whoever waits from here on is found by whatever ends the wait.
-struct Missing<'a> {
-    shard: &'a Shard,
-    inner: MutexGuard<'a, shared::Inner>,
-    now: Now,
+pub(super) struct Missing<'a> {
+    pub(super) shard: &'a Shard,
+    pub(super) inner: MutexGuard<'a, shared::Inner>,
+    pub(super) now: Now,
 }
 
 /// Whether such a cost could ever be allowed.

@@ -6,7 +6,7 @@ use crate::time::LocalTime;
 
 /// Units that were booked together.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Lease {
+pub(crate) struct Lease {
     pub(super) units: u32,
     /// When the last of them is over, in ticks of [`LocalTime`].
     ends: u64,

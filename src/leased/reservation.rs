@@ -3,8 +3,9 @@
 use crate::decision::{Decision, Decisions};
 use crate::key::Key;
 use crate::leased::LeasedLimiter;
-use crate::leased::handle::Drawn;
 use crate::leased::lease::Lease;
+use crate::limiter::held::Held;
+use crate::limiter::remote::Remote;
 
 impl LeasedLimiter {
     /// Books `cost` units on `key` until it is known what they come to.
@@ -24,12 +25,39 @@ impl LeasedLimiter {
     /// # }
     /// ```
     pub async fn reserve(&self, key: &Key, cost: u32) -> Result<LeasedReservation, Decision> {
-        let (decisions, drawn) = self.weigh(*key, cost, Drawn::Kept).await;
-        self.count(decisions.binding());
-        if !decisions.is_allowed() {
-            return Err(*decisions.binding());
+        self.hold(*key, cost).await
+    }
+
+    /// Books units whether they fit or not.
+    pub(super) fn book(&self, key: Key, units: u32) {
+        let shared = &*self.0.shared;
+        let (now, shard) = (shared.now(), shared.shard(key));
+        let mut inner = shard.lock();
+        if shared.may_ask(now.local) {
+            let each = vec![u64::from(units); self.policies().len()];
+            inner.tier.owe(key, &each, now);
+            shared.notice(shard, &inner.tier);
+        } else {
+            drop(inner);
+            shared.parts.book_without(key, units, shared.moment());
         }
-        Ok(LeasedReservation::new(self, *key, cost, decisions, drawn))
+    }
+
+    /// Puts `units` of what was drawn in hand.
+    pub(super) fn put_back(&self, key: Key, mut drawn: Vec<Lease>, units: u32) {
+        let shared = &*self.0.shared;
+        shared.parts.denied.forget(key);
+        if drawn.is_empty() {
+            return shared.parts.give_back_without(key, units, shared.moment());
+        }
+        // What was drawn first is over first, and so was used.
+        for lease in &mut drawn {
+            lease.split(lease.units - units.min(lease.units));
+        }
+        let (now, shard) = (shared.now(), shared.shard(key));
+        let mut inner = shard.lock();
+        inner.tier.put_back(key, &drawn, now);
+        shared.notice(shard, &inner.tier);
     }
 }
 
@@ -43,104 +71,42 @@ impl LeasedLimiter {
 ///   itself meanwhile.
 #[derive(Debug)]
 #[must_use = "dropping a reservation cancels it"]
-pub struct LeasedReservation {
-    limiter: LeasedLimiter,
-    key: Key,
-    cost: u32,
-    decisions: Decisions,
-    /// Of each policy; nothing where it was decided without the store.
-    drawn: Vec<Lease>,
-    settled: bool,
-}
+pub struct LeasedReservation(Held<LeasedLimiter>);
 
 impl LeasedReservation {
-    pub(super) fn new(
-        limiter: &LeasedLimiter,
-        key: Key,
-        cost: u32,
-        decisions: Decisions,
-        drawn: Vec<Lease>,
-    ) -> Self {
-        Self {
-            limiter: limiter.clone(),
-            key,
-            cost,
-            decisions,
-            drawn,
-            settled: false,
-        }
-    }
-
     /// What was said when it was booked.
     pub const fn decision(&self) -> &Decision {
-        self.decisions.binding()
-    }
-
-    pub(crate) const fn decisions(&self) -> &Decisions {
-        &self.decisions
-    }
-
-    /// It came to what was reserved.
-    pub(crate) fn keep(mut self) {
-        self.settled = true;
+        self.0.decisions().binding()
     }
 
     /// Units that are booked.
     #[must_use]
     pub const fn cost(&self) -> u32 {
-        self.cost
+        self.0.cost()
     }
 
     /// It came to `actual` units. What was reserved and not used is put in hand; what was used and not reserved is booked
     /// on top, beyond the limit if need be, and told until the store knows of it. Neither waits.
     pub fn commit(mut self, actual: u32) {
-        self.settle(actual);
+        self.0.settle(actual);
     }
 
     /// It came to nothing, as when it is dropped.
     pub fn cancel(self) {}
 
-    fn settle(&mut self, actual: u32) {
-        if std::mem::replace(&mut self.settled, true) || actual == self.cost {
-            return;
-        }
-        let shared = &*self.limiter.0.shared;
-        let Some(more) = actual.checked_sub(self.cost) else {
-            return self.put_back(self.cost - actual);
-        };
-        let (now, shard) = (shared.now(), shared.shard(self.key));
-        let mut inner = shard.lock();
-        if shared.may_ask(now.local) {
-            let each = vec![u64::from(more); self.limiter.policies().len()];
-            inner.tier.owe(self.key, &each, now);
-            shared.notice(shard, &inner.tier);
-        } else {
-            drop(inner);
-            shared.parts.book_without(self.key, more, shared.moment());
-        }
+    /// It came to what was reserved.
+    pub(crate) fn keep(self) {
+        self.0.keep();
     }
 
-    fn put_back(&mut self, units: u32) {
-        let shared = &*self.limiter.0.shared;
-        shared.parts.denied.forget(self.key);
-        if self.drawn.is_empty() {
-            return shared
-                .parts
-                .give_back_without(self.key, units, shared.moment());
-        }
-        // What was drawn first is over first, and so was used.
-        for lease in &mut self.drawn {
-            lease.split(lease.units - units.min(lease.units));
-        }
-        let (now, shard) = (shared.now(), shared.shard(self.key));
-        let mut inner = shard.lock();
-        inner.tier.put_back(self.key, &self.drawn, now);
-        shared.notice(shard, &inner.tier);
+    /// It came to what was reserved, or to nothing; says how the key stood when it was booked.
+    pub(crate) fn answered(self, keeps: bool) -> Decisions {
+        self.0.answered(keeps)
     }
 }
 
-impl Drop for LeasedReservation {
-    fn drop(&mut self) {
-        self.settle(0);
+impl From<Held<LeasedLimiter>> for LeasedReservation {
+    fn from(held: Held<LeasedLimiter>) -> Self {
+        Self(held)
     }
 }

@@ -6,6 +6,8 @@ use crate::key::Key;
 use crate::layered::LayeredLimiter;
 #[cfg(feature = "redis")]
 use crate::leased::LeasedLimiter;
+#[cfg(feature = "redis")]
+use crate::limiter::remote::Remote;
 use crate::limiter::{AnyReservation, RateLimiter};
 #[cfg(feature = "fleet")]
 use crate::limiter::{Asking, Deciding};

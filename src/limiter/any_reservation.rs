@@ -1,6 +1,6 @@
 //! A reservation of any of the limiters.
 
-use crate::decision::Decision;
+use crate::decision::{Decision, Decisions};
 #[cfg(feature = "redis")]
 use crate::layered::LayeredReservation;
 #[cfg(feature = "redis")]
@@ -78,6 +78,33 @@ impl AnyReservation {
     /// It came to nothing: gives everything back, as dropping it does.
     pub async fn cancel(self) {
         self.commit(0).await;
+    }
+
+    /// It came to what was reserved.
+    pub(super) fn keep(self) {
+        match self {
+            Self::Local(reservation) => reservation.keep(),
+            #[cfg(feature = "redis")]
+            Self::Strict(reservation) => reservation.keep(),
+            #[cfg(feature = "redis")]
+            Self::Layered(reservation) => reservation.keep(),
+            #[cfg(feature = "redis")]
+            Self::Leased(reservation) => reservation.keep(),
+        }
+    }
+
+    /// It came to what was reserved, or to nothing, of which a store is told in the background. Says how the key stands
+    /// then, where that is known here, and else how it stood when it was booked.
+    pub(super) fn answered(self, keeps: bool) -> Decisions {
+        match self {
+            Self::Local(reservation) => reservation.answered(keeps),
+            #[cfg(feature = "redis")]
+            Self::Strict(reservation) => reservation.answered(keeps),
+            #[cfg(feature = "redis")]
+            Self::Layered(reservation) => reservation.answered(keeps),
+            #[cfg(feature = "redis")]
+            Self::Leased(reservation) => reservation.answered(keeps),
+        }
     }
 }
 

@@ -50,8 +50,7 @@ impl RateLimiter {
         }
         let settle = |reservation: Reservation| {
             let decision = *reservation.decision();
-            let cost = reservation.cost();
-            reservation.commit(cost);
+            reservation.keep();
             decision
         };
         Ok(booked.into_iter().map(settle).collect())

@@ -3,13 +3,7 @@
 use crate::classify::Answer;
 use crate::decision::Decisions;
 use crate::key::Key;
-#[cfg(feature = "redis")]
-use crate::layered::LayeredReservation;
-#[cfg(feature = "redis")]
-use crate::leased::LeasedReservation;
-use crate::limiter::{RateLimiter, Reservation};
-#[cfg(feature = "redis")]
-use crate::strict::StrictReservation;
+use crate::limiter::{AnyReservation, RateLimiter};
 
 /// Which requests a layer counts.
 ///
@@ -30,6 +24,14 @@ pub enum Count {
 }
 
 impl Count {
+    #[cfg(feature = "redis")]
+    pub(crate) const fn booking(self) -> Booking {
+        match self {
+            Self::All => Booking::Spent,
+            Self::Failures | Self::Only(_) => Booking::Kept,
+        }
+    }
+
     fn counts(self, answer: Answer) -> bool {
         match self {
             Self::All => true,
@@ -43,28 +45,25 @@ impl Count {
     }
 }
 
+/// What becomes of the units of a request.
+#[cfg_attr(
+    not(feature = "redis"),
+    allow(dead_code, reason = "whoever chooses comes with a store")
+)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Booking {
+    Spent,
+    /// Held until it is settled what they come to.
+    Kept,
+}
+
 /// A request on its way whose cost is kept or given back when it is answered. Dropped without an answer, it is kept.
 // For adapters alone: it may change in any release.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Counting {
     count: Count,
-    booked: Option<Booked>,
-}
-
-#[derive(Debug)]
-enum Booked {
-    Local {
-        limiter: RateLimiter,
-        key: Key,
-        reservation: Reservation,
-    },
-    #[cfg(feature = "redis")]
-    Strict(Box<StrictReservation>),
-    #[cfg(feature = "redis")]
-    Layered(Box<LayeredReservation>),
-    #[cfg(feature = "redis")]
-    Leased(Box<LeasedReservation>),
+    booked: Option<AnyReservation>,
 }
 
 impl Counting {
@@ -79,56 +78,23 @@ impl Counting {
         count: Count,
     ) -> Result<Self, Decisions> {
         match limiter.reserve(&key, cost) {
-            Ok(reservation) => Ok(Self {
-                count,
-                booked: Some(Booked::Local {
-                    limiter: limiter.clone(),
-                    key,
-                    reservation,
-                }),
-            }),
+            Ok(reservation) => Ok(Self::of(reservation, count)),
             Err(decision) => Err(limiter.peek_each(&key).with(decision)),
         }
     }
 
-    /// The same, reserved in a store.
-    #[cfg(feature = "redis")]
-    pub(crate) fn of_strict(reservation: StrictReservation, count: Count) -> Self {
+    /// The same, of what is reserved.
+    pub(crate) fn of(reservation: impl Into<AnyReservation>, count: Count) -> Self {
         Self {
             count,
-            booked: Some(Booked::Strict(Box::new(reservation))),
-        }
-    }
-
-    /// The same, held by a layered limiter.
-    #[cfg(feature = "redis")]
-    pub(crate) fn of_layered(reservation: LayeredReservation, count: Count) -> Self {
-        Self {
-            count,
-            booked: Some(Booked::Layered(Box::new(reservation))),
-        }
-    }
-
-    /// The same, drawn by a leased limiter.
-    #[cfg(feature = "redis")]
-    pub(crate) fn of_leased(reservation: LeasedReservation, count: Count) -> Self {
-        Self {
-            count,
-            booked: Some(Booked::Leased(Box::new(reservation))),
+            booked: Some(reservation.into()),
         }
     }
 
     /// What was said when the cost was reserved.
     pub fn decision(&self) -> &crate::Decision {
-        match self.booked.as_ref().expect("settled at the end") {
-            Booked::Local { reservation, .. } => reservation.decision(),
-            #[cfg(feature = "redis")]
-            Booked::Strict(reservation) => reservation.decision(),
-            #[cfg(feature = "redis")]
-            Booked::Layered(reservation) => reservation.decision(),
-            #[cfg(feature = "redis")]
-            Booked::Leased(reservation) => reservation.decision(),
-        }
+        let booked = self.booked.as_ref().expect("settled at the end");
+        booked.decision()
     }
 
     /// Keeps the cost or gives it back, and says how the key stands then; in a store, which is told in the background,
@@ -137,59 +103,17 @@ impl Counting {
     /// `ours` is an answer that a layer of ours wrote.
     pub fn answered(mut self, answer: Answer, ours: bool) -> Decisions {
         let keeps = !ours && self.count.counts(answer);
-        match self.booked.take().expect("settled at the end") {
-            Booked::Local {
-                limiter,
-                key,
-                reservation,
-            } => {
-                if keeps {
-                    keep(reservation);
-                } else {
-                    reservation.cancel();
-                }
-                limiter.peek_each(&key)
-            }
-            #[cfg(feature = "redis")]
-            Booked::Strict(reservation) => {
-                let decisions = reservation.decisions().clone();
-                if keeps {
-                    reservation.keep();
-                }
-                decisions
-            }
-            #[cfg(feature = "redis")]
-            Booked::Layered(reservation) => reservation.answered(keeps),
-            #[cfg(feature = "redis")]
-            Booked::Leased(reservation) => {
-                let decisions = reservation.decisions().clone();
-                if keeps {
-                    reservation.keep();
-                }
-                decisions
-            }
-        }
+        let booked = self.booked.take().expect("settled at the end");
+        booked.answered(keeps)
     }
 }
 
 impl Drop for Counting {
     fn drop(&mut self) {
-        match self.booked.take() {
-            Some(Booked::Local { reservation, .. }) => keep(reservation),
-            #[cfg(feature = "redis")]
-            Some(Booked::Strict(reservation)) => reservation.keep(),
-            #[cfg(feature = "redis")]
-            Some(Booked::Layered(reservation)) => reservation.keep(),
-            #[cfg(feature = "redis")]
-            Some(Booked::Leased(reservation)) => reservation.keep(),
-            None => {}
+        if let Some(booked) = self.booked.take() {
+            booked.keep();
         }
     }
-}
-
-fn keep(reservation: Reservation) {
-    let cost = reservation.cost();
-    reservation.commit(cost);
 }
 
 #[cfg(test)]

@@ -10,14 +10,18 @@ mod booking;
 mod builder;
 mod carry;
 mod cells;
-mod count;
+pub(crate) mod count;
 #[cfg(feature = "fleet")]
 mod deciding;
 mod draws;
 mod handle;
+#[cfg(feature = "redis")]
+pub(crate) mod held;
 #[cfg(feature = "fleet")]
 pub(crate) mod lines;
 mod local;
+#[cfg(feature = "redis")]
+pub(crate) mod remote;
 mod reservation;
 mod rules;
 mod shard;

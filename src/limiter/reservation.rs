@@ -1,6 +1,6 @@
 //! Costs that are known only afterwards: book what it may cost, settle what it did.
 
-use crate::decision::Decision;
+use crate::decision::{Decision, Decisions};
 use crate::key::Key;
 use crate::limiter::RateLimiter;
 use crate::limiter::booking::Booking;
@@ -110,6 +110,23 @@ impl Reservation {
 
     /// It came to nothing: gives everything back, as dropping it does.
     pub fn cancel(self) {}
+
+    /// It came to what was reserved.
+    pub(super) fn keep(self) {
+        let cost = self.cost;
+        self.commit(cost);
+    }
+
+    /// It came to what was reserved, or to nothing; says how the key stands then.
+    pub(super) fn answered(self, keeps: bool) -> Decisions {
+        let (limiter, key) = (self.limiter.clone(), self.key);
+        if keeps {
+            self.keep();
+        } else {
+            self.cancel();
+        }
+        limiter.peek_each(&key)
+    }
 
     fn give_back(&self, units: u32) {
         let mut inner = &*self.limiter.0;

@@ -2,9 +2,12 @@
 
 use crate::decision::Decision;
 use crate::key::Key;
-use crate::limiter::{Admission, Asking, Count, Counting, Deciding};
-use crate::strict::StrictLimiter;
-use crate::strict::handle::Weighed;
+use crate::limiter::count::Booking;
+use crate::limiter::lines::Lines;
+use crate::limiter::remote::{Attempt, Remote, Weighed};
+use crate::store::redis::rates::Standing;
+use crate::strict::{StrictLimiter, StrictReservation};
+use crate::time::Clock;
 use std::time::Duration;
 
 impl StrictLimiter {
@@ -22,115 +25,75 @@ impl StrictLimiter {
     /// # Panics
     /// As [`Self::decide`].
     pub async fn until_ready(&self, key: &Key, cost: u32, max_wait: Duration) -> Decision {
-        let weighed = self.in_line(*key, cost, max_wait).await;
-        self.0.count(weighed.decisions.binding());
-        *weighed.decisions.binding()
-    }
-
-    /// Decides on a request of a layer.
-    pub(crate) fn decide_for(&self, key: Key, cost: u32, asking: Asking) -> Deciding {
-        if asking.max_wait.is_zero()
-            && let Some(denied) = self.remembered(key, cost)
-        {
-            // A flood is not boxed either.
-            self.0.count(denied.binding());
-            return Deciding::Now(Admission {
-                decisions: denied,
-                counting: None,
-            });
-        }
-        let limiter = self.clone();
-        Deciding::Later(Box::pin(
-            async move { limiter.admit(key, cost, asking).await },
-        ))
-    }
-
-    async fn admit(&self, key: Key, cost: u32, asking: Asking) -> Admission {
-        let weighed = if asking.max_wait.is_zero() {
-            self.weigh(key, cost).await
-        } else {
-            self.in_line(key, cost, asking.max_wait).await
-        };
-        if let Count::All = asking.count {
-            self.0.count(weighed.decisions.binding());
-            return Admission {
-                decisions: weighed.decisions,
-                counting: None,
-            };
-        }
-        match self.reservation(key, cost, weighed) {
-            Ok(reservation) => Admission {
-                decisions: reservation.decisions().clone(),
-                counting: Some(Box::new(Counting::of_strict(reservation, asking.count))),
-            },
-            Err(decisions) => Admission {
-                decisions,
-                counting: None,
-            },
-        }
-    }
-
-    async fn in_line(&self, key: Key, cost: u32, max_wait: Duration) -> Weighed {
-        let (clock, lines) = (&self.0.parts().clock, &self.0.lines);
-        let began = clock.now();
-        let left = || max_wait.saturating_sub(clock.now().since(began));
-        // Whoever waits already goes first.
-        if !lines.has(&key) {
-            let weighed = self.weigh(key, cost).await;
-            if wait(&weighed, left()).is_none() {
-                return weighed;
-            }
-        }
-        let place = lines.join(key);
-        let mut missed = false;
-        loop {
-            let Ok(mut room) = tokio::time::timeout(left(), place.turn()).await else {
-                return self.give_up(key, cost).await;
-            };
-            if !missed && *room >= cost {
-                // There was room for this one too: those behind need not wait for its answer.
-                *room -= cost;
-                drop(room);
-                let weighed = self.weigh(key, cost).await;
-                if wait(&weighed, left()).is_none() {
-                    return weighed;
-                }
-                missed = true;
-                continue;
-            }
-            *room = 0;
-            loop {
-                let weighed = self.weigh(key, cost).await;
-                if let Some(wait) = wait(&weighed, left()) {
-                    tokio::time::sleep(wait).await;
-                    continue;
-                }
-                let decision = weighed.decisions.binding();
-                if decision.is_allowed() {
-                    *room = decision.remaining();
-                }
-                return weighed;
-            }
-        }
-    }
-
-    /// What is said to somebody who has waited long enough while others are in front.
-    async fn give_up(&self, key: Key, cost: u32) -> Weighed {
-        let mut weighed = self.weigh(key, 0).await;
-        if weighed.standing.is_none() {
-            // Without the store there is nothing to wait for.
-            return self.weigh_without(key, cost);
-        }
-        // What would fit now is theirs.
-        weighed.decisions.deny_until_reset();
-        weighed
+        self.wait_for(*key, cost, max_wait).await
     }
 }
 
-/// How long to wait, if a denial is over in time.
-fn wait(weighed: &Weighed, left: Duration) -> Option<Duration> {
-    let wait = weighed.decisions.binding().retry_after();
-    wait.filter(|wait| *wait <= left)
+impl Remote for StrictLimiter {
+    /// None where it was decided without the store.
+    type Booked = Option<Standing>;
+    type Asked = ();
+    type Reservation = StrictReservation;
+
+    fn lines(&self) -> &Lines {
+        &self.0.lines
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.0.parts().clock
+    }
+
+    fn count(&self, decision: &Decision) {
+        self.0.count(decision);
+    }
+
+    /// A flood of remembered denials is not boxed.
+    fn attempt(&self, key: Key, cost: u32, _: Booking) -> Attempt<Self> {
+        match self.remembered(key, cost) {
+            Some(denied) => Attempt::Decided((denied, None)),
+            None => Attempt::Asked(()),
+        }
+    }
+
+    async fn hear(&self, (): (), _: Key, _: u32) -> Option<Weighed<Self>> {
+        None
+    }
+
+    async fn weigh(&self, key: Key, cost: u32, _: Booking) -> Weighed<Self> {
+        self.weigh_in_store(key, cost).await
+    }
+
+    /// The store's word, unless somebody waits already, who goes first.
+    async fn foresee(&self, key: Key, cost: u32, _: Booking) -> Option<Weighed<Self>> {
+        match self.lines().has(&key) {
+            true => None,
+            false => Some(self.weigh_in_store(key, cost).await),
+        }
+    }
+
+    async fn give_up(&self, key: Key, cost: u32) -> Weighed<Self> {
+        let (mut decisions, standing) = self.weigh_in_store(key, 0).await;
+        if standing.is_none() {
+            // Without the store there is nothing to wait for.
+            return (self.without(key, cost), None);
+        }
+        decisions.deny_until_reset();
+        (decisions, standing)
+    }
+
+    fn room_behind(&self, decision: &Decision) -> u32 {
+        decision.remaining()
+    }
+
+    /// In the background. Without a runtime to do it on, what was booked stays so and comes back by itself.
+    fn settle(&self, key: Key, booked: Option<Standing>, cost: u32, actual: u32) {
+        if actual != cost
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let limiter = self.clone();
+            runtime.spawn(async move { limiter.tell_actual(key, booked, cost, actual).await });
+        }
+    }
 }
 
 #[cfg(test)]

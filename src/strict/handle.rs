@@ -194,7 +194,7 @@ impl StrictLimiter {
 
     /// As [`Self::decide`], with the answers of all policies.
     pub async fn decide_each(&self, key: &Key, cost: u32) -> Decisions {
-        let decisions = self.weigh(*key, cost).await.decisions;
+        let (decisions, _) = self.weigh_in_store(*key, cost).await;
         let policies = self.policies();
         self.0.seen.count(policies, decisions.binding());
         decisions
@@ -207,7 +207,7 @@ impl StrictLimiter {
 
     /// As [`Self::peek`], with the answers of all policies.
     pub async fn peek_each(&self, key: &Key) -> Decisions {
-        self.weigh(*key, 0).await.decisions
+        self.weigh_in_store(*key, 0).await.0
     }
 
     /// The quota, and the name under which clients see it; of several the first.
@@ -259,12 +259,16 @@ impl StrictLimiter {
     }
 
     /// The decisions on a request, and how the key stood if the store has decided.
-    pub(super) async fn weigh(&self, key: Key, cost: u32) -> Weighed {
+    pub(super) async fn weigh_in_store(
+        &self,
+        key: Key,
+        cost: u32,
+    ) -> (Decisions, Option<Standing>) {
         let inner = &*self.0;
         let parts = &inner.parts;
         let now = parts.clock.now();
         if let Some(decisions) = self.remembered(key, cost) {
-            return Weighed::without(decisions);
+            return (decisions, None);
         }
         let spelling = parts.rates.spelling();
         // A coin that is thrown again may fall otherwise.
@@ -275,7 +279,7 @@ impl StrictLimiter {
             Ok((decisions, standing))
         });
         let Ok((decisions, standing)) = told else {
-            return self.weigh_without(key, cost);
+            return (self.without(key, cost), None);
         };
         if cost > 0
             && !decisions.is_allowed()
@@ -289,15 +293,14 @@ impl StrictLimiter {
             };
             parts.denied.note(key, denial, now, parts.clock.now());
         }
-        Weighed {
-            decisions,
-            standing: Some(standing),
-        }
+        (decisions, Some(standing))
     }
 
-    /// The same, decided without the store.
-    pub(super) fn weigh_without(&self, key: Key, cost: u32) -> Weighed {
-        Weighed::without(self.0.decide_without(key, cost))
+    /// The decisions without the store.
+    pub(super) fn without(&self, key: Key, cost: u32) -> Decisions {
+        let inner = &*self.0;
+        inner.counts.without.fetch_add(1, Ordering::Relaxed);
+        inner.parts.decide_without(key, cost, inner.moment())
     }
 
     /// A denial that needs no store: of what could never be allowed, or one that still holds.
@@ -372,22 +375,6 @@ impl StrictLimiter {
     }
 }
 
-/// What was said to a request.
-pub(super) struct Weighed {
-    pub(super) decisions: Decisions,
-    /// Of the store.
-    pub(super) standing: Option<Standing>,
-}
-
-impl Weighed {
-    const fn without(decisions: Decisions) -> Self {
-        Self {
-            decisions,
-            standing: None,
-        }
-    }
-}
-
 impl Inner {
     pub(super) const fn parts(&self) -> &Parts {
         &self.parts
@@ -428,11 +415,6 @@ impl Inner {
     /// Whether a question would not be refused by the breaker.
     pub(super) fn may_ask(&self) -> bool {
         self.breaker().would_pass(self.parts.clock.now())
-    }
-
-    fn decide_without(&self, key: Key, cost: u32) -> Decisions {
-        self.counts.without.fetch_add(1, Ordering::Relaxed);
-        self.parts.decide_without(key, cost, self.moment())
     }
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {

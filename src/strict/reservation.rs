@@ -2,9 +2,10 @@
 
 use crate::decision::{Decision, Decisions};
 use crate::key::Key;
-use crate::store::redis::rates::{Operation, StoreMoment};
+use crate::limiter::held::Held;
+use crate::limiter::remote::Remote;
+use crate::store::redis::rates::{Operation, Standing};
 use crate::strict::StrictLimiter;
-use crate::strict::handle::Weighed;
 
 impl StrictLimiter {
     /// Books `cost` units on `key` until it is known what they come to.
@@ -24,36 +25,7 @@ impl StrictLimiter {
     /// # }
     /// ```
     pub async fn reserve(&self, key: &Key, cost: u32) -> Result<StrictReservation, Decision> {
-        let weighed = self.weigh(*key, cost).await;
-        let reserved = self.reservation(*key, cost, weighed);
-        reserved.map_err(|decisions| *decisions.binding())
-    }
-
-    /// The reservation that a booking becomes, or the answers of all policies.
-    pub(super) fn reservation(
-        &self,
-        key: Key,
-        cost: u32,
-        weighed: Weighed,
-    ) -> Result<StrictReservation, Decisions> {
-        self.0.count(weighed.decisions.binding());
-        if !weighed.decisions.is_allowed() {
-            return Err(weighed.decisions);
-        }
-        let spelling = self.0.parts().rates.spelling();
-        let booking = weighed.standing.map(|standing| Booking {
-            booked: standing.now(),
-            given_back: standing.given_back(),
-            marks: standing.marks(spelling, cost),
-        });
-        Ok(StrictReservation {
-            limiter: self.clone(),
-            key,
-            cost,
-            decisions: weighed.decisions,
-            booking,
-            settled: false,
-        })
+        self.hold(*key, cost).await
     }
 
     /// Gives back the `units` that were booked last on `key`, as far as they have not come back by themselves: for what
@@ -77,22 +49,34 @@ impl StrictLimiter {
         }
     }
 
-    async fn give_back(&self, key: Key, booking: Option<Booking>, units: u32) {
-        if units == 0 {
-            return;
-        }
-        let Some(booking) = booking else {
+    async fn give_back(&self, key: Key, booked: Option<Standing>, cost: u32, units: u32) {
+        let Some(booked) = booked else {
             return self.give_back_without(key, units);
         };
         self.0.parts().denied.forget(key);
         let refund = Operation::GiveBack {
             units,
-            booked: booking.booked,
-            given_back: booking.given_back,
-            marks: &booking.marks,
+            booked: booked.now(),
+            given_back: booked.given_back(),
+            marks: &booked.marks(self.0.parts().rates.spelling(), cost),
         };
         // If the store does not answer, they stay booked.
         let _ = self.ask(key, refund).await;
+    }
+
+    /// What was booked for `cost` came to `actual`.
+    pub(super) async fn tell_actual(
+        &self,
+        key: Key,
+        booked: Option<Standing>,
+        cost: u32,
+        actual: u32,
+    ) {
+        match actual.checked_sub(cost) {
+            Some(0) => {}
+            Some(more) => self.book(key, more).await,
+            None => self.give_back(key, booked, cost, cost - actual).await,
+        }
     }
 
     /// What was admitted without the store, and is not told yet.
@@ -101,14 +85,6 @@ impl StrictLimiter {
         let moment = inner.moment();
         inner.parts().give_back_without(key, units, moment);
     }
-}
-
-/// A booking in the store, as its refund needs to know it.
-#[derive(Debug)]
-struct Booking {
-    booked: StoreMoment,
-    given_back: u64,
-    marks: Box<[u64]>,
 }
 
 /// Units that are booked until it is known what they come to. Made by [`StrictLimiter::reserve`].
@@ -121,35 +97,18 @@ struct Booking {
 ///   and the units then come back by themselves.
 #[derive(Debug)]
 #[must_use = "dropping a reservation cancels it"]
-pub struct StrictReservation {
-    limiter: StrictLimiter,
-    key: Key,
-    cost: u32,
-    decisions: Decisions,
-    /// None where it was decided without the store.
-    booking: Option<Booking>,
-    settled: bool,
-}
+pub struct StrictReservation(Held<StrictLimiter>);
 
 impl StrictReservation {
     /// What was said when it was booked.
     pub const fn decision(&self) -> &Decision {
-        self.decisions.binding()
-    }
-
-    pub(crate) const fn decisions(&self) -> &Decisions {
-        &self.decisions
-    }
-
-    /// It came to what was reserved.
-    pub(crate) fn keep(mut self) {
-        self.settled = true;
+        self.0.decisions().binding()
     }
 
     /// Units that are booked.
     #[must_use]
     pub const fn cost(&self) -> u32 {
-        self.cost
+        self.0.cost()
     }
 
     /// It came to `actual` units. What was reserved and not used is given back; what was used and not reserved is booked
@@ -158,15 +117,9 @@ impl StrictReservation {
     /// # Cancel safety
     /// Dropped before it is ready, it may have done so or not.
     pub async fn commit(mut self, actual: u32) {
-        self.settled = true;
-        let booking = self.booking.take();
-        match actual.checked_sub(self.cost) {
-            Some(0) => {}
-            Some(more) => self.limiter.book(self.key, more).await,
-            None => {
-                let unused = self.cost - actual;
-                self.limiter.give_back(self.key, booking, unused).await;
-            }
+        if let Some(booked) = self.0.take() {
+            let (limiter, key, cost) = (self.0.limiter(), self.0.key(), self.0.cost());
+            limiter.tell_actual(key, booked, cost, actual).await;
         }
     }
 
@@ -174,18 +127,20 @@ impl StrictReservation {
     pub async fn cancel(self) {
         self.commit(0).await;
     }
+
+    /// It came to what was reserved.
+    pub(crate) fn keep(self) {
+        self.0.keep();
+    }
+
+    /// It came to what was reserved, or to nothing; says how the key stood when it was booked.
+    pub(crate) fn answered(self, keeps: bool) -> Decisions {
+        self.0.answered(keeps)
+    }
 }
 
-impl Drop for StrictReservation {
-    /// Without a runtime to do it on, the units stay booked and come back by themselves.
-    fn drop(&mut self) {
-        if self.settled {
-            return;
-        }
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let (limiter, key, cost) = (self.limiter.clone(), self.key, self.cost);
-            let booking = self.booking.take();
-            runtime.spawn(async move { limiter.give_back(key, booking, cost).await });
-        }
+impl From<Held<StrictLimiter>> for StrictReservation {
+    fn from(held: Held<StrictLimiter>) -> Self {
+        Self(held)
     }
 }

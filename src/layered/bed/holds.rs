@@ -5,12 +5,13 @@ use crate::decision::PolicyName;
 use crate::key::Key;
 use crate::layered::cell::Told;
 use crate::layered::exchange::{FlushLine, ImportLine};
-use crate::layered::hold::{Booking, Hold};
+use crate::layered::hold::Hold;
 use crate::layered::link::{Link, Outage};
 use crate::layered::setup::Setup;
 use crate::layered::tier::{Answer, Tier};
 use crate::layered::time::Moment;
 use crate::layered::window::SlidingWindow;
+use crate::limiter::count::Booking;
 use crate::time::LocalTime;
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ fn middle_of(number: u64) -> Moment {
 }
 
 fn reserve(tier: &mut Tier, key: Key, cost: u32, now: &Moment) -> Option<Hold> {
-    match tier.decide(key, cost, Booking::Reserve, now) {
+    match tier.decide(key, cost, Booking::Kept, now) {
         Answer::Decided { decision, hold } => {
             assert_eq!(decision.is_allowed(), hold.is_some());
             hold
@@ -54,7 +55,7 @@ fn reserve(tier: &mut Tier, key: Key, cost: u32, now: &Moment) -> Option<Hold> {
 }
 
 fn accept(tier: &mut Tier, key: Key, cost: u32, now: &Moment) {
-    let Answer::Decided { decision, .. } = tier.decide(key, cost, Booking::Accept, now) else {
+    let Answer::Decided { decision, .. } = tier.decide(key, cost, Booking::Spent, now) else {
         panic!("nobody waits for an origin that is down");
     };
     assert!(decision.is_allowed());

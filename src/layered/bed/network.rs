@@ -3,9 +3,9 @@
 use super::{EPOCH, Event, GLOBAL_EVERY, PATIENCE, Request, World};
 use crate::key::Key;
 use crate::layered::exchange::{FlushLine, ImportLine, PublishLine, ReadLine, Totals};
-use crate::layered::hold::Booking;
 use crate::layered::origin::OriginCell;
 use crate::layered::tier::Answer;
+use crate::limiter::count::Booking;
 use crate::time::LocalTime;
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ impl World {
     pub(super) fn ask(&mut self, node: usize, request: Request) {
         let now = self.moment(node);
         let tier = &mut self.nodes[node].tier;
-        match tier.decide(request.key, request.cost, Booking::Accept, &now) {
+        match tier.decide(request.key, request.cost, Booking::Spent, &now) {
             Answer::Decided { decision, .. } => {
                 if decision.is_allowed() {
                     self.seen.admitted += u64::from(request.cost);
