@@ -4,6 +4,7 @@ use crate::decision::Decision;
 use crate::key::Key;
 use crate::layered::LayeredLimiter;
 use crate::layered::tiers::Holds;
+use crate::limiter::BatchError;
 use crate::limiter::count::Booking;
 use crate::limiter::remote::{Attempt, Remote};
 
@@ -22,6 +23,14 @@ pub enum Batch {
 pub struct BatchTooLong {
     /// How many there were.
     pub costs: usize,
+}
+
+impl From<BatchTooLong> for BatchError {
+    fn from(too_long: BatchTooLong) -> Self {
+        Self::TooMany {
+            checks: too_long.costs,
+        }
+    }
 }
 
 impl LayeredLimiter {

@@ -5,6 +5,7 @@
 //!      + accepted - acknowledged       own accepts that origin has not confirmed: pending, and in flight
 //!      + imported                      other regions
 //!      + reserved                      held for a batch that is not decided yet
+//!      - credit                        accepted, told, and given back: the next accepts take it first
 //! ```
 //!
 //! The terms stay apart: one value merged by maximum would let every answer of origin hide what was accepted while it
@@ -23,8 +24,12 @@ pub(crate) struct Cell {
     sent: u32,
     acknowledged: u32,
     reserved: u32,
+    /// Never more than `accepted`.
+    credit: u32,
     /// Origin answered less than it had before: it must hear what is known here.
     forgotten: bool,
+    /// This node has accepted something, though all of it may have been given back.
+    used: bool,
 }
 
 /// What a node tells origin of a cell.
@@ -45,6 +50,7 @@ impl Cell {
             .saturating_add(self.imported)
             .saturating_add(self.unconfirmed() as u64)
             .saturating_add(self.reserved as u64)
+            .saturating_sub(self.credit as u64)
     }
 
     /// Own accepts that origin has not confirmed.
@@ -66,7 +72,31 @@ impl Cell {
 
     #[inline]
     pub(crate) const fn accept(&mut self, cost: u32) {
-        self.accepted = self.accepted.saturating_add(cost);
+        let from_credit = if cost < self.credit {
+            cost
+        } else {
+            self.credit
+        };
+        self.used = self.used || cost > 0;
+        self.credit -= from_credit;
+        self.accepted = self.accepted.saturating_add(cost - from_credit);
+    }
+
+    /// Whether this node has accepted anything.
+    pub(crate) const fn is_used(&self) -> bool {
+        self.used
+    }
+
+    /// Takes back up to `units` of the own accepts. What origin was not told it never hears of; the rest is there for the
+    /// next accepts of this node, for what was told only grows.
+    pub(crate) fn refund(&mut self, units: u32) {
+        let units = units.min(self.accepted - self.credit);
+        let untold = match self.forgotten {
+            true => 0,
+            false => units.min(self.unsent()),
+        };
+        self.accepted -= untold;
+        self.credit += units - untold;
     }
 
     pub(crate) const fn reserve(&mut self, cost: u32) {
@@ -234,6 +264,33 @@ mod tests {
         cell.reserve(3);
         cell.commit(3, 1);
         assert_eq!((cell.view(), cell.reserved()), (10, 0));
+    }
+
+    #[test]
+    fn what_is_given_back_is_spent_next_and_counts_never_shrink() {
+        let mut cell = Cell::default();
+        cell.accept(10);
+        cell.refund(4);
+        let told = cell.poll_tell().expect("something new");
+        assert_eq!((told.accepted, cell.view()), (6, 6), "it was not told yet");
+        cell.handle_told(told.accepted, 20);
+        cell.refund(5);
+        assert_eq!((cell.view(), cell.poll_tell()), (15, None));
+        cell.accept(3);
+        assert_eq!((cell.view(), cell.poll_tell()), (18, None));
+        cell.accept(3);
+        assert_eq!((cell.view(), cell.unconfirmed()), (21, 1));
+        assert_eq!(cell.poll_tell().expect("one more").accepted, 7);
+        // Never more than this node has accepted.
+        cell.refund(100);
+        assert_eq!(cell.view(), 14);
+        cell.refund(1);
+        assert_eq!(cell.view(), 14);
+        // Of what origin may have heard nothing is taken back there.
+        cell.handle_not_told();
+        cell.accept(8);
+        cell.refund(8);
+        assert!(cell.poll_tell().expect("said again").accepted >= 7);
     }
 
     #[test]

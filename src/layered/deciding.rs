@@ -53,7 +53,7 @@ impl Remote for LayeredLimiter {
     }
 
     /// What origin has answered may be about another key of the shard.
-    async fn hear(&self, seen: Seen, key: Key, _: u32) -> Option<Weighed<Self>> {
+    async fn hear(&self, seen: Seen, key: Key, _: u32, _: Booking) -> Option<Weighed<Self>> {
         self.0.shared.shard(key).answer_after(seen).await;
         None
     }

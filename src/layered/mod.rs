@@ -21,7 +21,7 @@
 //! | `flush` | who has something to tell, and when |
 //! | `slots` | the keys there is room for |
 //! | `setup`, `views` | what a tier is told once; the counts of a decision |
-//! | `tier`, `hold`, `exchange` | the machine of one policy: decisions; what is held; questions and answers |
+//! | `tier`, `hold`, `refund`, `exchange` | the machine of one policy: decisions; what is held, and given back; questions and answers |
 //! | `tiers` | all policies of a limiter, all or nothing |
 //! | `link`, `time` | whether origin answers; whose clock counts |
 //! | `origin` | what a store does with what it is told |
@@ -57,6 +57,7 @@ mod load;
 #[cfg(test)]
 mod origin;
 mod refresh;
+mod refund;
 #[cfg(feature = "redis")]
 mod regions;
 #[cfg(feature = "redis")]

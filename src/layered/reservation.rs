@@ -27,7 +27,23 @@ impl LayeredLimiter {
     /// # }
     /// ```
     pub async fn reserve(&self, key: &Key, cost: u32) -> Result<LayeredReservation, Decision> {
-        self.hold(*key, cost).await
+        let held = self.hold(*key, cost).await?;
+        Ok(LayeredReservation(held))
+    }
+
+    /// Gives back the `units` that this process booked last on `key`, as far as they have not come back by themselves:
+    /// for what was booked a moment ago. Anything later is better [reserved](Self::reserve).
+    ///
+    /// # Guarantees
+    /// * Given back is at most what this process has booked in the window in which it booked last, and nothing when the
+    ///   window after that is over, or the key was forgotten or had to share a cell for want of room. Each call gives
+    ///   back, so nothing is to be refunded twice.
+    /// * Of what origin has heard nothing is taken back there, since counts only grow: those units are there for the next
+    ///   costs of the key in this process, and for others they come back by themselves.
+    pub fn refund(&self, key: &Key, units: u32) {
+        let shared = &*self.0.shared;
+        let now = shared.moment();
+        shared.shard(*key).lock().refund(*key, units, &now);
     }
 }
 

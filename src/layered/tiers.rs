@@ -125,6 +125,12 @@ impl Tiers {
         }
     }
 
+    /// Gives back the `units` that were booked last on `key`, with all policies.
+    pub(crate) fn refund(&mut self, key: Key, units: u32, now: &Moment) {
+        self.iter_mut()
+            .for_each(|tier| tier.refund(key, units, now));
+    }
+
     /// The tier of a policy, counted from 0.
     pub(crate) fn of(&mut self, policy: u8) -> &mut Tier {
         match policy {

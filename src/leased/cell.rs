@@ -135,7 +135,10 @@ impl Cell {
         };
         match drawn {
             Some(drawn) => drawn.extend(self.hands.iter_mut().map(draw)),
-            None => self.hands.iter_mut().map(draw).for_each(drop),
+            None => self.hands.iter_mut().for_each(|hand| {
+                let spent = draw(hand);
+                hand.note_spent(spent, now);
+            }),
         }
         self.demand.note(cost, now);
         (self.used_at, self.in_use) = (now, true);
@@ -220,6 +223,19 @@ impl Cell {
         for (hand, lease) in self.hands.iter_mut().zip(drawn) {
             hand.add(*lease);
         }
+    }
+
+    /// What was drawn, and is known to be spent only now.
+    pub(super) fn note_spent(&mut self, drawn: &[Lease], now: LocalTime) {
+        for (hand, lease) in self.hands.iter_mut().zip(drawn) {
+            hand.note_spent(*lease, now);
+        }
+    }
+
+    /// Puts up to `units` in hand that were spent last. Answers how many there were.
+    pub(super) fn refund(&mut self, units: u32, now: LocalTime) -> u32 {
+        let back = self.hands.iter_mut().map(|hand| hand.take_back(units, now));
+        back.max().unwrap_or(0)
     }
 
     /// The store's answer to question `number`. Those who waited for it are served first, as of the moment at which the

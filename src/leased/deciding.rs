@@ -86,11 +86,21 @@ impl Remote for LeasedLimiter {
         Attempt::Asked(Caller::new(Arc::clone(shared), key, ticket, reply))
     }
 
-    async fn hear(&self, caller: Caller, key: Key, cost: u32) -> Option<Weighed<Self>> {
-        Some(match caller.hear().await {
+    async fn hear(
+        &self,
+        caller: Caller,
+        key: Key,
+        cost: u32,
+        booking: Booking,
+    ) -> Option<Weighed<Self>> {
+        let (decisions, leases) = match caller.hear().await {
             Reply::Decided(decisions, leases) => (decisions, leases),
             Reply::Without => (self.without(key, cost), Vec::new()),
-        })
+        };
+        if booking == Booking::Spent {
+            self.note_spent(key, &leases);
+        }
+        Some((decisions, leases))
     }
 
     async fn foresee(&self, key: Key, cost: u32, _: Booking) -> Option<Weighed<Self>> {
@@ -106,10 +116,12 @@ impl Remote for LeasedLimiter {
     }
 
     fn settle(&self, key: Key, drawn: Vec<Lease>, cost: u32, actual: u32) {
-        match actual.checked_sub(cost) {
-            Some(0) => {}
-            Some(more) => self.book(key, more),
-            None => self.put_back(key, drawn, cost - actual),
+        let Some(more) = actual.checked_sub(cost) else {
+            return self.put_back(key, drawn, cost - actual);
+        };
+        self.note_spent(key, &drawn);
+        if more > 0 {
+            self.book(key, more);
         }
     }
 }

@@ -49,6 +49,12 @@ impl Lease {
         }
     }
 
+    /// Those of its units that may be spent at `now`, if there are any.
+    fn living(self, now: LocalTime) -> Option<Self> {
+        let units = self.alive(now);
+        (units > 0).then_some(Self { units, ..self })
+    }
+
     /// Units that are over, and may be kept for all that. Those of a window never are.
     const fn late(&self, alive: u32) -> u32 {
         if self.interval == 0 {
@@ -70,6 +76,22 @@ impl Lease {
         }
     }
 
+    /// Takes out those that keep longest.
+    fn split_last(&mut self, units: u32) -> Self {
+        let units = units.min(self.units);
+        let last = Self { units, ..*self };
+        self.units -= units;
+        let apart = self.interval.saturating_mul(units.into());
+        self.ends = self.ends.saturating_sub(apart);
+        last
+    }
+
+    /// Whether no slot is between the end of `before` and the first one here. Of windows there is only one at a time.
+    const fn follows(&self, before: &Self) -> bool {
+        let all = self.interval.saturating_mul(self.units as u64);
+        self.interval == 0 || self.ends.saturating_sub(all) <= before.ends
+    }
+
     /// One lease for two, of which `self` was before `later`: under it no unit keeps longer.
     fn merge(self, later: Self) -> Self {
         let apart = self.interval.saturating_mul(later.units.into());
@@ -85,6 +107,8 @@ impl Lease {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Hand {
     leases: Vec<Lease>,
+    /// What was spent last, so far as it can come back.
+    spent: Option<Lease>,
 }
 
 impl Hand {
@@ -152,6 +176,35 @@ impl Hand {
             interval: 0,
             number: 0,
         })
+    }
+
+    /// Remembers what was spent. What was spent before is forgotten where slots of others lie between, so that the last
+    /// ones come back as they were.
+    pub(super) fn note_spent(&mut self, lease: Lease, now: LocalTime) {
+        if lease.units == 0 {
+            return;
+        }
+        let before = self.spent.and_then(|spent| spent.living(now));
+        self.spent = Some(match before {
+            Some(before) if lease.ends < before.ends && before.follows(&lease) => {
+                lease.merge(before)
+            }
+            Some(before) if lease.ends >= before.ends && lease.follows(&before) => {
+                before.merge(lease)
+            }
+            _ => lease,
+        });
+    }
+
+    /// Puts up to `units` back that were spent last, and answers how many. What is over has come back by itself.
+    pub(super) fn take_back(&mut self, units: u32, now: LocalTime) -> u32 {
+        let Some(mut spent) = self.spent.and_then(|spent| spent.living(now)) else {
+            return 0;
+        };
+        let back = spent.split_last(units);
+        self.spent = (spent.units > 0).then_some(spent);
+        self.add(back);
+        back.units
     }
 
     /// Takes out up to `units` for the store, which takes them back from a window that goes on, or from the end of the
@@ -271,6 +324,34 @@ mod tests {
         assert_eq!(hand.give(9, Some(2), at(1_000)), 3);
         assert_eq!(hand.give(9, None, at(1_000)), 0);
         assert_eq!(hand.usable(at(1_000), 0), 5);
+    }
+
+    #[test]
+    fn what_was_spent_last_comes_back_as_it_was_while_it_keeps() {
+        let mut hand = hand(&[slots(5, 100, 1_000, 1), slots(5, 300, 1_000, 2)]);
+        for units in [2, 3, 2, 1] {
+            let spent = hand.draw(units);
+            hand.note_spent(spent, at(1_000));
+        }
+        // Slots of others lie between the first five and the last: so only those of the latter come back.
+        assert_eq!(hand.take_back(9, at(1_000)), 3);
+        assert_eq!(hand.take_back(9, at(1_000)), 0);
+        assert_eq!(hand.usable(at(1_000), 0), 5);
+        assert_eq!(hand.usable(at(1_299), 0), 5);
+        assert_eq!(hand.usable(at(1_300), 0), 4);
+        let spent = hand.draw(5);
+        hand.note_spent(spent, at(1_300));
+        assert_eq!(hand.take_back(2, at(1_320)), 2);
+        assert_eq!(hand.usable(at(1_329), 0), 2);
+        assert_eq!(hand.take_back(9, at(1_320)), 0, "three are over");
+        let mut hand = Hand::default();
+        for sent in [0, 3] {
+            hand.note_spent(window(5, 1_000, sent), at(sent));
+        }
+        assert_eq!(hand.take_back(7, at(900)), 7);
+        assert_eq!(hand.take_back(7, at(1_100)), 0, "the window is over");
+        hand.note_spent(window(4, 1_000, 1_200), at(1_200));
+        assert_eq!(hand.take_back(7, at(1_200)), 4);
     }
 
     /// However leases are merged, never is more usable than of each by itself.

@@ -43,9 +43,10 @@
 //! | `message` | question and answer, and why repetition and loss are harmless |
 //! | `ledger` | what a store does with a question |
 //! | `handle`, `caller`, `builder`, `shared`, `driver` | the limiter as users hold it, who waits, and its background task |
-//! | `deciding`, `reservation` | how layers ask; costs that are known afterwards |
+//! | `deciding`, `reservation`, `batch` | how layers ask; costs that are known afterwards; many at once |
 
 mod asking;
+mod batch;
 mod builder;
 mod caller;
 mod cell;

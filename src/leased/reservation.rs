@@ -25,7 +25,40 @@ impl LeasedLimiter {
     /// # }
     /// ```
     pub async fn reserve(&self, key: &Key, cost: u32) -> Result<LeasedReservation, Decision> {
-        self.hold(*key, cost).await
+        let held = self.hold(*key, cost).await?;
+        Ok(LeasedReservation(held))
+    }
+
+    /// Gives back the `units` that this process booked last on `key`, as far as they have not come back by themselves:
+    /// for what was booked a moment ago. Anything later is better [reserved](Self::reserve).
+    ///
+    /// # Guarantees
+    /// * What comes back is put in hand, for the next costs here, and goes back to the store as all that is there.
+    /// * It is at most what this process has spent, and nothing when its window is over, its slots have begun to come back,
+    ///   or the key was forgotten. Under a token bucket others may have taken units in between: then only those come back
+    ///   that were spent since. Each call gives back, so nothing is to be refunded twice.
+    /// * While the store does not answer, what was admitted without it is given back where it was.
+    pub fn refund(&self, key: &Key, units: u32) {
+        let shared = &*self.0.shared;
+        shared.parts.denied.forget(*key);
+        let (now, shard) = (shared.now(), shared.shard(*key));
+        let mut inner = shard.lock();
+        let back = inner.tier.refund(*key, units, now);
+        shared.notice(shard, &inner.tier);
+        drop(inner);
+        if back < units && !shared.may_ask(now.local) {
+            let moment = shared.moment();
+            shared.parts.give_back_without(*key, units - back, moment);
+        }
+    }
+
+    /// What was drawn is spent.
+    pub(super) fn note_spent(&self, key: Key, drawn: &[Lease]) {
+        if !drawn.is_empty() {
+            let shared = &*self.0.shared;
+            let (now, shard) = (shared.now(), shared.shard(key));
+            shard.lock().tier.note_spent(key, drawn, now);
+        }
     }
 
     /// Books units whether they fit or not.
@@ -51,11 +84,11 @@ impl LeasedLimiter {
             return shared.parts.give_back_without(key, units, shared.moment());
         }
         // What was drawn first is over first, and so was used.
-        for lease in &mut drawn {
-            lease.split(lease.units - units.min(lease.units));
-        }
+        let used = |lease: &mut Lease| lease.split(lease.units - units.min(lease.units));
+        let used: Vec<Lease> = drawn.iter_mut().map(used).collect();
         let (now, shard) = (shared.now(), shared.shard(key));
         let mut inner = shard.lock();
+        inner.tier.note_spent(key, &used, now);
         inner.tier.put_back(key, &drawn, now);
         shared.notice(shard, &inner.tier);
     }

@@ -216,6 +216,23 @@ impl Tier {
         }
     }
 
+    /// What was drawn is spent.
+    pub(super) fn note_spent(&mut self, key: Key, drawn: &[Lease], now: Now) {
+        if let Some(place) = self.places.get(&key).copied() {
+            self.cell(place).note_spent(drawn, now.local);
+        }
+    }
+
+    /// Puts up to `units` in hand that were spent last on `key`, and keep. Answers how many there were.
+    pub(super) fn refund(&mut self, key: Key, units: u32, now: Now) -> u32 {
+        let Some(place) = self.places.get(&key).copied() else {
+            return 0;
+        };
+        let back = self.cell(place).refund(units, now.local);
+        self.schedule(place, now);
+        back
+    }
+
     /// The next question.
     pub(super) fn poll_ask(&mut self, now: Now) -> Option<Ask> {
         if let Some(ask) = self.parting.pop_front() {

@@ -3,12 +3,12 @@
 use crate::decision::{Decision, Decisions, Policy};
 use crate::key::Key;
 #[cfg(feature = "redis")]
-use crate::layered::LayeredLimiter;
+use crate::layered::{Batch, LayeredLimiter};
 #[cfg(feature = "redis")]
 use crate::leased::LeasedLimiter;
 #[cfg(feature = "redis")]
 use crate::limiter::remote::Remote;
-use crate::limiter::{AnyReservation, RateLimiter};
+use crate::limiter::{AnyReservation, BatchError, RateLimiter};
 #[cfg(feature = "fleet")]
 use crate::limiter::{Asking, Deciding};
 #[cfg(feature = "redis")]
@@ -110,6 +110,68 @@ impl AnyLimiter {
             #[cfg(feature = "redis")]
             Self::Leased(limiter) => limiter.reserve(key, cost).await?.into(),
         })
+    }
+
+    /// Decides on each of up to 100 `checks` by itself. Where a store is asked, all go on one way.
+    ///
+    /// # Errors
+    /// [`BatchError::TooMany`] for more. Nothing was booked then.
+    pub async fn decide_many(&self, checks: &[(Key, u32)]) -> Result<Vec<Decision>, BatchError> {
+        match self {
+            Self::Local(limiter) => limiter.check_many(checks),
+            #[cfg(feature = "redis")]
+            Self::Strict(limiter) => limiter.decide_many(checks).await,
+            #[cfg(feature = "redis")]
+            Self::Layered(limiter) => limiter
+                .decide_batch(checks, Batch::Independent)
+                .await
+                .map_err(BatchError::from),
+            #[cfg(feature = "redis")]
+            Self::Leased(limiter) => limiter.decide_many(checks).await,
+        }
+    }
+
+    /// Books all of up to 100 `checks` or none of them; all is as the limiter's own batch says.
+    ///
+    /// # Errors
+    /// [`BatchError::Denied`] with the first that does not fit, [`BatchError::TooMany`] for more than 100. Nothing is
+    /// booked then.
+    pub async fn decide_all(&self, checks: &[(Key, u32)]) -> Result<Vec<Decision>, BatchError> {
+        match self {
+            Self::Local(limiter) => limiter.check_all(checks),
+            #[cfg(feature = "redis")]
+            Self::Strict(limiter) => limiter.decide_all(checks).await,
+            #[cfg(feature = "redis")]
+            Self::Layered(limiter) => {
+                let told = limiter.decide_batch(checks, Batch::AllOrNothing).await?;
+                match told.iter().position(|decision| !decision.is_allowed()) {
+                    Some(at) => Err(BatchError::Denied {
+                        at,
+                        decision: told[at],
+                    }),
+                    None => Ok(told),
+                }
+            }
+            #[cfg(feature = "redis")]
+            Self::Leased(limiter) => limiter.decide_all(checks).await,
+        }
+    }
+
+    /// Gives back the `units` that were booked last on `key`, as far as they have not come back by themselves: for what
+    /// was booked a moment ago. Anything later is better [reserved](Self::reserve).
+    ///
+    /// What comes back, where, and when nothing does, is as the limiter's own `refund` says: layered and leased ones give
+    /// back what this process has booked, and to this process. Ready at once unless the limiter is a strict one.
+    pub async fn refund(&self, key: &Key, units: u32) {
+        match self {
+            Self::Local(limiter) => limiter.refund(key, units),
+            #[cfg(feature = "redis")]
+            Self::Strict(limiter) => limiter.refund(key, units).await,
+            #[cfg(feature = "redis")]
+            Self::Layered(limiter) => limiter.refund(key, units),
+            #[cfg(feature = "redis")]
+            Self::Leased(limiter) => limiter.refund(key, units),
+        }
     }
 
     /// How `key` stands, without booking anything.
@@ -232,9 +294,10 @@ mod tests {
     use crate::store::RedisStore;
     use tidegate_test_support::RedisServer;
 
-    /// One of each, with 10 units an hour.
+    /// One of each, with 10 units that do not come back in a test.
     fn one_of_each(server: &RedisServer) -> [AnyLimiter; 4] {
-        let (quota, minute) = (Quota::per_hour(10), Duration::from_secs(60));
+        let quota = Quota::new(10, Quota::MAX_WINDOW).unwrap();
+        let minute = Duration::from_secs(60);
         let store = || RedisStore::new(server.url()).unwrap();
         let strict = StrictLimiter::builder(store(), "any", quota).patience(minute);
         let layered = LayeredLimiter::builder(store(), "any", quota).patience(minute);
@@ -248,7 +311,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whatever_the_limiter_units_are_reserved_waited_for_and_told_alike() {
+    async fn whatever_the_limiter_units_are_reserved_waited_for_given_back_and_told_alike() {
         let Some(server) = RedisServer::start() else {
             return;
         };
@@ -266,6 +329,40 @@ mod tests {
             assert!(waited.is_allowed(), "{limiter:?}");
             let waited = limiter.until_ready(&key, 1, Duration::ZERO).await;
             assert!(!waited.is_allowed(), "{limiter:?}");
+            limiter.refund(&key, 3).await;
+            assert!(!limiter.decide(&key, 4).await.is_allowed(), "{limiter:?}");
+            assert!(limiter.decide(&key, 3).await.is_allowed(), "{limiter:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn whatever_the_limiter_a_batch_is_booked_whole_or_each_by_itself() {
+        let Some(server) = RedisServer::start() else {
+            return;
+        };
+        for limiter in one_of_each(&server) {
+            let [a, b] = ["a", "b"].map(Key::of);
+            let told = limiter.decide_all(&[(a, 4), (b, 9)]).await.unwrap();
+            assert!(told.iter().all(Decision::is_allowed), "{limiter:?}");
+            let all = [(a, 1), (a, 1), (b, 2)];
+            let error = limiter.decide_all(&all).await.unwrap_err();
+            assert!(
+                matches!(error, BatchError::Denied { at: 2, .. }),
+                "{limiter:?}: {error}"
+            );
+            let each = limiter.decide_many(&all).await.unwrap();
+            let passed: Vec<bool> = each.iter().map(Decision::is_allowed).collect();
+            assert_eq!(passed, [true, true, false], "{limiter:?}");
+            // The rest is there, and no more.
+            assert!(limiter.decide(&a, 4).await.is_allowed(), "{limiter:?}");
+            assert!(limiter.decide(&b, 1).await.is_allowed(), "{limiter:?}");
+            for key in [a, b] {
+                assert!(!limiter.decide(&key, 1).await.is_allowed(), "{limiter:?}");
+            }
+            let many = vec![(a, 1); 101];
+            let too_many = BatchError::TooMany { checks: 101 };
+            assert_eq!(limiter.decide_all(&many).await.unwrap_err(), too_many);
+            assert_eq!(limiter.decide_many(&many).await.unwrap_err(), too_many);
         }
     }
 }

@@ -77,7 +77,7 @@ pub enum BatchError {
     },
 }
 
-const fn within_bounds(checks: &[(Key, u32)]) -> Result<(), BatchError> {
+pub(super) const fn within_bounds(checks: &[(Key, u32)]) -> Result<(), BatchError> {
     if checks.len() > RateLimiter::MAX_BATCH {
         return Err(BatchError::TooMany {
             checks: checks.len(),

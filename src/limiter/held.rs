@@ -49,14 +49,17 @@ impl<L: Remote> Held<L> {
         &self.decisions
     }
 
-    /// What was booked, for somebody else to settle.
-    pub(crate) const fn take(&mut self) -> Option<L::Booked> {
-        self.booked.take()
-    }
-
     pub(crate) fn settle(&mut self, actual: u32) {
         if let Some(booked) = self.booked.take() {
             self.limiter.settle(self.key, booked, self.cost, actual);
+        }
+    }
+
+    /// As [`Self::settle`], ready when it is done.
+    pub(crate) async fn settled(mut self, actual: u32) {
+        if let Some(booked) = self.booked.take() {
+            let settled = self.limiter.settled(self.key, booked, self.cost, actual);
+            settled.await;
         }
     }
 

@@ -22,6 +22,8 @@ pub(crate) mod lines;
 mod local;
 #[cfg(feature = "redis")]
 pub(crate) mod remote;
+#[cfg(feature = "redis")]
+pub(crate) mod remote_batch;
 mod reservation;
 mod rules;
 mod shard;

@@ -44,6 +44,7 @@ pub(crate) trait Remote: Clone + fmt::Debug + Send + Sync + 'static {
         asked: Self::Asked,
         key: Key,
         cost: u32,
+        booking: Booking,
     ) -> impl Future<Output = Option<Weighed<Self>>> + Send;
 
     /// What can be said to somebody who has no place in line yet. Final, unless it is a denial that is over in time.
@@ -65,6 +66,17 @@ pub(crate) trait Remote: Clone + fmt::Debug + Send + Sync + 'static {
     /// What was booked for `cost` came to `actual`. Does not wait.
     fn settle(&self, key: Key, booked: Self::Booked, cost: u32, actual: u32);
 
+    /// As [`Self::settle`], ready when it is done.
+    fn settled(
+        &self,
+        key: Key,
+        booked: Self::Booked,
+        cost: u32,
+        actual: u32,
+    ) -> impl Future<Output = ()> + Send {
+        async move { self.settle(key, booked, cost, actual) }
+    }
+
     /// Decides, however long it takes to hear what has to be heard.
     #[inline]
     fn weigh(
@@ -78,7 +90,7 @@ pub(crate) trait Remote: Clone + fmt::Debug + Send + Sync + 'static {
                 match self.attempt(key, cost, booking) {
                     Attempt::Decided(weighed) | Attempt::Final(weighed) => return weighed,
                     Attempt::Asked(asked) => {
-                        if let Some(weighed) = self.hear(asked, key, cost).await {
+                        if let Some(weighed) = self.hear(asked, key, cost, booking).await {
                             return weighed;
                         }
                     }
@@ -120,7 +132,7 @@ pub(crate) trait Remote: Clone + fmt::Debug + Send + Sync + 'static {
         Deciding::Later(Box::pin(async move {
             let (booking, max_wait) = (asking.count.booking(), asking.max_wait);
             let heard = match asked {
-                Some(asked) => limiter.hear(asked, key, cost).await,
+                Some(asked) => limiter.hear(asked, key, cost, booking).await,
                 None => None,
             };
             let weighed = match heard {
@@ -154,14 +166,14 @@ pub(crate) trait Remote: Clone + fmt::Debug + Send + Sync + 'static {
         &self,
         key: Key,
         cost: u32,
-    ) -> impl Future<Output = Result<Self::Reservation, Decision>> + Send {
+    ) -> impl Future<Output = Result<Held<Self>, Decision>> + Send {
         async move {
             let (decisions, booked) = self.weigh(key, cost, Booking::Kept).await;
             self.count(decisions.binding());
             if !decisions.is_allowed() {
                 return Err(*decisions.binding());
             }
-            Ok(Held::new(self, key, cost, decisions, booked).into())
+            Ok(Held::new(self, key, cost, decisions, booked))
         }
     }
 

@@ -55,7 +55,7 @@ impl Remote for StrictLimiter {
         }
     }
 
-    async fn hear(&self, (): (), _: Key, _: u32) -> Option<Weighed<Self>> {
+    async fn hear(&self, (): (), _: Key, _: u32, _: Booking) -> Option<Weighed<Self>> {
         None
     }
 
@@ -85,13 +85,21 @@ impl Remote for StrictLimiter {
         decision.remaining()
     }
 
+    async fn settled(&self, key: Key, booked: Option<Standing>, cost: u32, actual: u32) {
+        match actual.checked_sub(cost) {
+            Some(0) => {}
+            Some(more) => self.book(key, more).await,
+            None => self.give_back(key, booked, cost, cost - actual).await,
+        }
+    }
+
     /// In the background. Without a runtime to do it on, what was booked stays so and comes back by itself.
     fn settle(&self, key: Key, booked: Option<Standing>, cost: u32, actual: u32) {
         if actual != cost
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             let limiter = self.clone();
-            runtime.spawn(async move { limiter.tell_actual(key, booked, cost, actual).await });
+            runtime.spawn(async move { limiter.settled(key, booked, cost, actual).await });
         }
     }
 }

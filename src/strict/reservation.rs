@@ -25,7 +25,8 @@ impl StrictLimiter {
     /// # }
     /// ```
     pub async fn reserve(&self, key: &Key, cost: u32) -> Result<StrictReservation, Decision> {
-        self.hold(*key, cost).await
+        let held = self.hold(*key, cost).await?;
+        Ok(StrictReservation(held))
     }
 
     /// Gives back the `units` that were booked last on `key`, as far as they have not come back by themselves: for what
@@ -40,7 +41,7 @@ impl StrictLimiter {
         }
     }
 
-    async fn book(&self, key: Key, units: u32) {
+    pub(super) async fn book(&self, key: Key, units: u32) {
         let inner = &*self.0;
         let each = vec![u64::from(units); self.policies().len()];
         if self.ask(key, Operation::Book(&each)).await.is_err() {
@@ -49,7 +50,13 @@ impl StrictLimiter {
         }
     }
 
-    async fn give_back(&self, key: Key, booked: Option<Standing>, cost: u32, units: u32) {
+    pub(super) async fn give_back(
+        &self,
+        key: Key,
+        booked: Option<Standing>,
+        cost: u32,
+        units: u32,
+    ) {
         let Some(booked) = booked else {
             return self.give_back_without(key, units);
         };
@@ -62,21 +69,6 @@ impl StrictLimiter {
         };
         // If the store does not answer, they stay booked.
         let _ = self.ask(key, refund).await;
-    }
-
-    /// What was booked for `cost` came to `actual`.
-    pub(super) async fn tell_actual(
-        &self,
-        key: Key,
-        booked: Option<Standing>,
-        cost: u32,
-        actual: u32,
-    ) {
-        match actual.checked_sub(cost) {
-            Some(0) => {}
-            Some(more) => self.book(key, more).await,
-            None => self.give_back(key, booked, cost, cost - actual).await,
-        }
     }
 
     /// What was admitted without the store, and is not told yet.
@@ -116,11 +108,8 @@ impl StrictReservation {
     ///
     /// # Cancel safety
     /// Dropped before it is ready, it may have done so or not.
-    pub async fn commit(mut self, actual: u32) {
-        if let Some(booked) = self.0.take() {
-            let (limiter, key, cost) = (self.0.limiter(), self.0.key(), self.0.cost());
-            limiter.tell_actual(key, booked, cost, actual).await;
-        }
+    pub async fn commit(self, actual: u32) {
+        self.0.settled(actual).await;
     }
 
     /// It came to nothing: gives everything back.

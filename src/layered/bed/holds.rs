@@ -182,6 +182,39 @@ fn the_cell_of_those_without_room_settles_its_own() {
     assert!(reserve(&mut tier, late, 60, &middle_of(2)).is_some());
 }
 
+#[test]
+fn what_is_given_back_is_of_the_window_that_was_counted_in_last() {
+    for untold in [true, false] {
+        let mut tier = tier(9);
+        accept(&mut tier, KEY, 40, &middle_of(0));
+        let flush = |tier: &mut Tier| -> u32 {
+            let lines = std::iter::from_fn(|| tier.poll_flush(LocalTime::NEVER));
+            let lines = lines.flatten().flatten();
+            lines.map(|line: FlushLine| line.told.accepted).sum()
+        };
+        if !untold {
+            assert_eq!(flush(&mut tier), 40);
+        }
+        tier.refund(KEY, 10, &middle_of(0));
+        assert_eq!(left(&tier, &middle_of(0)), 70);
+        // Half of it counts in the next window, as long as nothing else is counted there.
+        tier.refund(KEY, 10, &middle_of(1));
+        assert_eq!(left(&tier, &middle_of(1)), 90);
+        accept(&mut tier, KEY, 5, &middle_of(1));
+        tier.refund(KEY, 50, &middle_of(1));
+        assert_eq!(left(&tier, &middle_of(1)), 90, "no more than was counted");
+        tier.refund(KEY, 50, &middle_of(1));
+        assert_eq!(left(&tier, &middle_of(1)), 90);
+        // Nothing of what is over, nor of a key that nobody knows.
+        accept(&mut tier, KEY, 8, &middle_of(3));
+        tier.refund(Key::of("unknown"), 8, &middle_of(3));
+        tier.refund(KEY, 8, &middle_of(5));
+        assert_eq!(left(&tier, &middle_of(5)), 100);
+        accept(&mut tier, KEY, 100, &middle_of(5));
+        assert_eq!(left(&tier, &middle_of(5)), 0);
+    }
+}
+
 /// Origin hears of everything, and knows nothing else.
 fn settle_flushes(tier: &mut Tier, now: Moment) {
     while let Some(lines) = tier.poll_flush(LocalTime::NEVER) {

@@ -72,6 +72,25 @@ fn nobody_spends_what_the_rule_would_not_have_let_pass() {
     assert!(spent > 500_000, "only {spent} units were spent at all");
 }
 
+/// Whatever is refunded, what stays is within the limit; and units do come back, or there would be none to go beyond it.
+#[test]
+fn what_is_refunded_was_never_spent_and_nobody_gets_more_for_it() {
+    let mut reused = 0;
+    for scene in scenes(21) {
+        let scene = Scene {
+            refunds: 1 + scene.seed % 4,
+            ..scene
+        };
+        let mut world = live(&scene, rate(&scene.policies));
+        if let Some(breach) = world.breach(&scene.policies) {
+            panic!("{breach}\n{scene:?}");
+        }
+        world.void.clear();
+        reused += usize::from(world.breach(&scene.policies).is_some());
+    }
+    assert!(reused > 50, "units were spent once more {reused} times");
+}
+
 /// The bound is what it says, and not much more than is needed: without it the same spending is a breach.
 #[test]
 fn late_units_pass_beyond_the_limit_by_as_many_as_stated() {

@@ -18,7 +18,7 @@ use crate::rule::RuleSet;
 use crate::store::redis::rates::StoreMoment;
 use crate::time::LocalTime;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ struct Scene {
     crash_every: u64,
     /// Clocks run faster or slower by up to so many parts in a million.
     drift: u64,
+    /// One in so many requests is refunded, soon or late, if none has come after it; 0 for none.
+    refunds: u64,
     seed: u64,
 }
 
@@ -65,6 +67,7 @@ impl Scene {
             trouble: 0,
             crash_every: 0,
             drift: 500,
+            refunds: 0,
             seed: 1,
         }
     }
@@ -82,6 +85,8 @@ struct World {
     /// Of each key, when how many units were asked for, and spent.
     asked: BTreeMap<Key, Vec<(u64, u32)>>,
     spent: BTreeMap<Key, Vec<(u64, u32)>>,
+    /// Which of them were refunded.
+    void: BTreeSet<(Key, usize)>,
     round_trips: u64,
     waits: u64,
     failed: u64,
@@ -93,6 +98,8 @@ struct Node {
     /// Of a node that crashes the next life has another.
     life: u64,
     open: BTreeMap<(Key, u64), u64>,
+    /// What it spent last on each key.
+    last: BTreeMap<Key, usize>,
     wake_at: u64,
     /// In parts of a million, and nanoseconds.
     speed: i64,
@@ -105,6 +112,7 @@ enum Event {
     Answer(usize, u64, Key, u64, Option<Told>),
     GivenUp(usize, u64, Key, u64),
     Wake(usize),
+    Refund(usize, Key, usize),
     Crash(usize),
 }
 
@@ -121,6 +129,7 @@ impl World {
             rng: fastrand::Rng::with_seed(scene.seed),
             asked: BTreeMap::new(),
             spent: BTreeMap::new(),
+            void: BTreeSet::new(),
             round_trips: 0,
             waits: 0,
             failed: 0,
@@ -145,6 +154,7 @@ impl World {
             tier: Tier::new(Arc::new(setup), scene.room),
             life: rng.u64(..),
             open: BTreeMap::new(),
+            last: BTreeMap::new(),
             wake_at: u64::MAX,
             speed: rng.i64(-drift..=drift),
             ahead: rng.u64(..1_000 * SECOND),
@@ -217,6 +227,7 @@ impl World {
                 self.nodes[node].wake_at = u64::MAX;
                 self.pump(node);
             }
+            Event::Refund(node, key, number) => self.refund(node, key, number),
             Event::Crash(node) => {
                 self.lives += 1;
                 self.nodes[node] = self.node();
@@ -231,7 +242,7 @@ impl World {
         self.asked.entry(key).or_default().push((at, cost));
         let now = self.moment(node);
         if self.nodes[node].tier.spend(key, cost, now, None).is_some() {
-            self.spends(key, at, cost);
+            self.spends(node, key, at, cost);
         } else {
             self.waits += 1;
             let ticket = self.count;
@@ -240,8 +251,28 @@ impl World {
         self.pump(node);
     }
 
-    fn spends(&mut self, key: Key, at: u64, cost: u32) {
-        self.spent.entry(key).or_default().push((at, cost));
+    fn spends(&mut self, node: usize, key: Key, at: u64, cost: u32) {
+        let spent = self.spent.entry(key).or_default();
+        let number = spent.len();
+        spent.push((at, cost));
+        if self.scene.refunds > 0 {
+            self.nodes[node].last.insert(key, number);
+            if self.rng.u64(..self.scene.refunds) == 0 {
+                let late = self.rng.u64(..4) == 0;
+                let after = self.rng.u64(..if late { SECOND } else { 2 * MS });
+                self.at(self.now + after, Event::Refund(node, key, number));
+            }
+        }
+    }
+
+    fn refund(&mut self, node: usize, key: Key, number: usize) {
+        if self.nodes[node].last.get(&key) == Some(&number) {
+            let (now, units) = (self.moment(node), self.spent[&key][number].1);
+            self.nodes[node].tier.refund(key, units, now);
+            self.nodes[node].last.remove(&key);
+            self.void.insert((key, number));
+            self.pump(node);
+        }
     }
 
     /// What the shell does: sends what is to be sent, and sets a timer.
@@ -330,7 +361,9 @@ impl World {
                 } else {
                     self.store_time()
                 };
-                self.spends(key, at, outcome.cost);
+                let tier = &mut self.nodes[node].tier;
+                tier.note_spent(key, &outcome.drawn, now);
+                self.spends(node, key, at, outcome.cost);
             }
         }
         self.pump(node);
@@ -370,7 +403,9 @@ impl World {
     fn breach(&self, policies: &[Policy]) -> Option<String> {
         let rules = RuleSet::new(policies);
         for (key, spent) in &self.spent {
-            let mut spent = spent.clone();
+            let spent = spent.iter().enumerate();
+            let stays = spent.filter(|(number, _)| !self.void.contains(&(*key, *number)));
+            let mut spent: Vec<_> = stays.map(|(_, spent)| *spent).collect();
             spent.sort_unstable();
             let mut state = vec![0; rules.words()];
             for (at, cost) in spent {
