@@ -16,6 +16,11 @@ use tidegate::{Key, Quota};
 use tidegate_test_support::{PATIENCE, RedisServer};
 use tower::{ServiceBuilder, ServiceExt};
 
+/// In a window that does not end in a test.
+fn so_many(limit: u32) -> Quota {
+    Quota::new(limit, Quota::MAX_WINDOW).expect("a window within bounds")
+}
+
 fn limiter(url: &str, quota: Quota) -> LayeredLimiter {
     let store = RedisStore::new(url).expect("an address");
     LayeredLimiter::builder(store, "http", quota)
@@ -53,7 +58,7 @@ async fn clients_are_told_as_ever_and_a_warm_key_is_not_waited_for() {
     let Some(redis) = RedisServer::start() else {
         return;
     };
-    let limiter = limiter(&redis.url(), Quota::per_hour(3));
+    let limiter = limiter(&redis.url(), so_many(3));
     let layer = RateLimitLayer::new(limiter.clone());
     for left in [2, 1] {
         let (status, headers) = ask(&layer, 200).await;
@@ -90,16 +95,17 @@ async fn of_several_policies_clients_are_told_of_each_and_of_the_binding_one() {
         return;
     };
     let store = RedisStore::new(redis.url()).expect("an address");
-    let builder = LayeredLimiter::builder(store, "http", Quota::per_hour(2)).name("hourly");
-    let limiter = builder.also("daily", Quota::per_day(9)).build();
+    let builder = LayeredLimiter::builder(store, "http", so_many(2)).name("long");
+    let half = Quota::new(9, Quota::MAX_WINDOW / 2).expect("a window within bounds");
+    let limiter = builder.also("half", half).build();
     let layer = RateLimitLayer::new(limiter.expect("a limiter"));
-    for (status, hourly, daily) in [(200, 1, 8), (200, 0, 7), (429, 0, 7), (429, 0, 7)] {
+    for (status, long, half) in [(200, 1, 8), (200, 0, 7), (429, 0, 7), (429, 0, 7)] {
         let (told, headers) = ask(&layer, 200).await;
         assert_eq!(told, status);
         let standing = headers["ratelimit"].to_str().expect("text");
         for policy in [
-            format!(r#""hourly";r={hourly};t="#),
-            format!(r#""daily";r={daily};t="#),
+            format!(r#""long";r={long};t="#),
+            format!(r#""half";r={half};t="#),
         ] {
             assert!(standing.contains(&policy), "{standing}");
         }
@@ -112,7 +118,7 @@ async fn only_failures_count_and_a_denial_of_a_layer_inside_does_not() {
     let Some(redis) = RedisServer::start() else {
         return;
     };
-    let limiter = limiter(&redis.url(), Quota::per_hour(2));
+    let limiter = limiter(&redis.url(), so_many(2));
     let layer = RateLimitLayer::new(limiter.clone()).count(Count::Failures);
     for (status, left) in [(200, 2), (401, 1), (200, 1), (401, 0)] {
         assert_eq!(ask(&layer, status).await.0, status);
@@ -128,7 +134,7 @@ async fn a_reservation_holds_until_it_is_settled_and_origin_hears_what_it_came_t
     let Some(redis) = RedisServer::start() else {
         return;
     };
-    let limiter = limiter(&redis.url(), Quota::per_hour(1_000));
+    let limiter = limiter(&redis.url(), so_many(1_000));
     let key = Key::of("acme");
     let left = || limiter.peek(&key).remaining();
     let first = limiter.reserve(&key, 600).await.expect("room");
@@ -166,7 +172,7 @@ async fn what_is_given_back_undoes_nothing_that_others_counted_meanwhile() {
     };
     let node = |origin: &RedisServer, name| {
         let store = |redis: &RedisServer| RedisStore::new(redis.url()).expect("an address");
-        LayeredLimiter::builder(store(origin), "http", Quota::per_hour(SHARED))
+        LayeredLimiter::builder(store(origin), "http", so_many(SHARED))
             .flush_every(Duration::from_millis(1))
             .global(store(&global), name)
             .global_every(Duration::from_millis(10))

@@ -1,7 +1,7 @@
 //! The layered limit over real Redis servers, through the public API: what is counted, and everything that can go wrong
 //! with an origin, a global store and a clock.
 //!
-//! Windows are an hour long, so that none of them ends in a test; how well windows are kept is shown in virtual time.
+//! Windows are so long that none of them ends in a test; how well windows are kept is shown in virtual time.
 
 #![cfg(feature = "redis")]
 
@@ -19,8 +19,18 @@ fn store(url: &str) -> RedisStore {
     RedisStore::new(url).expect("an address")
 }
 
+/// In ten years, of which the present ones end with the decade.
+fn so_many(limit: u32) -> Quota {
+    Quota::new(limit, Quota::MAX_WINDOW).expect("a window within bounds")
+}
+
+/// In a window of half that length.
+fn half_as_long(limit: u32) -> Quota {
+    Quota::new(limit, Quota::MAX_WINDOW / 2).expect("a window within bounds")
+}
+
 fn builder(url: &str) -> LayeredLimiterBuilder {
-    LayeredLimiter::builder(store(url), "test", Quota::per_hour(LIMIT))
+    LayeredLimiter::builder(store(url), "test", so_many(LIMIT))
         .flush_every(Duration::from_millis(5))
         .patience(Duration::from_millis(500))
 }
@@ -131,7 +141,7 @@ async fn a_burst_over_five_cold_nodes_spends_the_limit_little_more_than_once() {
     let key = Key::of("bulk");
     let mut callers = Vec::new();
     for _ in 0..5 {
-        let quota = Quota::per_hour(162_000);
+        let quota = so_many(162_000);
         let node = LayeredLimiter::builder(store(&url), "burst", quota);
         let node = node.build().expect("settings that work");
         callers.extend((0..200).map(|_| {
@@ -298,12 +308,12 @@ async fn several_policies_count_each_on_its_own_and_are_read_in_one_round_trip()
         return;
     };
     let node = || {
-        let node = builder(&redis.url()).name("hourly");
-        let node = node.also("daily", Quota::per_day(LIMIT + 100));
+        let node = builder(&redis.url()).name("long");
+        let node = node.also("half", half_as_long(LIMIT + 100));
         node.build().expect("settings that work")
     };
     let (first, key) = (node(), Key::of("alice"));
-    for (cost, binding) in [(LIMIT - 10, "hourly"), (10, "hourly")] {
+    for (cost, binding) in [(LIMIT - 10, "long"), (10, "long")] {
         let decision = first.decide(&key, cost).await;
         assert!(decision.is_allowed());
         assert_eq!(decision.policy().as_str(), binding);
@@ -315,17 +325,17 @@ async fn several_policies_count_each_on_its_own_and_are_read_in_one_round_trip()
     let before = (calls(&redis, "time"), calls(&redis, "hget"));
     let second = node();
     let denied = second.decide_each(&key, 1).await;
-    assert_eq!(denied.binding().policy().as_str(), "hourly");
+    assert_eq!(denied.binding().policy().as_str(), "long");
     let left = [0, 1].map(|at| denied.each()[at].remaining());
     assert_eq!(left, [0, 100]);
     second.close().await.expect("nothing to tell");
     let after = (calls(&redis, "time"), calls(&redis, "hget"));
     assert_eq!((after.0 - before.0, after.1 - before.1), (1, 4));
-    // One that has the longer policy alone counts with them.
-    let daily = LayeredLimiter::builder(store(&redis.url()), "test", Quota::per_day(LIMIT + 100));
-    let daily = daily.build().expect("settings that work");
-    assert!(daily.decide(&key, 100).await.is_allowed());
-    assert!(!daily.decide(&key, 1).await.is_allowed());
+    // One that has the second policy alone counts with them.
+    let alone = LayeredLimiter::builder(store(&redis.url()), "test", half_as_long(LIMIT + 100));
+    let alone = alone.build().expect("settings that work");
+    assert!(alone.decide(&key, 100).await.is_allowed());
+    assert!(!alone.decide(&key, 1).await.is_allowed());
 }
 
 #[tokio::test]
