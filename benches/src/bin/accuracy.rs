@@ -10,20 +10,19 @@
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tidegate::layered::LayeredLimiter;
 use tidegate::leased::LeasedLimiter;
 use tidegate::limiter::AnyLimiter;
 use tidegate::store::RedisStore;
 use tidegate::time::Clock;
 use tidegate::{Key, Quota};
-use tidegate_test_support::{RedisServer, TcpProxy};
+use tidegate_test_support::{Load, Offered, RedisServer, TcpProxy};
 
 const WINDOW: Duration = Duration::from_secs(10);
 const WINDOWS: u32 = 4;
-const TICK: Duration = Duration::from_millis(5);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// One line of the table.
@@ -153,55 +152,22 @@ impl Bed {
     }
 }
 
-/// One counter for all, of the same two cells.
-#[derive(Default)]
-struct Exact(HashMap<u64, u64>);
-
-impl Exact {
-    fn admits(&mut self, limit: u32, now: Duration) -> bool {
-        let (now, window) = (now.as_micros() as u64, WINDOW.as_micros() as u64);
-        let (sequence, elapsed) = (now / window, now % window);
-        let count = |at| self.0.get(&at).copied().unwrap_or_default();
-        let before = count(sequence - 1) * (window - elapsed) / window;
-        let fits = count(sequence) + before < u64::from(limit);
-        if fits {
-            *self.0.entry(sequence).or_default() += 1;
-        }
-        fits
-    }
-}
-
-/// The requests of one case, each on a node of its own choosing; answers (requests, admitted, exact).
-async fn run(nodes: &[AnyLimiter], case: Case) -> (u32, u32, u32) {
-    let mut random = fastrand::Rng::with_seed(u64::from(case.limit) + case.round_trip);
-    let (mut exact, mut requests, mut exactly) = (Exact::default(), 0, 0);
-    let admitted = Arc::new(AtomicU32::new(0));
-    let ticks = WINDOW.as_millis() / TICK.as_millis();
-    let whole = WINDOWS * case.limit * case.load;
-    // Two regions are compared once they know of each other.
-    let skip = if case.regions > 1 { 2 } else { 0 };
-    let mut timer = tokio::time::interval(TICK);
-    for tick in 1..=u64::from(WINDOWS) * ticks as u64 {
-        timer.tick().await;
-        let watched = tick > skip * ticks as u64;
-        let due = (u64::from(whole) * tick / (u64::from(WINDOWS) * ticks as u64)) as u32;
-        for _ in requests..due {
-            let exact = exact.admits(case.limit, since_1970());
-            exactly += u32::from(exact && watched);
-            let node = nodes[random.usize(..nodes.len())].clone();
-            let admitted = Arc::clone(&admitted);
-            tokio::spawn(async move {
-                let decision = node.decide(&Key::of("hot"), 1).await;
-                admitted.fetch_add(
-                    u32::from(decision.is_allowed() && watched),
-                    Ordering::Relaxed,
-                );
-            });
-        }
-        requests = due;
-    }
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    (requests, admitted.load(Ordering::Relaxed), exactly)
+/// The requests of one case, each on a node of its own choosing.
+async fn run(nodes: Vec<AnyLimiter>, case: Case) -> Offered {
+    let load = Load {
+        limit: case.limit,
+        window: WINDOW,
+        requests: case.limit * case.load,
+        windows: WINDOWS,
+        // Two regions are compared once they know of each other.
+        skip: if case.regions > 1 { 2 } else { 0 },
+        nodes: nodes.len(),
+    };
+    let ask = |node: usize| {
+        let node = nodes[node].clone();
+        async move { node.decide(&Key::of("hot"), 1).await.is_allowed() }
+    };
+    load.offer(ask).await
 }
 
 #[tokio::main]
@@ -228,8 +194,8 @@ async fn main() {
         .map(|(number, case)| {
             let nodes = bed.nodes(&number.to_string(), &case);
             tokio::spawn(async move {
-                let any: Vec<_> = nodes.iter().cloned().map(AnyLimiter::from).collect();
-                (case, run(&any, case).await, sums(&nodes))
+                let any = nodes.iter().cloned().map(AnyLimiter::from).collect();
+                (case, run(any, case).await, sums(&nodes))
             })
         })
         .collect();
@@ -241,11 +207,11 @@ async fn main() {
         .collect();
     let mut lines = Vec::new();
     for case in running {
-        let (case, (requests, admitted, exact), (reads, writes)) = case.await.expect("no panic");
+        let (case, seen, (reads, writes)) = case.await.expect("no panic");
         let (of, by) = match case.show {
-            Show::Accuracy => (u64::from(admitted), exact),
-            Show::Reads => (reads, requests),
-            Show::Writes => (writes, admitted),
+            Show::Accuracy => (u64::from(seen.admitted), seen.exact),
+            Show::Reads => (reads, seen.requests),
+            Show::Writes => (writes, seen.admitted),
         };
         let nodes = format!("{} x {}", case.regions, case.nodes);
         lines.push(format!(
@@ -288,8 +254,8 @@ fn leased_cases() -> impl Iterator<Item = Case> {
 
 /// What leased limits admit, by how much they may be above, and how often they ask.
 async fn leased_line(nodes: &[LeasedLimiter], case: Case) -> String {
-    let any: Vec<_> = nodes.iter().cloned().map(AnyLimiter::from).collect();
-    let (requests, admitted, exact) = run(&any, case).await;
+    let any = nodes.iter().cloned().map(AnyLimiter::from).collect();
+    let seen = run(any, case).await;
     let asked: u64 = nodes.iter().map(|node| node.stats().asked).sum();
     format!(
         "{:26} {:>6} {:>7} {:>5}x {:>5} ms   {:>6.3}   {}, bound + {}; {:.3} round trips / request",
@@ -298,10 +264,10 @@ async fn leased_line(nodes: &[LeasedLimiter], case: Case) -> String {
         case.limit,
         case.load,
         case.round_trip,
-        f64::from(admitted) / f64::from(exact),
+        f64::from(seen.admitted) / f64::from(seen.exact),
         case.bar,
         nodes[0].overshoot_bound(nodes.len() as u32),
-        asked as f64 / f64::from(requests),
+        asked as f64 / f64::from(seen.requests),
     )
 }
 
@@ -403,14 +369,4 @@ fn waited_for_a_processor() -> Duration {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let waited = stat.split(' ').nth(1).and_then(|text| text.parse().ok());
     Duration::from_nanos(waited.unwrap_or_default())
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "windows begin at moments of the wall clock"
-)]
-fn since_1970() -> Duration {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
 }

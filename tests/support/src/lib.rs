@@ -6,6 +6,7 @@
 //! | [`TcpProxy`] | a link that can be slow, silent in either direction, cut or refused |
 //! | [`Backend`] | an HTTP/1.1 server that counts its own concurrency |
 //! | [`Client`] | a client that is cheap enough to be one of many |
+//! | [`Load`] | requests at an even pace, and what one exact counter admits of them |
 //! | [`Board`] | a recorder of metrics whose numbers can be read |
 //! | [`ChildGuard`] | any child process, such as our own examples ([`example`]) |
 //!
@@ -21,6 +22,7 @@ mod board;
 mod child;
 mod client;
 mod example;
+mod load;
 mod output;
 mod port;
 mod proxy;
@@ -33,6 +35,7 @@ pub use self::board::Board;
 pub use self::child::ChildGuard;
 pub use self::client::Client;
 pub use self::example::{example, example_path};
+pub use self::load::{Load, Offered, since_1970};
 pub use self::output::Output;
 pub use self::port::free_port;
 pub use self::proxy::{Direction, TcpProxy};
