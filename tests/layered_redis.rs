@@ -375,7 +375,7 @@ async fn of_a_batch_of_independent_costs_on_one_key_what_fits_is_booked() {
     let Some(redis) = RedisServer::start() else {
         return;
     };
-    let quota = Quota::per_hour(10);
+    let quota = so_many(10);
     let limiter = LayeredLimiter::builder(store(&redis.url()), "api", quota);
     let limiter = limiter.build().expect("settings that work");
     let (one, other) = (Key::of("one"), Key::of("other"));
