@@ -6,7 +6,11 @@ use crate::fleet::proof::number::{NOON, Number, StoreNumbers};
 use crate::fleet::record::{Life, Record};
 use crate::time::StoreTime;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+
+/// A turn of a small fleet, in microseconds: what is no newer than that is compared by which is older alone.
+const LONG: u64 = 100_000;
 
 impl KeyState {
     /// Every record's incarnation and life.
@@ -15,6 +19,15 @@ impl KeyState {
         records
             .map(|(incarnation, record)| (*incarnation, record.life))
             .collect()
+    }
+
+    /// Whether a token is out that has not been spent.
+    pub(crate) fn awaits_a_plan(&self) -> bool {
+        let ends = self
+            .epoch
+            .as_ref()
+            .map(|epoch| epoch.token_ends > epoch.time);
+        ends == Some(true)
     }
 
     pub(crate) fn is_learning(&self) -> bool {
@@ -61,10 +74,11 @@ impl KeyState {
     }
 
     /// Lets the store time be noon, and forgets what makes no difference any more, for a server that calls itself
-    /// `server`; answers what became of the numbers that others have of it.
-    pub(crate) fn forget(&mut self, server: &str) -> StoreNumbers {
+    /// `server`; answers what became of the numbers that others have of it. With `seniority` it goes on to make a
+    /// difference who has had a slot, or none, for longer.
+    pub(crate) fn forget(&mut self, server: &str, seniority: bool) -> StoreNumbers {
         match &mut self.epoch {
-            Some(epoch) if &*epoch.server == server => epoch.forget(),
+            Some(epoch) if &*epoch.server == server => epoch.forget(seniority),
             Some(epoch) => {
                 epoch.forget_all_but_the_legacy();
                 StoreNumbers::default()
@@ -87,6 +101,34 @@ impl KeyState {
         }
     }
 
+    /// Has everybody be another.
+    pub(crate) fn relabel(&mut self, moved: &impl Fn(u64) -> u64, name: &impl Fn(u64) -> Arc<str>) {
+        if let Some(epoch) = &mut self.epoch {
+            let records = std::mem::take(&mut epoch.records).into_iter();
+            epoch.records = records
+                .map(|(who, record)| {
+                    let who = moved(who);
+                    let name = name(who);
+                    (who, Record { name, ..record })
+                })
+                .collect();
+            let owners = std::mem::take(&mut epoch.owners).into_values();
+            epoch.owners = owners.map(|who| (name(moved(who)), moved(who))).collect();
+        }
+    }
+
+    /// What there is of those called `name`, and what not: of who is called what `who` makes of it.
+    pub(crate) fn hash_of(&self, name: &str, who: &impl Fn(u64) -> u64, state: &mut impl Hasher) {
+        let Some(epoch) = &self.epoch else { return };
+        epoch.owners.get(name).map(|owner| who(*owner)).hash(state);
+        for (incarnation, record) in &epoch.records {
+            if &*record.name == name {
+                who(*incarnation).hash(state);
+                record.hash_but_the_name(state);
+            }
+        }
+    }
+
     /// The next generation is above `highest`, the highest that is known anywhere.
     pub(crate) fn count_generations_from(&mut self, highest: u64) {
         if let Some(epoch) = &mut self.epoch {
@@ -95,8 +137,18 @@ impl KeyState {
     }
 }
 
+impl Record {
+    fn hash_but_the_name(&self, state: &mut impl Hasher) {
+        (self.life, self.closing, self.starved, self.sequence).hash(state);
+        (self.born, self.deadline, self.ends, self.grant).hash(state);
+        (self.since, self.target, self.in_flight, self.enforced).hash(state);
+        (self.low, self.high, self.mark, self.safe_high).hash(state);
+        self.report.hash(state);
+    }
+}
+
 impl Epoch {
-    fn forget(&mut self) -> StoreNumbers {
+    fn forget(&mut self, seniority: bool) -> StoreNumbers {
         // Births are compared with those of others of the same name, and with what these echo.
         let contested = |record: &&Record| {
             let names = self.records.values().map(|other| &other.name);
@@ -115,11 +167,25 @@ impl Epoch {
         };
         let ahead =
             |then: StoreTime| numbers.moment(then.max(self.time), std::time::Duration::ZERO);
+        let mut ages: Vec<u64> = self
+            .records
+            .values()
+            .map(|record| age(self.time, record))
+            .collect();
+        ages.push(0);
+        ages.sort_unstable();
+        ages.dedup();
+        let time = self.time;
         for record in self.records.values_mut() {
+            let age = age(time, record);
+            let rank = ages.partition_point(|other| *other < age) as u64;
+            record.since = StoreTime::from_micros(if seniority {
+                NOON.as_micros() - rank * LONG
+            } else {
+                NOON.as_micros()
+            });
             record.deadline = ahead(record.deadline);
             record.ends = ahead(record.ends);
-            // Matters only with fewer slots than nodes.
-            record.since = NOON;
             record.born = numbers.stamp(record.born);
         }
         self.learning_until = ahead(self.learning_until);
@@ -153,4 +219,9 @@ impl Epoch {
         self.owners.clear();
         self.server = Arc::from("");
     }
+}
+
+/// How long it has had a slot, or none.
+fn age(now: StoreTime, record: &Record) -> u64 {
+    now.as_micros().saturating_sub(record.since.as_micros())
 }

@@ -7,6 +7,8 @@ use crate::fleet::member::{Member, Phase};
 use crate::fleet::proof::number::{Number, StoreNumbers};
 use crate::fleet::settings::Outage;
 use crate::time::LocalTime;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What of the fleet a node's memory still serves.
@@ -34,6 +36,23 @@ impl Member {
 
     pub(crate) const fn plan(&self) -> u64 {
         self.plan
+    }
+
+    /// Whether it is without a slot that it had no use for.
+    pub(crate) fn has_lent(&self) -> bool {
+        self.phase == Phase::Active && self.lends && self.grant.share == 0
+    }
+
+    pub(crate) fn relabel(&mut self, name: Arc<str>, incarnation: u64) {
+        (self.name, self.incarnation) = (name, incarnation);
+    }
+
+    pub(crate) fn hash_but_the_name(&self, state: &mut impl Hasher) {
+        (self.phase, self.sequence, self.barrier, &self.schedule).hash(state);
+        (self.idle, self.lends, self.epoch, &self.left_epochs).hash(state);
+        (self.confirmed, self.grant, self.target, self.limit).hash(state);
+        (self.plan, self.stamp, self.lease_ends, self.lease_over).hash(state);
+        (self.anchor, self.starved, self.farewells).hash(state);
     }
 
     /// Lets the clock say `to` instead of `now`, and forgets what makes no difference any more. `answers` are the

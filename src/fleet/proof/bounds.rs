@@ -1,7 +1,7 @@
 //! How large a model is, and what may go wrong in it.
 
 use crate::fleet::proof::mutant::Mutant;
-use crate::fleet::proof::world::World;
+use crate::fleet::proof::sight::{FULL, Sight};
 use crate::fleet::settings::{Allocation, Estimate, Settings};
 use std::time::Duration;
 
@@ -38,6 +38,11 @@ pub(super) struct Bounds {
     /// ...and how many of them while time passes.
     pub(super) late: usize,
     pub(super) budget: Budget,
+    /// Whether steps of which the order cannot matter are taken in one order only, and where there is only one step it
+    /// is taken at once.
+    pub(super) reduced: bool,
+    /// Whether nodes differ in nothing but their place.
+    pub(super) symmetric: bool,
     /// So many beats a tick of every node, no more and no less; and time passes when all has arrived.
     pub(super) pace: Option<u8>,
     /// I5: within how many calm ticks every slot is in use, from whatever state.
@@ -46,8 +51,6 @@ pub(super) struct Bounds {
     pub(super) sights: &'static [Sight],
     pub(super) mutant: Option<Mutant>,
 }
-
-pub(super) type Sight = (&'static str, fn(&Bounds, &World) -> bool);
 
 /// How often what may still happen.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -62,6 +65,10 @@ pub(super) struct Budget {
     pub(super) restores: u8,
     /// How often what the backend can take moves.
     pub(super) moves: u8,
+    /// Of a message, while others overtake it, for as long as it takes.
+    pub(super) delays: u8,
+    /// How often a node ceases to be asked, or is asked again.
+    pub(super) turns: u8,
 }
 
 /// Time passes, and nothing goes wrong.
@@ -74,6 +81,8 @@ pub(super) const CALM: Budget = Budget {
     flushes: 0,
     restores: 0,
     moves: 0,
+    delays: 0,
+    turns: 0,
 };
 
 impl Budget {
@@ -85,6 +94,30 @@ impl Budget {
         if *budget != ANY {
             *budget -= 1;
         }
+    }
+}
+
+impl Bounds {
+    /// In how many rounds in a row a plan may be another one, for the same nodes.
+    pub(super) fn turns(&self) -> u32 {
+        let count = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+        let rotates = self.settings.allocation == Allocation::MaxMin || self.is_scarce();
+        if rotates { count } else { 1 }
+    }
+
+    /// Whether there may be fewer slots than nodes.
+    pub(super) fn is_scarce(&self) -> bool {
+        (self.limit.min(self.moved) as usize) < self.names.len()
+    }
+
+    /// Whether nodes may have nothing to do.
+    pub(super) const fn has_idle(&self) -> bool {
+        self.budget.turns > 0
+    }
+
+    /// Whether it makes a difference since when a node has had a slot, or none.
+    pub(super) fn has_seniority(&self) -> bool {
+        self.is_scarce() || self.has_idle() && self.names.len() > 2
     }
 }
 
@@ -127,6 +160,8 @@ pub(super) fn two_nodes() -> Bounds {
         room: 2,
         late: 0,
         budget: CALM,
+        reduced: false,
+        symmetric: false,
         pace: None,
         recovers: None,
         sights: &[FULL],
@@ -140,51 +175,18 @@ pub(super) fn three_nodes() -> Bounds {
         names: &["a", "b", "c"],
         rates: &[100, 100, 100],
         limit: 3,
+        moved: 3,
         settings: settings(3),
         room: 1,
         ..two_nodes()
     }
 }
 
-pub(super) const FULL: Sight = ("every slot is in use, by all nodes", |bounds, world| {
-    let busy = |slot: &super::world::Slot| {
-        slot.process
-            .as_ref()
-            .is_some_and(|process| process.in_flight > 0)
-    };
-    world.ghosts.is_empty() && world.running() == bounds.limit && world.slots.iter().all(busy)
-});
-
-pub(super) const ABANDONED: Sight = ("requests outlive their process", |_, world| {
-    !world.ghosts.is_empty()
-});
-
-pub(super) const LEARNING: Sight = ("the store learns what is in use", |_, world| {
-    world.store.is_learning() && world.running() > 0
-});
-
-pub(super) const TAKEN_OVER: Sight = (
-    "another has all the slots of a node that is gone",
-    |bounds, world| {
-        let gone = |slot: &super::world::Slot| slot.process.is_none() || slot.life > 0;
-        let all = |slot: &super::world::Slot| {
-            slot.process
-                .as_ref()
-                .is_some_and(|process| process.in_flight == bounds.limit)
-        };
-        world.slots.iter().any(gone) && world.slots.iter().any(all)
-    },
-);
-
-pub(super) const REFUSED: Sight = ("one of two processes of one name is refused", |_, world| {
-    world
-        .slots
-        .iter()
-        .filter(|slot| slot.process.is_some())
-        .count()
-        == 1
-});
-
-pub(super) const DRAINING: Sight = ("more is in flight than the limit that fell", |_, world| {
-    world.running() > world.capacity
-});
+/// Three nodes and three slots, alike in everything; steps in one order only where that cannot matter.
+pub(super) fn three_alike() -> Bounds {
+    Bounds {
+        reduced: true,
+        symmetric: true,
+        ..three_nodes()
+    }
+}

@@ -1,8 +1,9 @@
 //! What is on its way between nodes and the store.
 
 use crate::fleet::message::{Answer, Beat, Commit, CommitAnswer, Push, Snapshot, Ticket};
-use crate::fleet::plan::plan;
+use crate::fleet::proof::bounds::Bounds;
 use crate::fleet::proof::number::{Number, StoreNumbers};
+use crate::fleet::proof::symmetry::{plans, sort};
 use crate::time::StoreTime;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -12,11 +13,11 @@ use std::time::Duration;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Message {
     Beat(Beat),
-    /// With the plan that its ticket, if any, will lead to: planning is a pure function, so it may as well be done
+    /// With the plans that its ticket, if any, may lead to: planning is a pure function, so it may as well be done
     /// before the answer leaves as after it has arrived.
-    Answer(u64, Answer, Option<Commit>),
+    Answer(u64, Answer, Vec<Commit>),
     Commit(Commit),
-    CommitAnswer(u64, CommitAnswer, Option<Commit>),
+    CommitAnswer(u64, CommitAnswer, Vec<Commit>),
     Push(u64, Push),
 }
 
@@ -30,19 +31,38 @@ impl Message {
         }
     }
 
-    pub(super) fn answer(to: u64, mut answer: Answer) -> Self {
-        let commit = answer.ticket.take().and_then(|ticket| plan(&ticket, to));
+    /// How many plans the one to whom it comes may make of it, or one if it has nothing to plan.
+    pub(super) fn choices(&self) -> usize {
+        match self {
+            Self::Answer(_, _, plans) | Self::CommitAnswer(_, _, plans) => plans.len().max(1),
+            Self::Beat(_) | Self::Commit(_) | Self::Push(..) => 1,
+        }
+    }
+
+    /// Whether it is a plan, or leads to one.
+    pub(super) fn has_plan(&self) -> bool {
+        match self {
+            Self::Answer(_, _, plans) | Self::CommitAnswer(_, _, plans) => !plans.is_empty(),
+            Self::Commit(_) => true,
+            Self::Beat(_) | Self::Push(..) => false,
+        }
+    }
+
+    pub(super) fn answer(bounds: &Bounds, to: u64, mut answer: Answer) -> Self {
+        let ticket = answer.ticket.take();
+        let plans = ticket.map_or_else(Vec::new, |ticket| plans(bounds, &ticket, to));
         // What only says when to beat.
         answer.nodes = 0;
         answer.learning = answer.learning.min(Duration::from_nanos(1));
         answer.again_in = answer.again_in.map(|_| Duration::ZERO);
-        Self::Answer(to, answer, commit.map(plain))
+        Self::Answer(to, answer, plans)
     }
 
-    pub(super) fn commit_answer(to: u64, mut answer: CommitAnswer) -> Self {
-        let commit = answer.ticket.take().and_then(|ticket| plan(&ticket, to));
+    pub(super) fn commit_answer(bounds: &Bounds, to: u64, mut answer: CommitAnswer) -> Self {
+        let ticket = answer.ticket.take();
+        let plans = ticket.map_or_else(Vec::new, |ticket| plans(bounds, &ticket, to));
         answer.nodes = 0;
-        Self::CommitAnswer(to, answer, commit.map(plain))
+        Self::CommitAnswer(to, answer, plans)
     }
 
     /// Takes over what became of the store's numbers.
@@ -57,20 +77,46 @@ impl Message {
                     .filter(|told| same && *told > store.time)
                     .map(|told| store.moment(told, Duration::ZERO));
             }
-            Self::Answer(_, answer, commit) => {
+            Self::Answer(_, answer, commits) => {
                 if Some(answer.epoch) == store.epoch {
                     answer.stamp = store.stamp(answer.stamp);
                     answer.store_time = store.moment(answer.store_time, slack);
                 } else {
                     (answer.stamp, answer.store_time) = (0, StoreTime::ZERO);
                 }
-                commit.iter_mut().for_each(|commit| follow(commit, store));
+                commits.iter_mut().for_each(|commit| follow(commit, store));
             }
-            Self::CommitAnswer(_, _, commit) => {
-                commit.iter_mut().for_each(|commit| follow(commit, store));
+            Self::CommitAnswer(_, _, commits) => {
+                commits.iter_mut().for_each(|commit| follow(commit, store));
             }
             Self::Commit(commit) => follow(commit, store),
             Self::Push(..) => {}
+        }
+    }
+
+    /// Has everybody in it be another.
+    pub(super) fn relabel(&mut self, moved: &impl Fn(u64) -> u64, name: &impl Fn(u64) -> Arc<str>) {
+        let commit_of = |commit: &mut Commit| {
+            commit.incarnation = moved(commit.incarnation);
+            for change in &mut commit.changes {
+                change.incarnation = moved(change.incarnation);
+            }
+            commit
+                .changes
+                .sort_by_key(|change| (change.incarnation, change.share, change.target));
+        };
+        match self {
+            Self::Beat(beat) => {
+                beat.incarnation = moved(beat.incarnation);
+                beat.name = name(beat.incarnation);
+            }
+            Self::Answer(to, _, plans) | Self::CommitAnswer(to, _, plans) => {
+                *to = moved(*to);
+                plans.iter_mut().for_each(commit_of);
+                sort(plans);
+            }
+            Self::Commit(commit) => commit_of(commit),
+            Self::Push(to, _) => *to = moved(*to),
         }
     }
 
@@ -88,22 +134,22 @@ impl Message {
                     .iter_mut()
                     .for_each(|epoch| visit(Number::Epoch, epoch));
             }
-            Self::Answer(to, answer, commit) => {
+            Self::Answer(to, answer, commits) => {
                 visit(Number::Sequence(*to), &mut answer.sequence);
                 let generation = Number::Generation(answer.epoch, *to);
                 visit(generation, &mut answer.grant.generation);
                 visit(Number::Plan, &mut answer.plan);
                 visit(Number::Epoch, &mut answer.epoch);
-                commit
+                commits
                     .iter_mut()
                     .for_each(|commit| visit(Number::Epoch, &mut commit.epoch));
             }
-            Self::CommitAnswer(to, answer, commit) => {
+            Self::CommitAnswer(to, answer, commits) => {
                 let generation = Number::Generation(answer.epoch, *to);
                 visit(generation, &mut answer.grant.generation);
                 visit(Number::Plan, &mut answer.plan);
                 visit(Number::Epoch, &mut answer.epoch);
-                commit
+                commits
                     .iter_mut()
                     .for_each(|commit| visit(Number::Epoch, &mut commit.epoch));
             }
@@ -118,7 +164,7 @@ impl Message {
 }
 
 /// Without what only says when to beat.
-fn plain(commit: Commit) -> Commit {
+pub(super) fn plain(commit: Commit) -> Commit {
     Commit { nodes: 0, ..commit }
 }
 
@@ -162,18 +208,18 @@ impl Hash for Message {
                 (beat.incarnation, beat.sequence, beat.epoch, beat.store_time).hash(state);
                 (beat.echo, beat.generation, beat.share, beat.in_flight).hash(state);
                 (beat.mode, beat.starved, beat.limit, beat.plan).hash(state);
-                (beat.report.local_limit, beat.settings.revision).hash(state);
+                (beat.report, beat.settings.revision).hash(state);
             }
-            Self::Answer(to, answer, commit) => {
+            Self::Answer(to, answer, commits) => {
                 (to, answer.sequence, answer.epoch, &answer.welcome).hash(state);
                 (answer.stamp, answer.store_time, answer.grant, answer.target).hash(state);
                 (answer.limit, answer.plan, answer.learning, answer.again_in).hash(state);
-                commit.iter().for_each(|commit| hash(commit, state));
+                commits.iter().for_each(|commit| hash(commit, state));
             }
-            Self::CommitAnswer(to, answer, commit) => {
+            Self::CommitAnswer(to, answer, commits) => {
                 (to, answer.epoch, answer.grant, answer.target).hash(state);
                 (answer.limit, answer.plan).hash(state);
-                commit.iter().for_each(|commit| hash(commit, state));
+                commits.iter().for_each(|commit| hash(commit, state));
             }
             Self::Commit(commit) => hash(commit, state),
             Self::Push(to, push) => (to, push).hash(state),

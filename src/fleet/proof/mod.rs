@@ -8,7 +8,8 @@
 //! # What is proven
 //! Within the bounds that each test has in its name, and whatever the order of events in them: **I1, I2, I3, I9** and
 //! **I10** in every state; **I5** from every state, in that calm brings every slot into use within a stated number
-//! of ticks (a ttl is one or two); and by every path through a few calm ticks. I10 says here that who has left stays
+//! of ticks (a ttl is one or two); and by every path through a few calm ticks. **I6** with a slot for everybody: where
+//! idle nodes lend theirs, calm also brings one to whoever wants one. I10 says here that who has left stays
 //! away, that nobody is refused but for another living process of its name, and, by I5, that the slots of whoever
 //! has crashed or left come back. `mutants` undoes rules one by one, and each is missed.
 //!
@@ -18,12 +19,27 @@
 //!
 //! # The bounds
 //! Two nodes with two or three slots, or three with three; at most two messages on their way at once (`room`), of
-//! which none or one while time passes (`late`); a budget for each kind of fault. Time goes by ticks, of which a ttl
-//! has one or two. A planner that dies between plan and commit is one whose commit is lost, or which crashes.
+//! which none or one while time passes (`late`); a budget for each kind of fault, or for messages that come late by
+//! any number of ticks (`delays`). Time goes by ticks, of which a ttl has one or two. A planner that dies between plan
+//! and commit is one whose commit is lost, or which crashes: that it has died with its ticket is among the sights.
+//!
+//! | nodes | slots, allocation | what may go wrong | time |
+//! |---|---|---|---|
+//! | two | equal split | each kind of fault alone, and some together; a limit that falls to one slot | any |
+//! | two | max-min, by demand | a lost message; requests that come and go; slots lent and wanted back | any |
+//! | two | `SafeShare`, `Frozen` | a crash, a lost message | any |
+//! | three | equal split | nothing, one message at a time | any |
+//! | three | equal split | a lost message, a late one, a crash, a leave, a flushed store, a limit that falls to two slots | one tick, a flush three; larger, but for the late one and the falling limit: two, a flush four |
+//! | three | max-min | two turns between asked and idle (larger) | one tick |
+//!
+//! Nodes report twice the limit as their demand, so that everybody wants more than there is; where slots are lent, what
+//! they have in flight and what they refuse.
 //!
 //! # What is not
-//! * More nodes, slots, or messages at once; what only a longer ttl in heartbeats would show.
-//! * Outage policies other than `FailClosed`, weights, mixed revisions, fewer slots than nodes (I6): the walks.
+//! * More nodes, slots, or messages at once; what only a longer ttl in heartbeats would show; with three nodes and a
+//!   fault, more than a few ticks, so not how a crashed node's slots come back by its lease.
+//! * Turns with fewer slots than nodes (I6; that they keep I1 to I3 is shown), weights, mixed revisions: the walks.
+//!   Classes: with so few slots they change no plan.
 //! * One epoch begun twice by a repeated beat: every epoch is new here. A named test has it.
 //! * Fairness (I7), response (I8), and which clock may show what (I11) beyond rates that differ; the gate's atomics
 //!   (I4): loom and tests.
@@ -35,26 +51,38 @@
 //! ever growing numbers are renamed to the smallest that compare alike (`number`), and messages that can change
 //! nothing are dropped (`normal`, and the `canonical` files beside the machines, which may look inside). So a fleet
 //! that lives for ever has finitely many states. What only says when to beat is not part of them, as nodes may beat
-//! at any time here.
+//! at any time here. Plans depend on the number of the round and on who comes first by name, where slots cannot be
+//! divided: all that may come of it are steps of their own.
+//!
+//! Two reductions make room for faults among three nodes; that they leave nothing out is tested on two
+//! (`tests/reductions`), where every model but those under other policies does without. `reduced`: while messages on
+//! their way keep everybody from beating, only who they are from or for does anything else, and a state from which only
+//! one step leads on, the arrival of a message, is looked at and not kept. `symmetric`: of states that differ by who is
+//! where, one is kept.
 //!
 //! | file | what |
 //! |---|---|
-//! | `bounds` | how large a model is, what may go wrong in it, what must be seen |
-//! | `world` | a state, and what each step does to it |
+//! | `bounds` | how large a model is, what may go wrong in it |
+//! | `sight` | what must be seen |
+//! | `world`, `lives` | a state, and what each step does to it |
 //! | `model` | which steps there are, and the promises |
 //! | `message` | what is on its way; with its plan, since planning is a pure function |
 //! | `normal`, `number` | the normal form of a state |
-//! | `recovery` | calm, and what it brings (I5) |
+//! | `symmetry` | nodes that are alike, and all the plans that may be made |
+//! | `recovery` | calm, and what it brings (I5, I6) |
 //! | `mutant` | rules undone |
 //! | `tell` | a state in words, for counterexamples |
 
 mod bounds;
+mod lives;
 mod message;
 mod model;
 mod mutant;
 mod normal;
 pub(crate) mod number;
 mod recovery;
+mod sight;
+mod symmetry;
 mod tell;
 mod tests;
 mod world;

@@ -10,8 +10,8 @@ use stateright::{Model, Property};
 pub(super) enum Step {
     Tick,
     Beat(usize),
-    /// A message arrives.
-    Deliver(usize),
+    /// A message arrives; with the number of the plan that the node makes, where it has a choice.
+    Deliver(usize, usize),
     /// A message arrives, and will once more.
     Repeat(usize),
     Lose(usize),
@@ -24,6 +24,12 @@ pub(super) enum Step {
     BackUp,
     Restore,
     Move,
+    /// A message is overtaken by whatever comes until...
+    Delay(usize),
+    /// ...it arrives, with the number of the plan as above.
+    Arrive(usize, usize),
+    /// A node is asked no more, or again.
+    Turn(usize),
 }
 
 impl Model for Bounds {
@@ -48,14 +54,25 @@ impl Model for Bounds {
             steps.push(Step::Tick);
         }
         for index in 0..world.network.len() {
-            steps.push(Step::Deliver(index));
+            let choices = world.network[index].choices();
+            steps.extend((0..choices).map(|choice| Step::Deliver(index, choice)));
             if Budget::is_left(budget.repeated) && world.network.len() < self.room {
                 steps.push(Step::Repeat(index));
             }
             if Budget::is_left(budget.lost) {
                 steps.push(Step::Lose(index));
             }
+            if Budget::is_left(budget.delays) {
+                steps.push(Step::Delay(index));
+            }
         }
+        for (index, message) in world.late.iter().enumerate() {
+            steps.extend((0..message.choices()).map(|choice| Step::Arrive(index, choice)));
+        }
+        // Until some of these have arrived nobody beats and no time passes. What else a node does meanwhile that they are
+        // not from or for, it may as well have done before the last of them set out.
+        let is_taken_up =
+            self.reduced && world.network.len() >= self.room && world.network.len() > self.late;
         for (place, slot) in world.slots.iter().enumerate() {
             let Some(process) = &slot.process else {
                 continue;
@@ -64,12 +81,18 @@ impl Model for Bounds {
             if may_beat && world.network.len() < self.room && process.member.awaits().is_none() {
                 steps.push(Step::Beat(place));
             }
+            if is_taken_up && !world.is_spoken_to(place) {
+                continue;
+            }
             let over = process.in_flight > process.member.ceiling();
-            if process.in_flight > 0 && (over || !self.saturated) {
+            if process.in_flight > 0 && (over || !self.saturated || !slot.asked) {
                 steps.push(Step::End(place));
             }
             if !self.saturated && process.admits(NOW) {
                 steps.push(Step::Admit(place));
+            }
+            if Budget::is_left(budget.turns) {
+                steps.push(Step::Turn(place));
             }
             if Budget::is_left(budget.crashes) {
                 steps.push(Step::Crash(place));
@@ -87,60 +110,18 @@ impl Model for Bounds {
                 Some(_) => Step::Restore,
             });
         }
-        if Budget::is_left(budget.moves) {
+        // What moves is heard of in later beats.
+        if Budget::is_left(budget.moves) && !is_taken_up {
             steps.push(Step::Move);
         }
     }
 
     fn next_state(&self, world: &World, step: Step) -> Option<World> {
         let mut next = world.clone();
-        let world = &mut next;
-        let mut said = Vec::new();
-        match step {
-            Step::Tick => {
-                Budget::spend(&mut world.budget.ticks);
-                world.tick(self);
-            }
-            Step::Beat(place) => said.extend(world.beat(self, place)),
-            Step::Deliver(index) => {
-                let message = world.network.remove(index);
-                said = world.deliver(self, message);
-            }
-            Step::Repeat(index) => {
-                Budget::spend(&mut world.budget.repeated);
-                let message = world.network[index].clone();
-                said = world.deliver(self, message);
-            }
-            Step::Lose(index) => {
-                Budget::spend(&mut world.budget.lost);
-                world.network.remove(index);
-            }
-            Step::Admit(place) => world.admit(place),
-            Step::End(place) => world.end(place),
-            Step::Crash(place) => {
-                Budget::spend(&mut world.budget.crashes);
-                world.crash(self, place);
-            }
-            Step::Leave(place) => {
-                Budget::spend(&mut world.budget.leaves);
-                world.close(place);
-            }
-            Step::Flush => {
-                Budget::spend(&mut world.budget.flushes);
-                world.flush();
-            }
-            Step::BackUp => world.backup = Some(world.store.clone()),
-            Step::Restore => {
-                Budget::spend(&mut world.budget.restores);
-                world.restore();
-            }
-            Step::Move => {
-                Budget::spend(&mut world.budget.moves);
-                world.capacity = self.limit + self.moved - world.capacity;
-            }
+        self.take(&mut next, step);
+        while let Some(step) = self.only_step(&next) {
+            self.take(&mut next, step);
         }
-        world.send(self, said);
-        world.settle(self, step == Step::Tick);
         Some(next)
     }
 
@@ -175,7 +156,7 @@ impl Model for Bounds {
         ];
         if self.recovers.is_some() {
             properties.push(Property::always(
-                "I5 calm brings every slot into use",
+                "I5, I6 calm brings every slot into use",
                 |bounds: &Self, world: &World| {
                     bounds
                         .recovers
@@ -192,5 +173,89 @@ impl Model for Bounds {
         let sights = self.sights.iter();
         properties.extend(sights.map(|(name, seen)| Property::sometimes(name, *seen)));
         properties
+    }
+}
+
+impl Bounds {
+    /// The step that must follow, if there is no other and it is that a message arrives.
+    fn only_step(&self, world: &World) -> Option<Step> {
+        if !self.reduced
+            || world.network.is_empty()
+            || world.misstep.is_some()
+            || world.check().is_err()
+        {
+            return None;
+        }
+        let mut steps = Vec::new();
+        self.actions(world, &mut steps);
+        match steps[..] {
+            [step @ Step::Deliver(..)] => Some(step),
+            _ => None,
+        }
+    }
+
+    fn take(&self, world: &mut World, step: Step) {
+        let mut said = Vec::new();
+        let mut room = self.room;
+        match step {
+            Step::Tick => {
+                Budget::spend(&mut world.budget.ticks);
+                world.tick(self);
+            }
+            Step::Beat(place) => said.extend(world.beat(self, place)),
+            Step::Deliver(index, choice) => {
+                let message = world.network.remove(index);
+                said = world.deliver(self, message, choice);
+            }
+            Step::Repeat(index) => {
+                Budget::spend(&mut world.budget.repeated);
+                let message = world.network[index].clone();
+                said = world.deliver(self, message, 0);
+            }
+            Step::Lose(index) => {
+                Budget::spend(&mut world.budget.lost);
+                world.network.remove(index);
+            }
+            Step::Admit(place) => world.admit(place),
+            Step::End(place) => world.end(place),
+            Step::Crash(place) => {
+                Budget::spend(&mut world.budget.crashes);
+                world.crash(self, place);
+            }
+            Step::Leave(place) => {
+                Budget::spend(&mut world.budget.leaves);
+                world.close(place);
+            }
+            Step::Flush => {
+                Budget::spend(&mut world.budget.flushes);
+                world.flush();
+            }
+            Step::BackUp => world.backup = Some(world.store.clone()),
+            Step::Restore => {
+                Budget::spend(&mut world.budget.restores);
+                world.restore();
+            }
+            Step::Delay(index) => {
+                Budget::spend(&mut world.budget.delays);
+                let message = world.network.remove(index);
+                world.late.push(message);
+            }
+            Step::Arrive(index, choice) => {
+                let message = world.late.remove(index);
+                said = world.deliver(self, message, choice);
+                // Beside what is on its way in time.
+                room += 1;
+            }
+            Step::Turn(place) => {
+                Budget::spend(&mut world.budget.turns);
+                world.slots[place].asked ^= true;
+            }
+            Step::Move => {
+                Budget::spend(&mut world.budget.moves);
+                world.capacity = self.limit + self.moved - world.capacity;
+            }
+        }
+        world.send(room, said);
+        world.settle(self, step == Step::Tick);
     }
 }

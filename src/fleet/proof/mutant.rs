@@ -15,6 +15,10 @@ pub(super) enum Mutant {
     ReleaseOnLeave,
     /// Answers of an epoch that a node has left count like others.
     ForgetTheEpoch,
+    /// The slots of a node that has nothing to do count as given back while it still has them.
+    LendUnasked,
+    /// That a node without slots has something to do is not heard.
+    IgnoreTheWant,
 }
 
 impl Mutant {
@@ -23,7 +27,14 @@ impl Mutant {
         match self {
             Self::ReserveOnlyTheShare => beat.in_flight = beat.in_flight.min(beat.share),
             Self::ReleaseOnLeave if beat.mode == Mode::Closing => beat.in_flight = 0,
-            Self::ReleaseOnLeave | Self::ForgetTheEpoch => {}
+            Self::LendUnasked if beat.report.demand == 0 => beat.share = 0,
+            Self::IgnoreTheWant if beat.share == 0 && beat.in_flight == 0 => {
+                (beat.starved, beat.report.demand) = (false, 0);
+            }
+            Self::ReleaseOnLeave
+            | Self::ForgetTheEpoch
+            | Self::LendUnasked
+            | Self::IgnoreTheWant => {}
         }
     }
 

@@ -12,16 +12,16 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 impl World {
     /// `ticked` tells whether the nodes' clocks have gone on by a tick.
     pub(super) fn normalize(&mut self, bounds: &Bounds, server: &str, ticked: bool) {
-        let numbers = self.store.forget(server);
+        let seniority = bounds.has_seniority();
+        let numbers = self.store.forget(server, seniority);
         if let Some(backup) = &mut self.backup {
-            backup.forget("nobody's");
+            backup.forget("nobody's", seniority);
         }
         let memory = self.memory(bounds);
         self.drop_the_idle(bounds, memory);
         let slack = bounds.settings.slack();
-        self.network
-            .iter_mut()
-            .for_each(|message| message.follow(&numbers, slack));
+        let messages = self.network.iter_mut().chain(&mut self.late);
+        messages.for_each(|message| message.follow(&numbers, slack));
         for (slot, rate) in self.slots.iter_mut().zip(bounds.rates) {
             let Some(process) = &mut slot.process else {
                 continue;
@@ -35,6 +35,7 @@ impl World {
             let answers: Vec<u64> = self
                 .network
                 .iter()
+                .chain(&self.late)
                 .filter_map(|message| match message {
                     Message::Answer(to, answer, _) if *to == incarnation => Some(answer.epoch),
                     _ => None,
@@ -44,11 +45,18 @@ impl World {
         }
         self.rename();
         self.ghosts.sort_unstable();
-        self.network.sort_by_cached_key(|message| {
-            let mut hasher = DefaultHasher::new();
-            message.hash(&mut hasher);
-            hasher.finish()
-        });
+        self.sort_messages();
+    }
+
+    /// Messages have no order.
+    pub(super) fn sort_messages(&mut self) {
+        for messages in [&mut self.network, &mut self.late] {
+            messages.sort_by_cached_key(|message| {
+                let mut hasher = DefaultHasher::new();
+                message.hash(&mut hasher);
+                hasher.finish()
+            });
+        }
     }
 
     /// Of what a node remembers of the fleet, claims matter only to a store that may have lost it.
@@ -67,7 +75,7 @@ impl World {
         let any_epoch = bounds.mutant == Some(Mutant::ForgetTheEpoch);
         let known = self.store.time().map(|(epoch, _)| epoch);
         let slots = &self.slots;
-        self.network.retain_mut(|message| {
+        let mut matters = |message: &mut Message| {
             let to = message.incarnation();
             let member = slots
                 .iter()
@@ -100,7 +108,7 @@ impl World {
                     }
                     member.awaits() == Some(answer.sequence)
                 }
-                (Message::CommitAnswer(_, answer, commit), Some(member)) => {
+                (Message::CommitAnswer(_, answer, plans), Some(member)) => {
                     match memory {
                         Memory::All => {}
                         Memory::Claims => answer.target = 0,
@@ -111,7 +119,7 @@ impl World {
                     let may_matter =
                         member.epoch() != Some(answer.epoch) && Some(answer.epoch) == known;
                     let same = member.epoch() == Some(answer.epoch);
-                    commit.is_some() || any_epoch || may_matter || same && newer
+                    !plans.is_empty() || any_epoch || may_matter || same && newer
                 }
                 (Message::Push(_, push), Some(member)) => {
                     if memory != Memory::All {
@@ -123,7 +131,9 @@ impl World {
                     any_epoch || may_matter || member.epoch() == Some(push.epoch) && newer
                 }
             }
-        });
+        };
+        self.network.retain_mut(&mut matters);
+        self.late.retain_mut(&mut matters);
     }
 
     fn numbers(&mut self, visit: &mut impl FnMut(Number, &mut u64)) {
@@ -136,7 +146,7 @@ impl World {
                 process.member.numbers(visit);
             }
         }
-        for message in &mut self.network {
+        for message in self.network.iter_mut().chain(&mut self.late) {
             message.numbers(visit);
         }
         if let Some(Some(epoch)) = &mut self.ledger.disturbed {

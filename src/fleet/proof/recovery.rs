@@ -1,7 +1,18 @@
-//! I5: from a state of the model, calm brings every slot into use.
+//! I5: from a state of the model, calm brings every slot into use. I6: and to everybody who wants one.
 
+use crate::fleet::member::Phase;
 use crate::fleet::proof::bounds::Bounds;
-use crate::fleet::proof::world::World;
+use crate::fleet::proof::world::{Slot, World};
+use crate::fleet::witness::Process;
+
+impl Slot {
+    /// Whether something is in flight if it is asked, and not leaving.
+    fn has_what_it_wants(&self) -> bool {
+        let served =
+            |process: &Process| process.in_flight > 0 || process.member.phase() == Phase::Closing;
+        !self.asked || self.process.as_ref().is_none_or(served)
+    }
+}
 
 impl World {
     /// Whether every slot of the limit is committed, known to the nodes and theirs alone.
@@ -14,9 +25,10 @@ impl World {
     }
 
     /// Whether every slot is in use within `ticks` in which nothing goes wrong: all messages arrive at once, every
-    /// node beats twice a tick, and what is above its share ends.
+    /// node beats twice a tick, and what is above its share ends; and whether then whoever is asked has one (I6).
     pub(super) fn recovers(&self, bounds: &Bounds, ticks: u8) -> bool {
         let mut world = self.clone();
+        world.network.append(&mut world.late);
         for _ in 0..ticks {
             for _ in 0..2 {
                 world.arrive(bounds);
@@ -27,7 +39,8 @@ impl World {
                     world.arrive(bounds);
                 }
             }
-            if world.is_full() || world.slots.iter().all(|slot| slot.process.is_none()) {
+            let fair = world.slots.iter().all(Slot::has_what_it_wants);
+            if world.is_full() && fair || world.slots.iter().all(|slot| slot.process.is_none()) {
                 return true;
             }
             world.tick(bounds);
@@ -39,7 +52,7 @@ impl World {
     fn arrive(&mut self, bounds: &Bounds) {
         while !self.network.is_empty() {
             let message = self.network.remove(0);
-            let said = self.deliver(bounds, message);
+            let said = self.deliver(bounds, message, 0);
             self.network.extend(said);
         }
         (0..self.slots.len()).for_each(|place| self.depart(bounds, place));

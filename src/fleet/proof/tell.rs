@@ -26,7 +26,7 @@ impl fmt::Display for World {
             writeln!(f, "gone: {count} in flight, {ticks} ticks")?;
         }
         self.store.tell(f)?;
-        for message in &self.network {
+        for message in self.network.iter().chain(&self.late) {
             match message {
                 Message::Beat(beat) => writeln!(
                     f,
@@ -48,7 +48,10 @@ impl fmt::Display for World {
                     answer.epoch,
                     answer.grant.share,
                     answer.grant.generation,
-                    commit.as_ref().map(|commit| &commit.changes),
+                    commit
+                        .iter()
+                        .map(|commit| &commit.changes)
+                        .collect::<Vec<_>>(),
                 )?,
                 Message::CommitAnswer(to, answer, commit) => writeln!(
                     f,
@@ -56,7 +59,10 @@ impl fmt::Display for World {
                     answer.outcome,
                     answer.grant.share,
                     answer.grant.generation,
-                    commit.as_ref().map(|commit| &commit.changes),
+                    commit
+                        .iter()
+                        .map(|commit| &commit.changes)
+                        .collect::<Vec<_>>(),
                 )?,
                 Message::Commit(commit) => writeln!(
                     f,

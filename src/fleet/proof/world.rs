@@ -1,16 +1,16 @@
 //! A state of the model: nodes, store, network and backend; and what may happen to them.
 
 use crate::fleet::key_state::{EmptyStore, KeyState};
-use crate::fleet::member::{Event, Member, Phase, Sample};
-use crate::fleet::message::{Beat, Committed, Grant, Report};
+use crate::fleet::member::{Event, Sample};
+use crate::fleet::message::{Beat, Commit, Committed, Grant, Report};
 use crate::fleet::proof::bounds::{Bounds, Budget, TICK};
+use crate::fleet::proof::lives::start;
 use crate::fleet::proof::message::{Message, some_ticket};
+use crate::fleet::proof::symmetry::place_of;
 use crate::fleet::record::Life;
-use crate::fleet::settings::Settings;
 use crate::fleet::witness::ledger::Broken;
 use crate::fleet::witness::{Ledger, Process};
 use crate::time::LocalTime;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// What every node's clock says in a state of the model.
@@ -26,6 +26,8 @@ pub(super) struct World {
     /// Requests whose process is gone, and how many ticks they may still run.
     pub(super) ghosts: Vec<(u32, u8)>,
     pub(super) network: Vec<Message>,
+    /// What will come late, if ever.
+    pub(super) late: Vec<Message>,
     /// What every node finds the backend to be able to take.
     pub(super) capacity: u32,
     pub(super) budget: Budget,
@@ -46,6 +48,10 @@ pub(super) struct Slot {
     pub(super) grace: u8,
     /// How often it has beaten in this tick, if that is bounded.
     pub(super) beats: u8,
+    /// Whether requests come to it.
+    pub(super) asked: bool,
+    /// Another had its slots when it was last without requests.
+    pub(super) lent: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -67,6 +73,7 @@ impl World {
             slots: Vec::new(),
             ghosts: Vec::new(),
             network: Vec::new(),
+            late: Vec::new(),
             capacity: bounds.limit,
             budget: bounds.budget,
             ledger: Ledger::new(bounds.limit),
@@ -79,6 +86,8 @@ impl World {
                 life: 0,
                 grace: 0,
                 beats: 0,
+                asked: true,
+                lent: false,
             });
         }
         world.settle(bounds, false);
@@ -101,6 +110,13 @@ impl World {
                 .as_ref()
                 .is_some_and(|process| process.member.incarnation() == incarnation)
         })
+    }
+
+    /// Whether a message from or to the process at `place`, or one that was there before it, is on its way.
+    pub(super) fn is_spoken_to(&self, place: usize) -> bool {
+        let messages = self.network.iter().chain(&self.late);
+        let mut owners = messages.map(Message::incarnation);
+        owners.any(|incarnation| place_of(incarnation) == place)
     }
 
     /// Runs `step` on the process at `place`, if there is one, and cancels what its events cancel.
@@ -140,8 +156,8 @@ impl World {
     }
 
     /// What there is room for sets out; the rest is lost.
-    pub(super) fn send(&mut self, bounds: &Bounds, messages: Vec<Message>) {
-        let room = bounds.room.saturating_sub(self.network.len());
+    pub(super) fn send(&mut self, room: usize, messages: Vec<Message>) {
+        let room = room.saturating_sub(self.network.len());
         self.network.extend(messages.into_iter().take(room));
     }
 
@@ -165,50 +181,30 @@ impl World {
     }
 
     pub(super) fn beat(&mut self, bounds: &Bounds, place: usize) -> Option<Message> {
-        let report = Report {
-            local_limit: self.capacity,
-            demand: 2 * bounds.limit,
-            weight: 1,
-            ..Report::default()
-        };
         let slot = &mut self.slots[place];
         slot.beats += u8::from(bounds.pace.is_some());
         let process = slot.process.as_mut()?;
         process.member.beat_now(NOW);
-        if bounds.starving && !process.admits(NOW) {
+        let refuses = slot.asked && !process.admits(NOW);
+        if bounds.starving && refuses {
             process.member.handle_starved();
         }
+        let demand = if bounds.has_idle() {
+            process.in_flight + u32::from(refuses)
+        } else {
+            2 * bounds.limit
+        };
+        let report = Report {
+            local_limit: self.capacity,
+            demand,
+            weight: 1,
+            ..Report::default()
+        };
         let in_flight = process.in_flight;
         let beat = process
             .member
             .poll_beat(NOW, || Sample { in_flight, report }, 0);
         beat.map(Message::Beat)
-    }
-
-    pub(super) fn crash(&mut self, bounds: &Bounds, place: usize) {
-        self.vanish(bounds, place);
-        let slot = &mut self.slots[place];
-        slot.life += 1;
-        slot.process = Some(start(bounds, place, slot.life, &bounds.settings));
-    }
-
-    /// The process is gone; what it ran goes on as long as it may.
-    fn vanish(&mut self, bounds: &Bounds, place: usize) {
-        let slot = &mut self.slots[place];
-        if let Some(process) = slot.process.take() {
-            let (parked, others) = (process.parked, process.in_flight - process.parked);
-            self.ghosts
-                .extend((parked > 0).then_some((parked, slot.grace)));
-            self.ghosts
-                .extend((others > 0).then_some((others, bounds.drain)));
-        }
-        slot.grace = 0;
-    }
-
-    pub(super) fn close(&mut self, place: usize) {
-        if let Some(process) = &mut self.slots[place].process {
-            process.member.close(NOW);
-        }
     }
 
     pub(super) fn flush(&mut self) {
@@ -222,8 +218,14 @@ impl World {
         self.ledger.disturb(&self.store);
     }
 
-    /// A message arrives; answers what is said in return, most important first.
-    pub(super) fn deliver(&mut self, bounds: &Bounds, message: Message) -> Vec<Message> {
+    /// A message arrives; answers what is said in return, most important first. Of several plans the node makes the
+    /// one numbered `choice`.
+    pub(super) fn deliver(
+        &mut self,
+        bounds: &Bounds,
+        message: Message,
+        choice: usize,
+    ) -> Vec<Message> {
         match message {
             Message::Beat(beat) => vec![self.deliver_beat(bounds, beat)],
             Message::Commit(commit) => {
@@ -233,7 +235,7 @@ impl World {
                     let after = self.store.reserved(commit.acknowledged);
                     self.ledger.apply(commit.limit, before, after);
                 }
-                let answer = Message::commit_answer(commit.incarnation, answer);
+                let answer = Message::commit_answer(bounds, commit.incarnation, answer);
                 let pushes = pushes
                     .into_iter()
                     .filter(|(to, _)| *to != commit.incarnation);
@@ -242,11 +244,11 @@ impl World {
                     .chain(pushes.map(|(to, push)| Message::Push(to, push)))
                     .collect()
             }
-            Message::Answer(to, mut answer, commit) => {
+            Message::Answer(to, mut answer, plans) => {
                 let Some(place) = self.place(to) else {
                     return Vec::new();
                 };
-                answer.ticket = commit.is_some().then(some_ticket);
+                answer.ticket = (!plans.is_empty()).then(some_ticket);
                 self.bend(bounds, to, &mut answer.epoch, &mut answer.grant);
                 let learning = answer.learning > Duration::ZERO;
                 let mut raised = false;
@@ -259,17 +261,20 @@ impl World {
                 if learning && raised {
                     self.misstep = Some(Misstep::RaisedWhileLearning);
                 }
-                let commit = commit.filter(|_| planned == Some(true));
                 self.depart(bounds, place);
-                commit.map(Message::Commit).into_iter().collect()
+                if planned == Some(true) {
+                    chosen(plans, choice)
+                } else {
+                    Vec::new()
+                }
             }
-            Message::CommitAnswer(to, mut answer, commit) => {
+            Message::CommitAnswer(to, mut answer, plans) => {
                 self.bend(bounds, to, &mut answer.epoch, &mut answer.grant);
                 if let Some(place) = self.place(to) {
                     self.with(bounds, place, |process| {
                         (process.member.handle_commit(NOW, &answer), ())
                     });
-                    commit.map(Message::Commit).into_iter().collect()
+                    chosen(plans, choice)
                 } else {
                     Vec::new()
                 }
@@ -320,30 +325,7 @@ impl World {
         if alive.into_iter().any(|(who, _)| gone.contains(&who)) {
             self.misstep = Some(Misstep::Resurrected);
         }
-        Message::answer(beat.incarnation, answer)
-    }
-
-    /// Whoever has left or was refused is gone.
-    pub(super) fn depart(&mut self, bounds: &Bounds, place: usize) {
-        let phase = self.slots[place]
-            .process
-            .as_ref()
-            .map(|process| process.member.phase());
-        match phase {
-            Some(Phase::Refused) => {
-                let alone = (0..bounds.names.len()).all(|other| {
-                    other == place
-                        || bounds.names[other] != bounds.names[place]
-                        || self.slots[other].process.is_none()
-                });
-                if alone {
-                    self.misstep = Some(Misstep::LockedOut);
-                }
-                self.vanish(bounds, place);
-            }
-            Some(Phase::Left) => self.vanish(bounds, place),
-            _ => {}
-        }
+        Message::answer(bounds, beat.incarnation, answer)
     }
 
     /// What follows from every step: processes end, waiting requests get in, and the state gets its normal form.
@@ -355,15 +337,28 @@ impl World {
         let server = self.server();
         self.normalize(bounds, &server, ticked);
         self.occupy(bounds);
+        if bounds.has_idle() {
+            self.see_what_is_lent(bounds);
+        }
+        if bounds.symmetric {
+            self.find_places(bounds);
+        }
         self.was_full |= bounds.pace.is_some() && self.is_full();
+    }
+
+    /// Who has no slot and is not asked has lent it if all are in use.
+    fn see_what_is_lent(&mut self, bounds: &Bounds) {
+        let all_in_use = self.running() == bounds.limit;
+        for slot in self.slots.iter_mut().filter(|slot| !slot.asked) {
+            let has_none = |process: &Process| process.member.has_lent();
+            slot.lent = all_in_use && slot.process.as_ref().is_some_and(has_none);
+        }
     }
 
     /// Whoever waits for a slot takes it.
     pub(super) fn occupy(&mut self, bounds: &Bounds) {
-        let processes = self
-            .slots
-            .iter_mut()
-            .filter_map(|slot| slot.process.as_mut());
+        let asked = self.slots.iter_mut().filter(|slot| slot.asked);
+        let processes = asked.filter_map(|slot| slot.process.as_mut());
         for process in processes.filter(|_| bounds.saturated) {
             while process.admits(NOW) {
                 process.ask(NOW);
@@ -372,12 +367,7 @@ impl World {
     }
 }
 
-fn start(bounds: &Bounds, place: usize, life: u8, settings: &Settings) -> Process {
-    let incarnation = 1 + place as u64 * 16 + u64::from(life);
-    Process::new(Member::new(
-        Arc::from(bounds.names[place]),
-        incarnation,
-        settings.clone(),
-        NOW,
-    ))
+fn chosen(plans: Vec<Commit>, choice: usize) -> Vec<Message> {
+    let plan = plans.into_iter().nth(choice);
+    plan.map(Message::Commit).into_iter().collect()
 }

@@ -1,9 +1,9 @@
 //! Larger models, for a machine with time: `cargo test --release --lib proof::tests::larger -- --ignored --nocapture`.
 
-use crate::fleet::proof::bounds::{
-    ABANDONED, ANY, Bounds, Budget, CALM, FULL, LEARNING, two_nodes,
-};
+use crate::fleet::proof::bounds::{ANY, Bounds, Budget, CALM, three_alike, two_nodes};
+use crate::fleet::proof::sight::{ABANDONED, FULL, LEARNING, LENT, RETURNED, TAKEN_OVER};
 use crate::fleet::proof::tests::holds;
+use crate::fleet::settings::{Allocation, Settings};
 
 #[test]
 #[ignore = "minutes, and gigabytes"]
@@ -32,4 +32,85 @@ fn two_nodes_a_crash_and_any_number_of_lost_messages() {
         ..two_nodes()
     };
     holds(bounds, 6_890_428);
+}
+
+#[test]
+#[ignore = "minutes, and gigabytes"]
+fn three_nodes_a_lost_message_two_ticks() {
+    let bounds = Bounds {
+        budget: Budget {
+            ticks: 2,
+            lost: 1,
+            ..CALM
+        },
+        sights: &[FULL],
+        ..three_alike()
+    };
+    holds(bounds, 263_652);
+}
+
+#[test]
+#[ignore = "minutes, and gigabytes"]
+fn three_nodes_a_crash_and_restart_two_ticks() {
+    let bounds = Bounds {
+        budget: Budget {
+            ticks: 2,
+            crashes: 1,
+            ..CALM
+        },
+        sights: &[FULL, ABANDONED, TAKEN_OVER],
+        ..three_alike()
+    };
+    holds(bounds, 536_847);
+}
+
+#[test]
+#[ignore = "minutes, and gigabytes"]
+fn three_nodes_a_leave_with_work_running_two_ticks() {
+    let bounds = Bounds {
+        budget: Budget {
+            ticks: 2,
+            leaves: 1,
+            ..CALM
+        },
+        sights: &[FULL, TAKEN_OVER],
+        ..three_alike()
+    };
+    holds(bounds, 494_532);
+}
+
+#[test]
+#[ignore = "minutes, and gigabytes"]
+fn three_nodes_a_flushed_store_four_ticks() {
+    let bounds = Bounds {
+        trusts: false,
+        budget: Budget {
+            ticks: 4,
+            flushes: 1,
+            ..CALM
+        },
+        sights: &[FULL, LEARNING],
+        ..three_alike()
+    };
+    holds(bounds, 196_631);
+}
+
+#[test]
+#[ignore = "minutes, and gigabytes"]
+fn three_nodes_max_min_that_lend_one_tick() {
+    let bounds = Bounds {
+        settings: Settings {
+            allocation: Allocation::MaxMin,
+            ..three_alike().settings
+        },
+        starving: true,
+        budget: Budget {
+            ticks: 1,
+            turns: 2,
+            ..CALM
+        },
+        sights: &[FULL, LENT, RETURNED],
+        ..three_alike()
+    };
+    holds(bounds, 255_070);
 }

@@ -2,6 +2,8 @@
 
 mod larger;
 mod mutants;
+mod reductions;
+mod settings;
 mod three_nodes;
 mod two_nodes;
 
