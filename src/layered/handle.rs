@@ -317,19 +317,39 @@ const fn impatient(link: Link) -> Link {
     }
 }
 
-#[cfg(all(test, feature = "tracing"))]
+#[cfg(test)]
 mod tests {
     use super::*;
-    use crate::warnings::Warnings;
+
+    /// A limiter of an origin that does not answer.
+    fn limiter(max_keys: usize) -> LayeredLimiter {
+        let nowhere = RedisStore::new("redis://127.0.0.1:1").expect("an address");
+        let builder = LayeredLimiter::builder(nowhere, "nowhere", Quota::per_hour(1));
+        let limiter = builder.max_keys(max_keys).build();
+        limiter.expect("settings that work")
+    }
 
     #[test]
+    fn whoever_has_waited_for_twice_the_patience_does_not_wait_any_more() {
+        let limiter = limiter(4);
+        let mut began = None;
+        assert_eq!(limiter.patient_moment(&mut began).link, Link::Up);
+        let now = began.expect("it begins with the first attempt");
+        assert_eq!(limiter.patient_moment(&mut began).link, Link::Up);
+        assert_eq!(began, Some(now));
+        let mut began = Some(now.saturating_sub(2 * Duration::from_secs(1)));
+        assert_eq!(limiter.patient_moment(&mut began).link, Link::Down);
+    }
+
+    #[cfg(feature = "tracing")]
+    #[test]
     fn more_keys_than_room_are_logged_once() {
+        use crate::warnings::Warnings;
+
         let (log, warnings) = Warnings::new();
         tracing::subscriber::with_default(log, || {
             // Nothing that was accepted is confirmed, so no key may go for another.
-            let nowhere = RedisStore::new("redis://127.0.0.1:1").expect("an address");
-            let builder = LayeredLimiter::builder(nowhere, "full", Quota::per_hour(1));
-            let limiter = builder.max_keys(4).build().expect("settings that work");
+            let limiter = limiter(4);
             for number in 0..4u32 {
                 let _ = limiter.check(&Key::of(&number), 1);
             }
