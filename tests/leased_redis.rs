@@ -362,7 +362,7 @@ async fn callers_that_wait_get_their_turn() {
     let Some(server) = RedisServer::start() else {
         return;
     };
-    let limiter = limiter(&server, Quota::per_second(20).burst(1));
+    let limiter = limiter(&server, Quota::per_second(1).burst(1));
     let any = AnyLimiter::from(limiter.clone());
     let key = Key::of("a");
     assert!(any.decide(&key, 1).await.is_allowed());
