@@ -497,6 +497,17 @@ async fn other_settings_are_refused_with_the_field_and_both_values() {
         .await
         .expect("a higher revision takes over");
     until("for everybody", || a.stats().limit == 10).await;
+    let d = guard(&redis.url(), "d");
+    let error = within(d.ready())
+        .await
+        .expect_err("it is too late for these settings");
+    assert!(
+        error
+            .to_string()
+            .contains("estimate is fixed:8 here and fixed:10 in the fleet"),
+        "{error}"
+    );
+    within(a.heartbeat()).await.expect("who was in stays");
 }
 
 #[tokio::test]

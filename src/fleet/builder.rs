@@ -133,7 +133,8 @@ impl DistributedGuardBuilder {
     }
 
     /// The number of these settings. Default: 0. A node with other settings than the fleet's is refused, unless its
-    /// revision is higher: then its settings take over for the fleet. Below 2^53.
+    /// revision is higher: then its settings take over for the fleet, and nobody joins with older ones any more. Nodes
+    /// that were in before stay, with the lease, heartbeat and outage policy they came with. Below 2^53.
     pub const fn revision(mut self, revision: u64) -> Self {
         self.settings.revision = revision;
         self

@@ -97,7 +97,7 @@ pub(crate) enum Welcome {
     Member,
     /// Another live process has this name.
     DuplicateName,
-    /// The key has other settings of the same revision: their canonical line.
+    /// The key has other settings, of the same revision, or to a newcomer of a higher one: their canonical line.
     OtherSettings(Arc<str>),
     /// The record is closed: the node has left.
     Gone,

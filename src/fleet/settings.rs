@@ -2,7 +2,8 @@
 //!
 //! The settings travel with every beat as one canonical line and are stored with the key. A node that joins with
 //! others and no higher revision is refused with the name of the field; a higher revision takes over for the fleet,
-//! so that a rolling deploy can change them.
+//! so that a rolling deploy can change them. Who was in before stays, plans by the fleet's settings and keeps its own
+//! lease, heartbeat and outage policy, until its process is replaced.
 
 use std::fmt;
 use std::time::Duration;

@@ -466,6 +466,69 @@ fn other_settings_are_refused_unless_their_revision_is_higher() {
     );
 }
 
+#[test]
+fn an_older_revision_joins_no_more_but_who_is_in_stays() {
+    let mut store = KeyState::default();
+    let mut nodes = vec![Node::new("a", 1, &settings(), ms(0))];
+    run(&mut nodes, &mut store, 0, 500);
+    // It has come in, and never heard so.
+    let mut unheard = Node::new("b", 2, &settings(), ms(400));
+    unheard.ask(ms(400), &mut store, EmptyStore::Trust);
+    let newer = Settings {
+        revision: 2,
+        estimate: Estimate::Fixed(6),
+        ..settings()
+    };
+    nodes.push(Node::new("c", 3, &newer, ms(500)));
+    run(&mut nodes, &mut store, 500, 1_000);
+    unheard.member.handle_failure(ms(1_000));
+    nodes.push(unheard);
+    run(&mut nodes, &mut store, 1_000, 2_500);
+    let phases: Vec<Phase> = nodes.iter().map(|node| node.member.phase()).collect();
+    assert_eq!(phases, [Phase::Active; 3]);
+    let before = store.clone();
+    for (incarnation, revision) in [(4, 0), (5, 1)] {
+        let older = Settings {
+            revision,
+            ..settings()
+        };
+        let mut late = Node::new("d", incarnation, &older, ms(2_500));
+        let answer = meet(&mut store, &mut late, 2_500);
+        assert!(matches!(answer.welcome, Welcome::OtherSettings(line) if line.contains("fixed:6")));
+        assert_eq!(late.member.phase(), Phase::Refused);
+    }
+    assert_eq!(store, before);
+    // An older number for the same settings is no other settings.
+    let same = Settings {
+        revision: 1,
+        ..newer
+    };
+    let mut late = Node::new("d", 6, &same, ms(2_500));
+    let answer = meet(&mut store, &mut late, 2_500);
+    assert_eq!(answer.welcome, Welcome::Member);
+}
+
+#[test]
+fn i9_an_older_revision_that_was_in_is_held_when_the_store_forgets() {
+    let mut store = KeyState::default();
+    let newer = Settings {
+        revision: 1,
+        estimate: Estimate::Fixed(6),
+        ..settings()
+    };
+    let mut nodes = vec![
+        Node::new("a", 1, &settings(), ms(0)),
+        Node::new("b", 2, &newer, ms(0)),
+    ];
+    run(&mut nodes, &mut store, 0, 1_000);
+    assert_eq!(shares(&nodes), [3, 3]);
+    store = KeyState::default();
+    nodes.reverse();
+    run(&mut nodes, &mut store, 1_000, 2_000);
+    assert_eq!(shares(&nodes), [3, 3]);
+    assert_eq!(store.committed().0, 6);
+}
+
 /// One beat, and what the store says to it.
 fn meet(store: &mut KeyState, node: &mut Node, now: u64) -> Answer {
     node.beat(ms(now), store, EmptyStore::Trust).expect("due")

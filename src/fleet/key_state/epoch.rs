@@ -94,7 +94,8 @@ impl Epoch {
         if revision > self.revision || revision == self.revision && knows_more {
             self.revision = revision;
             self.settings = Arc::clone(&beat.line);
-        } else if revision == self.revision && beat.line != self.settings {
+        } else if beat.line != self.settings && (revision == self.revision || self.is_joining(beat))
+        {
             let welcome = Welcome::OtherSettings(Arc::clone(&self.settings));
             return self.answer(beat, welcome, false);
         }
@@ -130,6 +131,12 @@ impl Epoch {
                 )
             }
         }
+    }
+
+    /// Whether `beat` is of a node that has never been in. Who was in already stays over a higher revision, and what it
+    /// claims after a loss must be held.
+    fn is_joining(&self, beat: &Beat) -> bool {
+        beat.epoch.is_none() && !self.records.contains_key(&beat.incarnation)
     }
 
     /// Store time moves at the nodes' word, at most `slack` a beat (I11).

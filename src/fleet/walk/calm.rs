@@ -65,7 +65,7 @@ fn storm(
     }
     world.slow = false;
     // Whoever comes now is welcome; all others may be on their way out.
-    world.start(NAMES.len() - 1);
+    world.start_with(NAMES.len() - 1, world.settings.clone());
     for _ in 0..SETTLED {
         world.live(2 * LIMIT);
     }

@@ -69,6 +69,8 @@ struct World<'a> {
     servers: u32,
     now: u64,
     settings: Settings,
+    /// Of lower revisions.
+    older: Vec<Settings>,
     empty: EmptyStore,
     store: KeyState,
     backup: KeyState,
@@ -157,6 +159,7 @@ impl World<'_> {
             servers: u32::MAX,
             now: 0,
             settings,
+            older: Vec::new(),
             empty: EmptyStore::Learn,
             store: KeyState::default(),
             backup: KeyState::default(),
@@ -175,8 +178,18 @@ impl World<'_> {
         world
     }
 
+    /// Starts a node; after a revision now and then one that has missed it.
     fn start(&mut self, name: usize) {
-        let member = Member::new(Arc::from("x"), 1, self.settings.clone(), LocalTime::ZERO);
+        let settings = if self.older.is_empty() || self.rng.u32(..6) > 0 {
+            self.settings.clone()
+        } else {
+            self.older[self.rng.usize(..self.older.len())].clone()
+        };
+        self.start_with(name, settings);
+    }
+
+    fn start_with(&mut self, name: usize, settings: Settings) {
+        let member = Member::new(Arc::from("x"), 1, settings.clone(), LocalTime::ZERO);
         let mut node = Node {
             process: Process::new(member),
             grace_ends: 0,
@@ -187,7 +200,7 @@ impl World<'_> {
         };
         let (incarnation, now) = (self.rng.u64(1..), node.clock(self.now));
         let name = Arc::from(NAMES[name]);
-        node.process = Process::new(Member::new(name, incarnation, self.settings.clone(), now));
+        node.process = Process::new(Member::new(name, incarnation, settings, now));
         self.nodes.push(node);
     }
 
@@ -500,6 +513,7 @@ impl World<'_> {
         let heartbeat = ms([50, 100, 200][rng.usize(..3)]);
         let ttl = heartbeat * rng.u32(2..=8);
         let hold = ms(rng.u64(50..500));
+        self.older.push(self.settings.clone());
         self.settings = Settings {
             revision: self.settings.revision + 1,
             heartbeat,

@@ -156,7 +156,7 @@ local record = read_record(incarnation)
 if revision > state.revision or (revision == state.revision and knows_more) then
   state.revision, state.settings = revision, settings
   redis.call('HSET', KEY, '$', settings)
-elseif revision == state.revision and settings ~= state.settings then
+elseif settings ~= state.settings and (revision == state.revision or (epoch == '' and not record)) then
   return answer('other', false, record)
 end
 tell_time()
