@@ -5,6 +5,8 @@ use std::time::Duration;
 
 /// Early beats are at least this far apart.
 const DEBOUNCE: Duration = Duration::from_millis(20);
+/// So many failures in a row may be lost messages; more are a store that is away.
+const LOST: u32 = 8;
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Schedule {
@@ -80,20 +82,24 @@ impl Schedule {
         self.last_sent = now;
     }
 
-    /// The beat that is out did not come back; answers whether there was one.
-    pub(crate) fn handle_failure(&mut self, now: LocalTime) -> bool {
-        let sent = self.outstanding.take().map(|(_, sent)| sent);
-        if sent.is_some_and(|sent| now.since(sent) >= self.patience) {
-            // Perhaps it was about to come.
+    /// The beat that is out did not come back; answers whether there was one. The next one follows after a back-off of up
+    /// to two heartbeats; where a lease hangs on it after `soon`, until so many have failed that the store is away.
+    pub(crate) fn handle_failure(&mut self, now: LocalTime, soon: Option<Duration>) -> bool {
+        let Some((_, sent)) = self.outstanding.take() else {
+            return false;
+        };
+        if self.failures > 0 && now.since(sent) >= self.patience {
+            // One may be lost. The second was perhaps about to come.
             self.patience = self.heartbeat;
         }
-        let was_out = sent.is_some();
-        if was_out {
-            self.failures = self.failures.saturating_add(1);
-            let wait = (self.heartbeat / 8 * (1 << self.failures.min(4))).min(self.heartbeat * 2);
-            self.next_beat = now.saturating_add(self.jittered(wait));
-        }
-        was_out
+        self.failures = self.failures.saturating_add(1);
+        let doubled = self.heartbeat / 8 * (1 << self.failures.min(4));
+        let wait = match soon {
+            Some(soon) if self.failures <= LOST => doubled.min(soon),
+            _ => doubled,
+        };
+        self.next_beat = now.saturating_add(self.jittered(wait));
+        true
     }
 
     /// Beat `sequence` was answered `now`, the next one follows at `pace`; answers when it was sent, if it is the one
@@ -171,7 +177,7 @@ mod tests {
         assert_eq!(schedule.handle_answer(at(6), 2, HEARTBEAT), None);
         assert_eq!(schedule.handle_answer(at(6), 1, HEARTBEAT), Some(at(5)));
         assert_eq!(schedule.handle_answer(at(6), 1, HEARTBEAT), None);
-        assert!(!schedule.handle_failure(at(6)));
+        assert!(!schedule.handle_failure(at(6), None));
     }
 
     #[test]
@@ -182,19 +188,22 @@ mod tests {
             let waits = schedule.poll_timeout();
             match answered {
                 Some(after) => drop(schedule.handle_answer(at(after), sequence, HEARTBEAT)),
-                None => drop(schedule.handle_failure(waits)),
+                None => drop(schedule.handle_failure(waits, None)),
             }
             waits
         };
         assert_eq!(waits(1, None), at(200));
-        assert_eq!(waits(2, None), at(400));
-        assert_eq!(waits(3, Some(150)), at(400));
-        assert_eq!(waits(4, Some(50)), at(300));
-        assert_eq!(waits(5, Some(50)), at(200));
+        assert_eq!(waits(2, None), at(200), "one may be lost");
+        assert_eq!(waits(3, None), at(400));
+        assert_eq!(waits(4, Some(150)), at(400));
+        assert_eq!(waits(5, Some(50)), at(300));
+        assert_eq!(waits(6, Some(50)), at(200));
         // Refused at once: nobody was about to answer.
-        schedule.handle_sent(at(0), 6);
-        schedule.handle_failure(at(1));
-        schedule.handle_sent(at(0), 7);
+        for sequence in 7..10 {
+            schedule.handle_sent(at(0), sequence);
+            schedule.handle_failure(at(1), None);
+        }
+        schedule.handle_sent(at(0), 10);
         assert_eq!(schedule.poll_timeout(), at(200));
     }
 
@@ -214,7 +223,7 @@ mod tests {
         let mut schedule = Schedule::new(HEARTBEAT, 7, at(0));
         for (sequence, wait) in [100, 200, 400, 800, 800, 800].into_iter().enumerate() {
             schedule.handle_sent(at(0), sequence as u64);
-            assert!(schedule.handle_failure(at(0)));
+            assert!(schedule.handle_failure(at(0), None));
             let put_off = schedule.poll_timeout().since(at(0));
             assert!(
                 put_off >= wait * MS * 9 / 10 && put_off <= wait * MS * 11 / 10,
@@ -224,7 +233,31 @@ mod tests {
         schedule.handle_sent(at(0), 9);
         schedule.handle_answer(at(0), 9, HEARTBEAT);
         schedule.handle_sent(at(0), 10);
-        schedule.handle_failure(at(0));
+        schedule.handle_failure(at(0), None);
+        assert!(schedule.poll_timeout() <= at(110));
+    }
+
+    /// Of a store that refuses at once: the most that it is asked.
+    #[test]
+    fn where_a_lease_hangs_on_it_a_few_failures_put_the_next_beat_off_no_further_than_soon() {
+        let soon = HEARTBEAT / 4;
+        let mut schedule = Schedule::new(HEARTBEAT, 7, at(0));
+        for failure in 1..=20 {
+            schedule.handle_sent(at(0), failure);
+            assert!(schedule.handle_failure(at(0), Some(soon)));
+            let put_off = schedule.poll_timeout().since(at(0));
+            let wait = if failure <= u64::from(LOST) {
+                soon
+            } else {
+                2 * HEARTBEAT
+            };
+            assert!(put_off >= wait * 9 / 10 && put_off <= wait * 11 / 10);
+        }
+        schedule.handle_sent(at(0), 21);
+        schedule.handle_answer(at(0), 21, HEARTBEAT);
+        // In a fleet so large that soon is late, nobody waits longer than it would without.
+        schedule.handle_sent(at(0), 22);
+        schedule.handle_failure(at(0), Some(5 * HEARTBEAT));
         assert!(schedule.poll_timeout() <= at(110));
     }
 

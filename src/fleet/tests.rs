@@ -529,6 +529,34 @@ fn i9_an_older_revision_that_was_in_is_held_when_the_store_forgets() {
     assert_eq!(store.committed().0, 6);
 }
 
+#[test]
+fn a_lease_outlives_three_lost_messages_in_a_row() {
+    let mut store = KeyState::default();
+    let mut node = Node::new("a", 1, &Settings::default(), ms(0));
+    node.in_flight = 1;
+    for at in [0, 200, 400] {
+        meet(&mut store, &mut node, at);
+    }
+    for lost in [true, true, true, false].into_iter().cycle().take(80) {
+        // When it wants to, and not before.
+        let due = node.member.poll_timeout();
+        assert_eq!(node.member.handle_timeout(due), None);
+        let busy = || Sample {
+            in_flight: 1,
+            ..Sample::default()
+        };
+        let beat = node.member.poll_beat(due, busy, 9).expect("one is due");
+        let answer = store.beat(&beat, SERVER, EmptyStore::Trust);
+        if lost {
+            let late = node.member.poll_timeout();
+            assert_eq!(node.member.handle_timeout(late), None);
+        } else {
+            node.hear(due, answer, &mut store);
+        }
+    }
+    assert_eq!(node.member.phase(), Phase::Active);
+}
+
 /// One beat, and what the store says to it.
 fn meet(store: &mut KeyState, node: &mut Node, now: u64) -> Answer {
     node.beat(ms(now), store, EmptyStore::Trust).expect("due")
