@@ -5,6 +5,10 @@
 //! what it measured with what the fleet did in the same time, its usual distance taken off, whenever there is another
 //! [`Pulse`] and it has served enough since the last look. The brake only ever lowers what is admitted: no promise
 //! depends on it.
+//!
+//! Only [`Estimate::Fleet`](crate::fleet::Estimate::Fleet) measures what the fleet did: under the other estimates there
+//! is no pulse, and no brake. What is withheld goes to nobody: it stays in the node's share, for when the brake lets go.
+//! So what the brake turns away or lets wait is no want of a larger share (`fleet/reporter.rs`).
 
 use crate::fleet::message::Pulse;
 use crate::permit::Totals;

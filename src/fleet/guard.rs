@@ -22,6 +22,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// cancel it, `on_fenced` and [`Lease::token`] let others do so, and
 /// [`drain`](DistributedGuardBuilder::drain) says how long it may take.
 ///
+/// # The local brake
+/// Under [`Estimate::Fleet`](crate::fleet::Estimate::Fleet), and only there, a node that is much slower than its fleet,
+/// or refused much more by the backend, admits less of its share, down to half of it, until that is over.
+/// What it leaves is not dealt to others. [`FleetStats::brake`] tells.
+///
 /// # Examples
 /// ```
 /// use tidegate::fleet::{DistributedGuard, Estimate};

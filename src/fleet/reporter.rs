@@ -26,10 +26,17 @@ pub(crate) struct Reporter {
     pub(crate) fleet: Pulse,
     /// The most in flight since the last beat that was answered.
     peak: u32,
-    /// Refused for want of a share by the last report.
+    /// Who found the share in use, by the last report.
+    short: Short,
+    /// Of these, those under the brake, which say nothing of the share.
+    braked: Short,
+}
+
+/// Requests that found the share in use.
+#[derive(Clone, Copy, Debug, Default)]
+struct Short {
     refused: u64,
-    /// Of these, refused under the brake, which says nothing of the share.
-    braked: u64,
+    waited: u64,
 }
 
 impl Reporter {
@@ -46,7 +53,7 @@ impl Reporter {
         self.peak = gate.take_report_peak().max(self.peak);
         // Last, so that it is not older than the share the beat acknowledges.
         let (_, in_flight) = gate.sample();
-        let sheds = self.sheds(&totals);
+        let short = self.short(&totals);
         let offered = self.demand.update(now, &totals, in_flight);
         let is_idle = idle.is_some_and(|idle| self.demand.is_idle(idle.long, idle.longest))
             && !gate.has_waiters();
@@ -67,8 +74,8 @@ impl Reporter {
                 held_us: totals.held_us(),
                 arrivals: totals.completions() + u64::from(in_flight) + totals.shed_total(),
                 // A wait is as much a sign of a share that is too small as a refusal is; it is an arrival once.
-                sheds: sheds + totals.waits,
-                other_sheds: totals.shed_total() - sheds,
+                sheds: short.refused + short.waited,
+                other_sheds: totals.shed_total() - short.refused,
                 drops: totals.overloads,
                 clock_us: now.as_nanos() / 1000,
             },
@@ -84,14 +91,88 @@ impl Reporter {
         self.brake.look(now, &gate.totals(), others);
     }
 
-    /// What a larger share would have let in.
-    fn sheds(&mut self, totals: &Totals) -> u64 {
+    /// What a larger share would have let in, or let in at once.
+    fn short(&mut self, totals: &Totals) -> Short {
         let refused = [Shed::Full, Shed::Class, Shed::Deadline];
-        let refused = refused.map(|shed| totals.sheds[shed.index()]).iter().sum();
+        let now = Short {
+            refused: refused.map(|shed| totals.sheds[shed.index()]).iter().sum(),
+            waited: totals.waits,
+        };
         if self.brake.is_on() {
-            self.braked += refused - self.refused;
+            self.braked.refused += now.refused - self.short.refused;
+            self.braked.waited += now.waited - self.short.waited;
         }
-        self.refused = refused;
-        refused - self.braked
+        self.short = now;
+        Short {
+            refused: now.refused - self.braked.refused,
+            waited: now.waited - self.braked.waited,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Criticality;
+    use crate::adaptive::{Estimator, Fixed, LimitAlgorithm, WindowSetup};
+    use crate::permit::{GateSetup, Status, Wait};
+    use crate::time::Clock;
+    use std::sync::Arc;
+    use std::task::Waker;
+
+    fn gate(clock: Clock) -> Gate {
+        Gate::new(GateSetup {
+            name: Arc::from("key"),
+            clock,
+            ceiling: 1,
+            status: Status::Open,
+            fence_at: LocalTime::NEVER,
+            estimator: Estimator::from(Box::new(Fixed::new(1)) as Box<dyn LimitAlgorithm>),
+            window: WindowSetup::default(),
+            estimator_rules: false,
+        })
+    }
+
+    /// A fleet that takes a millisecond, and a node that takes `own_us`, for `windows`.
+    fn look(brake: &mut Brake, seen: &mut (Totals, Pulse), own_us: u64, windows: u32) {
+        for _ in 0..windows {
+            let (totals, pulse) = seen;
+            totals.successes += 200;
+            totals.success_us += 200 * own_us;
+            pulse.number += 1;
+            pulse.latency_us = 1_000;
+            brake.look(LocalTime::ZERO, totals, *pulse);
+        }
+    }
+
+    #[test]
+    fn neither_refusals_nor_waits_under_the_brake_are_for_want_of_a_share() {
+        let (clock, _) = Clock::manual();
+        let gate = gate(clock);
+        let mut reporter = Reporter::new(1);
+        let mut seen = Default::default();
+        // One is refused, and one waits and is served.
+        let mut round = |brake: &mut dyn FnMut(&mut Brake)| {
+            brake(&mut reporter.brake);
+            let lease = gate.try_acquire(Criticality::Default).expect("a slot");
+            let refused = gate.try_acquire(Criticality::Default);
+            assert_eq!(refused.unwrap_err(), Shed::Full);
+            let wait = Wait::Briefly(Duration::from_millis(20));
+            gate.enqueue(Criticality::Default, wait, Waker::noop().clone());
+            lease.success();
+            // The slot is the waiter's from now on, and another one takes its place.
+            let (ceiling, in_flight) = gate.sample();
+            assert!(!gate.has_waiters() && in_flight == ceiling);
+            gate.set_ceiling(ceiling + 1);
+            let report = reporter.sample(&gate, None, LocalTime::ZERO).report;
+            (report.sheds, report.other_sheds)
+        };
+        assert_eq!(
+            round(&mut |brake| look(brake, &mut seen, 1_000, 10)),
+            (2, 0)
+        );
+        assert_eq!(round(&mut |brake| look(brake, &mut seen, 9_000, 4)), (2, 1));
+        assert_eq!(round(&mut |brake| look(brake, &mut seen, 9_000, 1)), (2, 2));
+        assert_eq!(round(&mut |brake| look(brake, &mut seen, 1_000, 9)), (4, 2));
     }
 }
