@@ -66,7 +66,7 @@ const FIRST: u32 = 2;
 const SOON: u32 = 4;
 const ENOUGH_SAMPLES: u64 = 50;
 const ENOUGH_WINDOWS: u32 = 2;
-/// Windows that `recent` pools.
+/// Windows that `recent` pools, and more while they have too few samples.
 const RECENT: u32 = 4;
 
 impl Probe {
@@ -118,7 +118,8 @@ impl Probe {
         if self.every == 0 || window.is_idle() {
             return Step::Decide;
         }
-        if self.recent.windows() >= RECENT {
+        // Of few slots a window is ten samples: it takes more windows until they are enough.
+        if self.recent.windows() >= RECENT && self.recent.samples() >= ENOUGH_SAMPLES {
             self.recent = Pool::EMPTY;
         }
         self.recent.add(window);
@@ -298,6 +299,22 @@ mod tests {
         for _ in 0..1000 {
             assert_eq!(probe.step(&idle, 20.0, &Limits::default()), Step::Decide);
         }
+    }
+
+    /// A node with a single slot of a fleet's limit, as under the median: what it has in flight cannot fall.
+    #[test]
+    fn windows_of_few_samples_do_not_hold_the_limit_for_ever() {
+        let mut probe = Probe::new(120);
+        let single = Window::new(10, Duration::from_millis(20)).with_in_flight(1, 1);
+        let limits = Limits::default();
+        let decided = |probe: &mut Probe, windows| {
+            let step = |_: &u32| probe.step(&single, 20.0, &limits) == Step::Decide;
+            (0..windows).filter(step).count()
+        };
+        decided(&mut probe, 20);
+        assert_eq!(decided(&mut probe, 100), 100);
+        // And the next dip comes when it is due.
+        assert!(decided(&mut probe, 30) < 30);
     }
 
     #[test]
