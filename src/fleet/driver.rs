@@ -145,7 +145,7 @@ impl Task {
             Wake::Answer(Err(error)) => {
                 self.beat = None;
                 self.node.handle_failure(now);
-                self.trouble(error);
+                self.unanswered(error);
             }
             Wake::Commit(Ok(answer)) => {
                 self.commit = None;
@@ -158,9 +158,10 @@ impl Task {
                 self.send_plan(plan);
             }
             Wake::Commit(Err(error)) => {
-                // It may have been applied; the next beat tells, and another token is out soon.
+                // It may have been applied; the next beat tells, and another token is out soon. Who waits for a beat that
+                // is out waits for nothing else.
                 self.commit = None;
-                self.trouble(error);
+                self.trouble(&Arc::new(error));
             }
             Wake::Push(push) => {
                 let events = self.node.handle_push(now, push);
@@ -178,7 +179,7 @@ impl Task {
             // The time-out has passed; the request may still arrive.
             self.beat = None;
             let after = now.since(self.sent).as_millis();
-            self.trouble(StoreError::new(
+            self.unanswered(StoreError::new(
                 StoreErrorKind::Timeout,
                 format!("no answer within {after} ms"),
             ));
@@ -227,14 +228,21 @@ impl Task {
         }
     }
 
-    fn trouble(&mut self, error: StoreError) {
-        let error = Arc::new(error);
+    /// The beat that was out did not come back.
+    fn unanswered(&mut self, error: StoreError) {
+        let told = self.trouble(&Arc::new(error));
+        self.waiting
+            .drain(..)
+            .for_each(|done| drop(done.send(Err(told.clone()))));
+    }
+
+    fn trouble(&mut self, error: &Arc<StoreError>) -> FleetError {
         if !std::mem::replace(&mut self.troubled, true) {
-            observe::store_trouble(&self.key, &error);
+            observe::store_trouble(&self.key, error);
         }
         let told = FleetError::Store {
             key: Arc::clone(&self.key),
-            source: Arc::clone(&error),
+            source: Arc::clone(error),
         };
         if error.is_permanent() {
             // `ready` need not wait for ever; the driver goes on trying.
@@ -246,12 +254,10 @@ impl Task {
                 first
             });
         }
-        self.waiting
-            .drain(..)
-            .for_each(|done| drop(done.send(Err(told.clone()))));
         let mut news = self.shared.news();
         news.failures += 1;
-        news.trouble = Some(error);
+        news.trouble = Some(Arc::clone(error));
+        told
     }
 
     /// Tells the world what the node does, and what has happened to it.
@@ -356,6 +362,7 @@ mod tests {
     use crate::store::{FleetStore, MemoryStore};
     use crate::{ConcurrencyGuard, Criticality, Shed};
     use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    use tokio::sync::Notify;
 
     /// A store that can fall silent, step by step.
     #[derive(Clone, Debug, Default)]
@@ -473,6 +480,86 @@ mod tests {
             guard.heartbeat().await.expect("the store answers");
             assert!(!held(&store), "the store has not heard that it ended");
         }
+    }
+
+    /// A store whose answers come when a test says so.
+    #[derive(Clone, Debug, Default)]
+    struct Slow {
+        store: MemoryStore,
+        holds_commits: Arc<AtomicBool>,
+        holds_beats: Arc<AtomicBool>,
+        held: Arc<AtomicU32>,
+        beat: Arc<Notify>,
+        commit: Arc<Notify>,
+    }
+
+    impl Exchange for Slow {
+        fn when_empty(&self) -> EmptyStore {
+            EmptyStore::Trust
+        }
+
+        fn beat(&self, key: &Arc<str>, beat: Beat, empty: EmptyStore) -> Reply<Answer> {
+            let reply = self.store.beat(key, beat, empty);
+            if !self.holds_beats.load(Ordering::Relaxed) {
+                return reply;
+            }
+            self.held.fetch_add(1, Ordering::Relaxed);
+            let come = Arc::clone(&self.beat);
+            Box::pin(async move {
+                come.notified().await;
+                reply.await
+            })
+        }
+
+        fn commit(&self, key: &Arc<str>, commit: Commit) -> Reply<CommitAnswer> {
+            if !self.holds_commits.load(Ordering::Relaxed) {
+                return self.store.commit(key, commit);
+            }
+            self.held.fetch_add(1, Ordering::Relaxed);
+            let failed = Arc::clone(&self.commit);
+            Box::pin(async move {
+                failed.notified().await;
+                Err(StoreError::new(StoreErrorKind::Timeout, "lost"))
+            })
+        }
+
+        fn subscribe(&self, key: &Arc<str>, incarnation: u64) -> mpsc::UnboundedReceiver<Push> {
+            self.store.subscribe(key, incarnation)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_heartbeat_that_is_answered_does_not_fail_with_a_plan_that_is_not() {
+        let store = Slow::default();
+        // Nothing is due by itself while the test runs.
+        let guard = DistributedGuard::builder(FleetStore(Arc::new(store.clone())), "key")
+            .estimate(Estimate::Fixed(3))
+            .heartbeat(Duration::from_secs(60))
+            .ttl(Duration::from_secs(240))
+            .build()
+            .expect("settings that work");
+        guard.ready().await.expect("a memory store grants at once");
+        let pause = || tokio::time::sleep(Duration::from_millis(1));
+        store.holds_commits.store(true, Ordering::Relaxed);
+        while store.held.load(Ordering::Relaxed) == 0 {
+            guard.heartbeat().await.expect("the store answers");
+            pause().await;
+        }
+        store.holds_beats.store(true, Ordering::Relaxed);
+        let asking = tokio::spawn({
+            let guard = guard.clone();
+            async move { guard.heartbeat().await }
+        });
+        while store.held.load(Ordering::Relaxed) == 1 {
+            pause().await;
+        }
+        store.commit.notify_one();
+        while guard.stats().failures == 0 {
+            pause().await;
+        }
+        store.beat.notify_one();
+        let asked = asking.await.expect("no panic");
+        asked.expect("the beat was answered");
     }
 
     #[test]
