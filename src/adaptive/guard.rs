@@ -63,7 +63,7 @@ impl LocalGuard {
         self.gate.sample().0
     }
 
-    #[cfg(all(test, feature = "fleet"))]
+    #[cfg(all(test, feature = "tower"))]
     pub(crate) fn gate(&self) -> &Gate {
         &self.gate
     }

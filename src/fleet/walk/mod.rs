@@ -589,6 +589,7 @@ impl World<'_> {
 }
 
 /// Walks `steps` from `seed` with `twin` beside the memory store, comparing every reply; answers how many there were.
+#[cfg(feature = "redis")]
 pub(crate) fn walk_beside(twin: &mut dyn Twin, seed: u64, steps: usize, servers: u32) -> usize {
     let outages = [
         Outage::FailClosed,
