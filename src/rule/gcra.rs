@@ -12,6 +12,7 @@
 use crate::decision::{Decision, NO_WAIT, NOT_DRAWN, Policy, PolicyName, Verdict};
 use crate::quota::TICKS_PER_NANO;
 use crate::rule::Refund;
+use crate::rule::divisor::Divisor;
 use crate::time::LocalTime;
 
 /// The state of one key: its theoretical arrival time, in sixteenths of a nanosecond of [`LocalTime`].
@@ -77,6 +78,8 @@ pub struct Gcra {
     tolerance: u64,
     /// Units in a full burst; 0 in a rule that denies everything.
     burst: u32,
+    /// Turns ticks into units: divides by `interval`.
+    units: Divisor,
     policy: PolicyName,
 }
 
@@ -94,6 +97,7 @@ impl Gcra {
             // At most 15 years of ticks: Quota has seen to it.
             tolerance: interval * burst as u64,
             burst,
+            units: Divisor::new(interval),
             policy: policy.name(),
         }
     }
@@ -103,26 +107,78 @@ impl Gcra {
     /// A cost of 0 passes unless the quota denies everything, changes nothing, and tells how things stand.
     #[inline]
     pub const fn decide(&self, state: Tat, cost: u32, now: LocalTime) -> (Decision, Tat) {
+        let (finding, after) = self.find(state, cost, now);
+        (self.tell(finding), after)
+    }
+
+    /// As [`Self::decide`], in the rule's own numbers. Who has to try again until nobody came between makes the decision
+    /// of the last one alone: the rest of it is most of the work.
+    #[inline]
+    pub(crate) const fn find(&self, state: Tat, cost: u32, now: LocalTime) -> (Finding, Tat) {
         let now = ticks(now);
         let used = state.0.saturating_sub(now);
-        if self.burst == 0 {
-            return (self.answer(Verdict::Deny, used, NO_WAIT), state);
+        // One comparison for what is usual: a burst of 0 has no cost from 1 to it.
+        if cost.wrapping_sub(1) >= self.burst {
+            return (self.unusual(used, cost), state);
         }
-        if cost > self.burst {
-            return (self.answer(Verdict::TooLarge, used, NO_WAIT), state);
+        // The cost is at most the burst, so its price is at most the tolerance.
+        let price = self.interval * cost as u64;
+        let most = self.tolerance - price;
+        if used > most {
+            return (self.early(used, most), state);
         }
-        // The cost is at most the tolerance, which is below 2^63, and so is what was used under this rule.
-        let wanted = used.saturating_add(self.interval * cost as u64);
-        if wanted > self.tolerance {
-            let wait = (wanted - self.tolerance).div_ceil(TICKS_PER_NANO);
-            return (self.answer(Verdict::Deny, used, wait), state);
-        }
-        let after = if cost == 0 {
-            state
-        } else {
-            Tat(now.saturating_add(wanted))
+        let wanted = used + price;
+        let finding = Finding {
+            outcome: Verdict::Allow,
+            used: wanted,
+            left: most - used,
+            wait: NO_WAIT,
         };
-        (self.answer(Verdict::Allow, wanted, NO_WAIT), after)
+        (finding, Tat(now.saturating_add(wanted)))
+    }
+
+    /// The decision of which `finding` has the numbers.
+    #[inline]
+    pub(crate) const fn tell(&self, finding: Finding) -> Decision {
+        Decision {
+            outcome: finding.outcome,
+            limit: self.burst,
+            // Rounded down: less than a unit is none. At most `burst`, so it fits.
+            remaining: self.units.divide(finding.left) as u32,
+            chance: NOT_DRAWN,
+            retry_after_nanos: finding.wait,
+            reset_after_nanos: finding.used.div_ceil(TICKS_PER_NANO),
+            policy: self.policy,
+        }
+    }
+
+    /// What is found where more than `most` is used.
+    #[inline]
+    const fn early(&self, used: u64, most: u64) -> Finding {
+        Finding {
+            outcome: Verdict::Deny,
+            used,
+            left: self.tolerance.saturating_sub(used),
+            wait: (used - most).div_ceil(TICKS_PER_NANO),
+        }
+    }
+
+    /// What is found of a cost of 0, or of more than the burst: nothing is booked.
+    #[cold]
+    const fn unusual(&self, used: u64, cost: u32) -> Finding {
+        if cost == 0 && self.burst > 0 && used > self.tolerance {
+            return self.early(used, self.tolerance);
+        }
+        Finding {
+            outcome: match (self.burst, cost) {
+                (0, _) => Verdict::Deny,
+                (_, 0) => Verdict::Allow,
+                _ => Verdict::TooLarge,
+            },
+            used,
+            left: self.tolerance.saturating_sub(used),
+            wait: NO_WAIT,
+        }
     }
 
     /// Whether a key in `state` could not even be allowed a cost of 1 at `now`.
@@ -192,24 +248,18 @@ impl Gcra {
             interval => state.0.saturating_sub(ticks(now)).div_ceil(interval),
         }
     }
+}
 
-    #[inline]
-    const fn answer(&self, outcome: Verdict, used: u64, retry_after_nanos: u64) -> Decision {
-        let left = self.tolerance.saturating_sub(used);
-        Decision {
-            outcome,
-            limit: self.burst,
-            // Rounded down: less than a unit is none. At most `burst`, so it fits.
-            remaining: match left.checked_div(self.interval) {
-                Some(units) => units as u32,
-                None => 0,
-            },
-            chance: NOT_DRAWN,
-            retry_after_nanos,
-            reset_after_nanos: used.div_ceil(TICKS_PER_NANO),
-            policy: self.policy,
-        }
-    }
+/// A decision in the numbers of its rule.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Finding {
+    pub(crate) outcome: Verdict,
+    /// Ticks until everything is back.
+    used: u64,
+    /// Ticks that are left of the tolerance.
+    left: u64,
+    /// Nanoseconds, or [`NO_WAIT`].
+    wait: u64,
 }
 
 #[inline]
@@ -218,171 +268,4 @@ const fn ticks(at: LocalTime) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::quota::Quota;
-    use proptest::prelude::*;
-    use std::time::Duration;
-
-    const START: LocalTime = LocalTime::from_nanos(1_000_000_000_000);
-
-    fn rule(quota: Quota) -> Gcra {
-        Gcra::new(quota.into())
-    }
-
-    #[test]
-    fn a_burst_passes_at_once_and_the_next_waits_one_interval() {
-        let rule = rule(Quota::per_second(100).burst(20));
-        let mut state = Tat::IDLE;
-        for left in (0..20).rev() {
-            let (decision, after) = rule.decide(state, 1, START);
-            assert_eq!(
-                (decision.outcome(), decision.remaining()),
-                (Verdict::Allow, left)
-            );
-            state = after;
-        }
-        let (denied, after) = rule.decide(state, 1, START);
-        assert_eq!(denied.outcome(), Verdict::Deny);
-        assert_eq!((denied.limit(), denied.remaining()), (20, 0));
-        assert_eq!(denied.retry_after(), Some(Duration::from_millis(10)));
-        assert_eq!(denied.reset_after(), Duration::from_millis(200));
-        assert_eq!(after, state, "the TAT never moves on a denial");
-    }
-
-    #[test]
-    fn a_cost_above_the_burst_is_too_large_however_long_one_waits() {
-        let rule = rule(Quota::per_second(100).burst(20));
-        let (decision, after) = rule.decide(Tat::IDLE, 21, START);
-        assert_eq!(decision.outcome(), Verdict::TooLarge);
-        assert_eq!(decision.retry_after(), None);
-        assert_eq!((decision.remaining(), after), (20, Tat::IDLE));
-        let (fits, _) = rule.decide(Tat::IDLE, 20, START);
-        assert!(fits.is_allowed());
-    }
-
-    #[test]
-    fn zero_denies_everything_and_promises_nothing() {
-        for quota in [
-            Quota::DENY_ALL,
-            Quota::per_second(9).burst(0),
-            Quota::per_day(0).burst(5),
-        ] {
-            for cost in [0, 1, u32::MAX] {
-                let (decision, after) = rule(quota).decide(Tat::IDLE, cost, START);
-                assert_eq!(decision.outcome(), Verdict::Deny);
-                assert_eq!((decision.retry_after(), decision.remaining()), (None, 0));
-                assert_eq!(after, Tat::IDLE);
-            }
-        }
-    }
-
-    #[test]
-    fn a_cost_of_zero_tells_and_changes_nothing() {
-        let rule = rule(Quota::per_minute(2));
-        let (_, state) = rule.decide(Tat::IDLE, 2, START);
-        let (peek, after) = rule.decide(state, 0, START);
-        assert_eq!((peek.outcome(), peek.remaining()), (Verdict::Allow, 0));
-        assert_eq!(peek.reset_after(), Duration::from_secs(60));
-        assert_eq!(after, state);
-    }
-
-    #[test]
-    fn the_ends_of_time_do_not_overflow() {
-        let rule = rule(Quota::new(u32::MAX, Quota::MAX_WINDOW).unwrap());
-        for now in [LocalTime::ZERO, LocalTime::NEVER] {
-            for state in [Tat::IDLE, Tat::from_bits(u64::MAX)] {
-                for cost in [0, 1, u32::MAX] {
-                    let (_, after) = rule.decide(state, cost, now);
-                    assert!(after >= state);
-                }
-            }
-        }
-    }
-
-    fn quotas() -> impl Strategy<Value = Quota> {
-        let limit = prop_oneof![1u32..50, 1u32..=u32::MAX];
-        let window = prop_oneof![
-            1_000_000u64..10_000_000_000,
-            1_000_000u64..=Quota::MAX_WINDOW.as_nanos() as u64
-        ];
-        (limit, window, prop::option::of(1u32..100)).prop_map(|(limit, window, burst)| {
-            let quota = Quota::new(limit, Duration::from_nanos(window)).unwrap();
-            burst
-                .and_then(|burst| quota.try_burst(burst).ok())
-                .unwrap_or(quota)
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn a_denied_caller_is_allowed_exactly_at_retry_after_and_not_one_nanosecond_before(
-            quota in quotas(),
-            spent in prop::collection::vec(any::<prop::sample::Index>(), 1..8),
-            cost: prop::sample::Index,
-        ) {
-            let rule = rule(quota);
-            let units = |index: prop::sample::Index| index.index(quota.burst_size() as usize) as u32 + 1;
-            let mut state = Tat::IDLE;
-            for index in spent {
-                state = rule.decide(state, units(index), START).1;
-            }
-            let cost = units(cost);
-            let (decision, after) = rule.decide(state, cost, START);
-            if let Some(wait) = decision.retry_after() {
-                prop_assert_eq!(after, state);
-                prop_assert!(wait > Duration::ZERO);
-                let then = START.saturating_add(wait);
-                prop_assert!(rule.decide(state, cost, then).0.is_allowed());
-                let tick_less = then.saturating_sub(Duration::from_nanos(1));
-                prop_assert!(!rule.decide(state, cost, tick_less).0.is_allowed());
-            } else {
-                prop_assert!(decision.is_allowed());
-            }
-        }
-
-        #[test]
-        fn no_stretch_of_time_sees_more_than_the_burst_and_the_rate(
-            limit in 1u32..40,
-            burst in 1u32..40,
-            window in 1_000_000u64..3_000_000_000,
-            steps in prop::collection::vec((0u64..400_000_000, 0u32..12), 1..120),
-        ) {
-            let quota = Quota::new(limit, Duration::from_nanos(window)).unwrap().burst(burst);
-            let rule = rule(quota);
-            let (mut state, mut now) = (Tat::IDLE, START);
-            let mut passed: Vec<(u64, u64)> = Vec::new();
-            for (pause, cost) in steps {
-                now = now.saturating_add(Duration::from_nanos(pause));
-                let (decision, after) = rule.decide(state, cost, now);
-                prop_assert!(after >= state);
-                state = after;
-                if decision.is_allowed() {
-                    passed.push((now.as_nanos(), u64::from(cost)));
-                }
-            }
-            for from in 0..passed.len() {
-                let mut sum = 0;
-                for &(at, cost) in &passed[from..] {
-                    sum += cost;
-                    let stretch = at - passed[from].0;
-                    let refill = u128::from(limit) * u128::from(stretch) / u128::from(window);
-                    prop_assert!(u128::from(sum) <= u128::from(burst) + refill);
-                }
-            }
-        }
-
-        #[test]
-        fn remaining_is_what_can_be_spent_now(quota in quotas(), cost: prop::sample::Index) {
-            let rule = rule(quota);
-            let cost = cost.index(quota.burst_size() as usize) as u32 + 1;
-            let (first, state) = rule.decide(Tat::IDLE, cost, START);
-            prop_assert_eq!(first.remaining(), quota.burst_size() - cost);
-            prop_assert!(rule.decide(state, first.remaining(), START).0.is_allowed());
-            prop_assert!(!rule.decide(state, first.remaining().saturating_add(1), START).0.is_allowed());
-            let full = START.saturating_add(first.reset_after());
-            prop_assert!(state.is_idle(full));
-            prop_assert_eq!(rule.decide(state, 0, full).0.remaining(), quota.burst_size());
-        }
-    }
-}
+mod tests;

@@ -18,6 +18,7 @@
 mod calendar;
 mod carry;
 mod chosen;
+mod divisor;
 mod fixed_window;
 mod gcra;
 mod refund;
