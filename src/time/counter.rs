@@ -30,59 +30,83 @@ const REACH: u64 = 1_000_000;
 #[derive(Clone, Copy)]
 struct Anchor {
     at: LocalTime,
-    counter: u64,
+    reading: u64,
 }
 
 thread_local! {
-    static ANCHOR: Cell<Anchor> = const { Cell::new(Anchor { at: LocalTime::ZERO, counter: 0 }) };
+    static ANCHOR: Cell<Anchor> = const { Cell::new(Anchor { at: LocalTime::ZERO, reading: 0 }) };
 }
 
 /// The counter, once its pace is known.
-static COUNTER: OnceLock<quanta::Clock> = OnceLock::new();
+static COUNTER: OnceLock<Counter> = OnceLock::new();
+
+/// A counter and its pace.
+struct Counter {
+    clock: quanta::Clock,
+    pace: Pace,
+}
+
+/// How fast a counter goes.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// Nanoseconds of 2^32 counts.
+    nanos: u64,
+    /// Counts in [`REACH`], rounded down.
+    reach: u64,
+}
 
 /// Has the counter's pace measured, the first time this is called in a process.
 pub(super) fn prepare() {
     static ASKED: Once = Once::new();
     ASKED.call_once(|| {
-        let measure = || _ = COUNTER.set(quanta::Clock::new());
+        let measure = || _ = COUNTER.set(Counter::new(quanta::Clock::new()));
         let thread = std::thread::Builder::new().name("tidegate-clock".into());
         // Without a thread to spare it stays the boot-time clock.
         drop(thread.spawn(measure));
     });
 }
 
-/// The present moment.
+/// The present moment, if it is near enough to when this thread last looked at both clocks.
 #[inline]
-pub(super) fn now() -> LocalTime {
-    let Some(clock) = COUNTER.get() else {
-        return boot_time();
-    };
-    let anchor = ANCHOR.get();
-    let counter = clock.raw();
-    told_on(anchor, counter, |from, to| clock.delta_as_nanos(from, to))
-        .unwrap_or_else(|| anchored(clock))
+pub(super) fn now() -> Option<LocalTime> {
+    let counter = COUNTER.get()?;
+    told_on(ANCHOR.get(), counter.clock.raw(), counter.pace)
 }
 
-/// The moment at which the counter shows `counter`, if that is near enough.
-#[inline]
-fn told_on(anchor: Anchor, counter: u64, nanos: impl Fn(u64, u64) -> u64) -> Option<LocalTime> {
-    if counter < anchor.counter {
-        return None;
-    }
-    let passed = nanos(anchor.counter, counter);
-    (passed < REACH).then(|| LocalTime(anchor.at.0.saturating_add(passed)))
-}
-
-/// Reads both clocks. The boot-time clock first: whoever is kept waiting between the two is behind then, and not ahead.
-#[cold]
-#[inline(never)]
-fn anchored(clock: &quanta::Clock) -> LocalTime {
+/// The present moment by the boot-time clock, from which the counter tells on.
+pub(super) fn anchored() -> LocalTime {
+    // First: whoever is kept waiting between the two is behind then, and not ahead.
     let at = boot_time();
-    ANCHOR.set(Anchor {
-        at,
-        counter: clock.raw(),
-    });
+    if let Some(counter) = COUNTER.get() {
+        let reading = counter.clock.raw();
+        ANCHOR.set(Anchor { at, reading });
+    }
     at
+}
+
+impl Counter {
+    fn new(clock: quanta::Clock) -> Self {
+        let pace = Pace::new(clock.delta_as_nanos(0, 1 << 32));
+        Self { clock, pace }
+    }
+}
+
+impl Pace {
+    /// Of a counter that takes so many nanoseconds for 2^32 counts. One that stands still reaches nowhere.
+    fn new(nanos: u64) -> Self {
+        let reach = (REACH << 32).checked_div(nanos).unwrap_or(0);
+        Self { nanos, reach }
+    }
+}
+
+/// The moment at which the counter shows `reading`, if that is near enough.
+#[inline]
+fn told_on(anchor: Anchor, reading: u64, pace: Pace) -> Option<LocalTime> {
+    // Of one that went backwards it is more than any reach.
+    let passed = reading.wrapping_sub(anchor.reading);
+    // Below 2^52: less than `REACH`, and 32 places.
+    (passed < pace.reach)
+        .then(|| LocalTime(anchor.at.0.saturating_add((passed * pace.nanos) >> 32)))
 }
 
 #[cfg(test)]
@@ -91,22 +115,22 @@ mod tests {
 
     const AT: LocalTime = LocalTime::from_nanos(5_000_000_000);
 
-    /// With a counter that goes three times a nanosecond.
-    fn read(counter: u64) -> Option<u64> {
+    /// By a counter that goes twice a nanosecond.
+    fn read(reading: u64) -> Option<u64> {
         let anchor = Anchor {
             at: AT,
-            counter: 3_000,
+            reading: 3_000,
         };
-        let at = told_on(anchor, counter, |from, to| (to - from) / 3)?;
+        let at = told_on(anchor, reading, Pace::new(1 << 31))?;
         Some(at.as_nanos() - AT.as_nanos())
     }
 
     #[test]
     fn the_counter_tells_what_has_passed_for_a_millisecond() {
         assert_eq!(read(3_000), Some(0));
-        assert_eq!(read(3_300), Some(100));
-        assert_eq!(read(3_000 + 3 * (REACH - 1)), Some(REACH - 1));
-        assert_eq!(read(3_000 + 3 * REACH), None);
+        assert_eq!(read(3_200), Some(100));
+        assert_eq!(read(3_000 + 2 * (REACH - 1)), Some(REACH - 1));
+        assert_eq!(read(3_000 + 2 * REACH), None);
     }
 
     #[test]
@@ -117,13 +141,35 @@ mod tests {
     }
 
     #[test]
+    fn whatever_its_pace_a_counter_is_trusted_for_less_than_its_reach() {
+        let anchor = Anchor { at: AT, reading: 0 };
+        for nanos in
+            (0..64).flat_map(|exponent| [1 << exponent, (1 << exponent) - 1, 3 << exponent])
+        {
+            let pace = Pace::new(nanos);
+            let last = pace.reach.saturating_sub(1);
+            let told = told_on(anchor, last, pace);
+            assert!(
+                told.is_none_or(|at| at.0 - AT.0 < REACH),
+                "{nanos}: {told:?}"
+            );
+            assert_eq!(told_on(anchor, pace.reach, pace), None, "{nanos}");
+            // And up to it, but for the two counts that rounding may take.
+            let sure = REACH.saturating_sub(2 * (nanos >> 32) + 3);
+            assert!(
+                nanos == 0 || sure == 0 || told.is_some_and(|at| at.0 - AT.0 >= sure),
+                "{nanos}: {told:?}"
+            );
+        }
+    }
+
+    #[test]
     fn it_is_the_boot_time_clock_within_its_reach() {
-        let clock = quanta::Clock::new();
-        let _ = COUNTER.set(clock);
+        let _ = COUNTER.set(Counter::new(quanta::Clock::new()));
         let mut close = 0;
         for _ in 0..100_000 {
             let before = boot_time();
-            let read = now();
+            let read = now().unwrap_or_else(anchored);
             let after = boot_time();
             assert!(read.0 < after.0 + REACH, "{read:?} after {after:?}");
             close += u32::from(before.0.saturating_sub(read.0) < 10_000);
