@@ -87,28 +87,64 @@ impl RateLimiter {
 
     /// Books `cost` units on `key` if they fit, and says whether they did. Of several policies the
     /// [`binding`](crate::headers::binding) one answers.
-    #[inline]
+    // Always in line, as is what it is made of: who asks no more than whether the request may pass then pays for no more,
+    // and nobody copies a decision, which half written into small words costs more than making it.
+    #[inline(always)]
     pub fn check(&self, key: &Key, cost: u32) -> Decision {
         self.check_at(key, cost, self.0.clock.now())
     }
 
     /// As [`Self::check`], at a moment that the caller has already read from the same clock. Calendars read the wall
     /// clock all the same.
-    #[inline]
+    #[inline(always)]
     pub fn check_at(&self, key: &Key, cost: u32, now: LocalTime) -> Decision {
+        if *key != Key::EVERYONE {
+            return self.check_key(*key, cost, now);
+        }
+        // A step on one word, made where this is called.
+        if let Local::Bucket(bucket) = &self.0.local
+            && let Some(decision) = bucket.decide_for_all(cost, now)
+        {
+            self.0.count(&decision);
+            return decision;
+        }
+        self.check_anywhere(*key, cost, now)
+    }
+
+    /// As [`Self::check_at`], for one of many keys.
+    #[inline(never)]
+    fn check_key(&self, key: Key, cost: u32, now: LocalTime) -> Decision {
+        if let Local::Bucket(bucket) = &self.0.local
+            && let Some(decision) = bucket.decide_for_key(key, cost, now)
+        {
+            self.0.count(&decision);
+            return decision;
+        }
+        self.check_anywhere(key, cost, now)
+    }
+
+    /// As [`Self::check_at`], whatever the rules are and wherever the counts.
+    #[inline(never)]
+    fn check_anywhere(&self, key: Key, cost: u32, now: LocalTime) -> Decision {
         self.where_it_counts(|inner| {
-            let decision = inner.local.check(*key, cost, inner.moment(now))?;
-            inner.seen.count(&inner.policies, &decision);
+            let decision = inner.local.check(key, cost, inner.moment(now))?;
+            inner.count(&decision);
             Some(decision)
         })
     }
 
     /// As [`Self::check`], with the answers of all policies.
-    #[inline]
     pub fn check_each(&self, key: &Key, cost: u32) -> Decisions {
+        let now = self.0.clock.now();
+        if let Local::Bucket(bucket) = &self.0.local
+            && let Some(decision) = bucket.decide(*key, cost, now)
+        {
+            self.0.count(&decision);
+            return decision.into();
+        }
         self.where_it_counts(|inner| {
-            let decisions = inner.local.check_each(*key, cost, inner.now())?;
-            inner.seen.count(&inner.policies, decisions.binding());
+            let decisions = inner.local.check_each(*key, cost, inner.moment(now))?;
+            inner.count(decisions.binding());
             Some(decisions)
         })
     }
@@ -202,13 +238,17 @@ impl Inner {
         self.successor.wait()
     }
 
+    #[inline]
+    fn count(&self, decision: &Decision) {
+        self.seen.count(&self.policies, decision);
+    }
+
     /// The present moment, for the rules.
     pub(super) fn now(&self) -> Moment {
         self.moment(self.clock.now())
     }
 
     /// The moment `now`, with what the rules need beside it.
-    #[inline]
     fn moment(&self, now: LocalTime) -> Moment {
         let mut at = Moment::at(now);
         if let Local::Several(several) = &self.local {

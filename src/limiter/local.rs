@@ -2,11 +2,12 @@
 
 use crate::decision::{Decision, Decisions, Policy};
 use crate::key::Key;
-use crate::limiter::rules::Rules;
+use crate::limiter::rules::{Answer, Rules};
 use crate::limiter::shard::Handed;
 use crate::limiter::table::{Table, TableStats};
 use crate::quota::Kind;
 use crate::rule::{Gcra, Moment, RuleSet, Tat};
+use crate::time::LocalTime;
 use crossbeam_utils::CachePadded;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,21 +59,18 @@ impl Local {
         })
     }
 
-    #[inline]
     pub(super) fn check(&self, key: Key, cost: u32, at: Moment) -> Option<Decision> {
         match self {
-            Self::Bucket(bucket) if key == Key::EVERYONE => bucket.decide_for_all(cost, at),
-            Self::Bucket(bucket) => bucket.table.decide(key, cost, at),
+            Self::Bucket(bucket) => bucket.decide(key, cost, at.now),
             Self::Several(several) => {
                 several.step(key, at, |rules, state| rules.decide(state, cost, at))
             }
         }
     }
 
-    #[inline]
     pub(super) fn check_each(&self, key: Key, cost: u32, at: Moment) -> Option<Decisions> {
         match self {
-            Self::Bucket(_) => self.check(key, cost, at).map(Into::into),
+            Self::Bucket(bucket) => bucket.decide(key, cost, at.now).map(Into::into),
             Self::Several(several) => several.decide_each(key, cost, at),
         }
     }
@@ -169,8 +167,27 @@ impl Local {
 
 impl Bucket {
     #[inline]
-    fn decide_for_all(&self, cost: u32, at: Moment) -> Option<Decision> {
-        self.step_for_all(|rule, state| rule.decide(state, cost, at.now))
+    pub(super) fn decide(&self, key: Key, cost: u32, now: LocalTime) -> Option<Decision> {
+        if key == Key::EVERYONE {
+            self.decide_for_all(cost, now)
+        } else {
+            self.decide_for_key(key, cost, now)
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn decide_for_all(&self, cost: u32, now: LocalTime) -> Option<Decision> {
+        let found = self.step_for_all(|rule, state| rule.find(state, cost, now))?;
+        Some(self.table.rules().tell(found))
+    }
+
+    /// For any key but [`Key::EVERYONE`].
+    #[inline(always)]
+    pub(super) fn decide_for_key(&self, key: Key, cost: u32, now: LocalTime) -> Option<Decision> {
+        let found = self.step_for_key(key, Moment::at(now), |rule, state| {
+            rule.find(state, cost, now)
+        })?;
+        Some(self.table.rules().tell(found))
     }
 
     /// One step on a state that other threads change as well.
@@ -211,15 +228,26 @@ impl Bucket {
         &self,
         key: Key,
         at: Moment,
-        mut step: impl FnMut(&Gcra, Tat) -> (Decision, Tat),
+        step: impl FnMut(&Gcra, Tat) -> (Decision, Tat),
     ) -> Option<Decision> {
         if key == Key::EVERYONE {
             return self.step_for_all(step);
         }
+        self.step_for_key(key, at, step)
+    }
+
+    #[inline(always)]
+    fn step_for_key<A: Answer>(
+        &self,
+        key: Key,
+        at: Moment,
+        mut step: impl FnMut(&Gcra, Tat) -> (A, Tat),
+    ) -> Option<A> {
+        let rule = self.table.rules();
         self.table.step(key, at, |state| {
-            let (decision, after) = step(self.table.rules(), Tat::from_bits(state[0]));
+            let (answer, after) = step(rule, Tat::from_bits(state[0]));
             state[0] = after.to_bits();
-            decision
+            answer
         })
     }
 

@@ -1,8 +1,8 @@
 //! What a table asks of the rules that it keeps states for: one token bucket in a word, or any set of rules.
 
-use crate::decision::Decision;
+use crate::decision::{Decision, Verdict};
 use crate::limiter::cells::{OneWord, Width, Words};
-use crate::rule::{Gcra, Moment, RuleSet, Tat};
+use crate::rule::{Finding, Gcra, Moment, RuleSet, Tat};
 
 /// One token bucket has an implementation of its own, so that the most usual limiter decides on one word without a
 /// loop over rules.
@@ -11,10 +11,7 @@ pub(super) trait Rules {
 
     fn width(&self) -> Self::Width;
 
-    /// Decides, and books what is allowed.
-    fn decide(&self, state: &mut [u64], cost: u32, at: Moment) -> Decision;
-
-    /// The same without booking.
+    /// Decides without booking.
     fn ask(&self, state: &[u64], cost: u32, at: Moment) -> Decision;
 
     /// Whether forgetting the key changes no decision.
@@ -36,13 +33,6 @@ impl Rules for Gcra {
     #[inline(always)]
     fn width(&self) -> OneWord {
         OneWord
-    }
-
-    #[inline]
-    fn decide(&self, state: &mut [u64], cost: u32, at: Moment) -> Decision {
-        let (decision, after) = Self::decide(self, Tat::from_bits(state[0]), cost, at.now);
-        state[0] = after.to_bits();
-        decision
     }
 
     fn ask(&self, state: &[u64], cost: u32, at: Moment) -> Decision {
@@ -73,10 +63,6 @@ impl Rules for RuleSet {
         Words(self.words())
     }
 
-    fn decide(&self, state: &mut [u64], cost: u32, at: Moment) -> Decision {
-        Self::decide(self, state, cost, at)
-    }
-
     fn ask(&self, state: &[u64], cost: u32, at: Moment) -> Decision {
         Self::ask(self, state, cost, at)
     }
@@ -95,5 +81,23 @@ impl Rules for RuleSet {
 
     fn absorb(&self, state: &mut [u64], other: &[u64]) {
         Self::absorb(self, state, other);
+    }
+}
+
+/// What a step on a state answers: a decision, or the numbers of one.
+pub(super) trait Answer {
+    fn outcome(&self) -> Verdict;
+}
+
+impl Answer for Decision {
+    fn outcome(&self) -> Verdict {
+        self.outcome
+    }
+}
+
+impl Answer for Finding {
+    #[inline]
+    fn outcome(&self) -> Verdict {
+        self.outcome
     }
 }

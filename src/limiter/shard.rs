@@ -5,10 +5,10 @@
 //! from there (the idea of Space-Saving, Metwally, Agrawal and El Abbadi, 2005). So forgetting never gives anybody
 //! more than the quota.
 
-use crate::decision::{Decision, Verdict};
+use crate::decision::Verdict;
 use crate::key::Key;
 use crate::limiter::cells::{Cells, Placement, Width};
-use crate::limiter::rules::Rules;
+use crate::limiter::rules::{Answer, Rules};
 use crate::rule::Moment;
 use std::borrow::Cow;
 
@@ -74,39 +74,39 @@ impl<W: Width> Shard<W> {
 
     /// Takes a `step` for a key that has no cell, and gives it one if something was booked. The step may be taken
     /// twice; the last answer counts.
-    pub(super) fn admit<R: Rules<Width = W>>(
+    pub(super) fn admit<R: Rules<Width = W>, A: Answer>(
         &mut self,
         key: Key,
         rules: &R,
         at: Moment,
-        mut step: impl FnMut(&mut [u64]) -> Decision,
-    ) -> Decision {
+        mut step: impl FnMut(&mut [u64]) -> A,
+    ) -> A {
         self.prepare_overflow();
-        let decision = self.try_on_overflow(&mut step);
+        let answer = self.try_on_overflow(&mut step);
         if self.scratch == self.overflow {
             // Nothing was booked, so there is nothing to remember.
-            let denied = decision.outcome() == Verdict::Deny;
+            let denied = answer.outcome() == Verdict::Deny;
             let had_a_say = denied && !rules.is_idle(&self.overflow, at);
             self.tally.overflowed += u64::from(had_a_say);
-            return decision;
+            return answer;
         }
         match self.make_room(rules, at) {
             Room::None => {
                 std::mem::swap(&mut self.overflow, &mut self.scratch);
                 self.tally.overflowed += 1;
-                decision
+                answer
             }
             Room::Free => {
                 self.cells.insert(key, &self.scratch);
-                decision
+                answer
             }
             Room::Evicted => {
                 // What the one who went had spent is where this key starts.
-                let decision = self.try_on_overflow(&mut step);
+                let answer = self.try_on_overflow(&mut step);
                 if self.scratch != self.overflow {
                     self.cells.insert(key, &self.scratch);
                 }
-                decision
+                answer
             }
         }
     }
@@ -155,7 +155,7 @@ impl<W: Width> Shard<W> {
         }
     }
 
-    fn try_on_overflow(&mut self, step: &mut impl FnMut(&mut [u64]) -> Decision) -> Decision {
+    fn try_on_overflow<A>(&mut self, step: &mut impl FnMut(&mut [u64]) -> A) -> A {
         self.scratch.copy_from_slice(&self.overflow);
         step(&mut self.scratch)
     }

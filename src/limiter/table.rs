@@ -1,9 +1,8 @@
 //! The keyed table of one process: shards with a bound each, so that all together stay below `max_keys`.
 
-use crate::decision::Decision;
 use crate::key::Key;
 use crate::limiter::cells::{Placement, Width};
-use crate::limiter::rules::Rules;
+use crate::limiter::rules::{Answer, Rules};
 use crate::limiter::shard::{Handed, Shard};
 use crate::rule::Moment;
 use crossbeam_utils::CachePadded;
@@ -65,20 +64,15 @@ impl<R: Rules> Table<R> {
         &self.rules
     }
 
-    #[inline]
-    pub(super) fn decide(&self, key: Key, cost: u32, at: Moment) -> Option<Decision> {
-        self.step(key, at, |state| self.rules.decide(state, cost, at))
-    }
-
     /// Takes a `step` on the state of `key`, under the lock of its shard; none if that has moved. For a key without a
     /// cell it may be taken twice; the last answer counts.
-    #[inline]
-    pub(super) fn step(
+    #[inline(always)]
+    pub(super) fn step<A: Answer>(
         &self,
         key: Key,
         at: Moment,
-        mut step: impl FnMut(&mut [u64]) -> Decision,
-    ) -> Option<Decision> {
+        mut step: impl FnMut(&mut [u64]) -> A,
+    ) -> Option<A> {
         let place = self.placement.of(key);
         let mut shard = self.shard(place);
         match shard.find(place, key) {
@@ -109,24 +103,24 @@ impl<R: Rules> Table<R> {
     }
 
     #[cold]
-    fn admit(
+    fn admit<A: Answer>(
         &self,
         mut shard: MutexGuard<'_, Shard<R::Width>>,
         key: Key,
         at: Moment,
-        step: impl FnMut(&mut [u64]) -> Decision,
-    ) -> Option<Decision> {
+        step: impl FnMut(&mut [u64]) -> A,
+    ) -> Option<A> {
         if shard.moved() {
             return None;
         }
         let before = shard.tally();
-        let decision = shard.admit(key, &self.rules, at, step);
+        let answer = shard.admit(key, &self.rules, at, step);
         let full = shard.tally() != before;
         drop(shard);
         if full {
             self.tell();
         }
-        Some(decision)
+        Some(answer)
     }
 
     /// Hands over all it has, a shard at a time and under its lock, and answers nothing for that shard from then on.
@@ -198,7 +192,7 @@ const SHARD_WORDS: usize = 48 * 1024;
 mod tests {
     use super::*;
     use crate::quota::Quota;
-    use crate::rule::Gcra;
+    use crate::rule::{Gcra, Tat};
     use crate::time::LocalTime;
     use crate::warnings::Warnings;
 
@@ -209,13 +203,17 @@ mod tests {
             let rule = Gcra::new(Quota::per_hour(1).into());
             let table = Table::new(rule, NonZeroUsize::new(4).unwrap());
             let now = Moment::at(LocalTime::from_nanos(1_000_000_000));
-            for number in 0..4u32 {
-                let _ = table.decide(Key::of(&number), 1, now);
-            }
+            let spend = |number: u32| {
+                let _ = table.step(Key::of(&number), now, |state| {
+                    let (decision, after) =
+                        table.rules().decide(Tat::from_bits(state[0]), 1, now.now);
+                    state[0] = after.to_bits();
+                    decision
+                });
+            };
+            (0..4).for_each(spend);
             assert_eq!(warnings.load(Ordering::Relaxed), 0);
-            for number in 4..100u32 {
-                let _ = table.decide(Key::of(&number), 1, now);
-            }
+            (4..100).for_each(spend);
         });
         assert_eq!(warnings.load(Ordering::Relaxed), 1);
     }

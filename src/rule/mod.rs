@@ -36,6 +36,7 @@ pub use self::calendar::CalendarWindow;
 pub(crate) use self::carry::Carry;
 pub use self::chosen::Rule;
 pub use self::fixed_window::{FixedWindow, WindowCount};
+pub(crate) use self::gcra::Finding;
 pub use self::gcra::{Gcra, Tat};
 pub use self::refund::Refund;
 pub use self::set::RuleSet;
