@@ -277,7 +277,19 @@ impl FieldValue {
         self.number(value);
     }
 
-    fn number(&mut self, mut number: u64) {
+    #[inline]
+    fn number(&mut self, number: u64) {
+        // As seconds and what is left of a small quota often are.
+        if number < 10
+            && let Some(free) = self.free(1)
+        {
+            free[0] = b'0' + number as u8;
+            return;
+        }
+        self.long_number(number);
+    }
+
+    fn long_number(&mut self, mut number: u64) {
         let digits = 1 + number.checked_ilog10().unwrap_or(0) as usize;
         if let Some(free) = self.free(digits) {
             for digit in free.iter_mut().rev() {
