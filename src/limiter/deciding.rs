@@ -50,6 +50,17 @@ impl Admission {
     }
 }
 
+impl From<Decisions> for Admission {
+    /// Of a request that counts, whatever its answer.
+    #[inline]
+    fn from(decisions: Decisions) -> Self {
+        Self {
+            decisions,
+            counting: None,
+        }
+    }
+}
+
 /// An [`Admission`], or the way to it.
 #[doc(hidden)]
 #[must_use = "a decision that nobody reads limits nobody"]

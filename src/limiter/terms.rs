@@ -63,8 +63,23 @@ impl Terms {
         self.limiter.insert(limiter).policies()
     }
 
-    /// The decision on a request, or the way to it; none without a limiter, and then nobody asks for key and cost.
+    /// The decision on a request where it is all there is to it, as with most layers: the counts are in this process, every
+    /// request counts, and none waits. Otherwise none, and then nobody asks for key and cost.
+    ///
+    /// The same as [`Self::decide`] says, without the wrappings in which that hands it up.
     #[inline]
+    pub fn decide_here(&self, ask: impl FnOnce() -> (Key, u32)) -> Option<Decisions> {
+        let limiter = self.limiter.as_ref()?.as_local()?;
+        let all_is_told = self.tells() || limiter.policies().len() == 1;
+        let at_once = self.max_wait.is_zero() || self.shadow;
+        if !(all_is_told && at_once && matches!(self.count, Count::All)) {
+            return None;
+        }
+        let (key, cost) = ask();
+        Some(limiter.check_each(&key, cost))
+    }
+
+    /// The decision on a request, or the way to it; none without a limiter, and then nobody asks for key and cost.
     pub fn decide(&self, ask: impl FnOnce() -> (Key, u32)) -> Option<Deciding> {
         let limiter = self.limiter.as_ref()?;
         let (key, cost) = ask();

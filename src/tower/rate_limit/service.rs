@@ -57,6 +57,27 @@ where
         if self.settings.exempts(&head) {
             return ResponseFuture::running(self.inner.call(request), None, None);
         }
+        if let Some(decisions) = self.settings.decide_here(&head) {
+            return ResponseFuture::enter(
+                &mut self.inner,
+                &self.settings,
+                decisions.into(),
+                request,
+            );
+        }
+        self.call_otherwise(request)
+    }
+}
+
+impl<S> RateLimit<S> {
+    /// Goes on with a request whose limit is to be found, or to be asked elsewhere. Out of line, so that others do not
+    /// make room for it.
+    #[inline(never)]
+    fn call_otherwise<Req, Res>(&mut self, request: Request<Req>) -> ResponseFuture<S, Req>
+    where
+        S: Service<Request<Req>, Response = Response<Res>> + Clone,
+    {
+        let head = RequestHead::of(&request);
         let own;
         let (settings, deciding) = match &self.settings.by {
             None => (&self.settings, self.settings.decide(&head, None)),

@@ -287,16 +287,25 @@ impl Settings {
         self.exempt.as_ref().is_some_and(|rule| rule(request))
     }
 
+    /// The decision on a request, if it takes no more than to look at the counts of this process.
+    #[inline]
+    pub(super) fn decide_here(&self, request: &ServiceRequest) -> Option<Decisions> {
+        self.terms.decide_here(|| self.ask(request, None))
+    }
+
     /// The decision on a request, or the way to it, which counts as `known` if that is known already; `None` without a
     /// limit.
-    #[inline]
     pub(super) fn decide(&self, request: &ServiceRequest, known: Option<Key>) -> Option<Deciding> {
-        self.terms.decide(|| {
-            let by_rule = |rule: &RequestKey| rule.of(request, self.secret.as_ref());
-            let key = known.or_else(|| self.key.as_ref().map(by_rule));
-            let cost = self.cost.as_ref().map_or(1, |rule| rule(request));
-            (key.unwrap_or(Key::EVERYONE), cost)
-        })
+        self.terms.decide(|| self.ask(request, known))
+    }
+
+    /// As whose a request counts, and for how much.
+    #[inline]
+    fn ask(&self, request: &ServiceRequest, known: Option<Key>) -> (Key, u32) {
+        let by_rule = |rule: &RequestKey| rule.of(request, self.secret.as_ref());
+        let key = known.or_else(|| self.key.as_ref().map(by_rule));
+        let cost = self.cost.as_ref().map_or(1, |rule| rule(request));
+        (key.unwrap_or(Key::EVERYONE), cost)
     }
 
     /// Adds the headers that tell about `decisions` to those that middlewares inside have added.

@@ -126,6 +126,23 @@ where
         if shared.settings.exempts(&request) {
             return ResponseFuture::exempt(shared.inner.call(request));
         }
+        if let Some(decisions) = shared.settings.decide_here(&request) {
+            return ResponseFuture::enter(shared, decisions.into(), request);
+        }
+        self.call_otherwise(request)
+    }
+}
+
+impl<S> RateLimitService<S> {
+    /// Goes on with a request whose limit is to be found, or to be asked elsewhere. Out of line, so that others do not
+    /// make room for it.
+    #[inline(never)]
+    fn call_otherwise<B>(&self, request: ServiceRequest) -> ResponseFuture<S>
+    where
+        S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+        B: MessageBody,
+    {
+        let shared = &self.shared;
         let own;
         let (shared, deciding) = match &self.by {
             None => (shared, shared.settings.decide(&request, None)),
