@@ -99,7 +99,7 @@ impl RateLimiter {
     #[inline(always)]
     pub fn check_at(&self, key: &Key, cost: u32, now: LocalTime) -> Decision {
         if *key != Key::EVERYONE {
-            return self.check_key(*key, cost, now);
+            return self.check_key(key, cost, now);
         }
         // A step on one word, made where this is called.
         if let Local::Bucket(bucket) = &self.0.local
@@ -113,14 +113,14 @@ impl RateLimiter {
 
     /// As [`Self::check_at`], for one of many keys.
     #[inline(never)]
-    fn check_key(&self, key: Key, cost: u32, now: LocalTime) -> Decision {
+    fn check_key(&self, key: &Key, cost: u32, now: LocalTime) -> Decision {
         if let Local::Bucket(bucket) = &self.0.local
             && let Some(decision) = bucket.decide_for_key(key, cost, now)
         {
             self.0.count(&decision);
             return decision;
         }
-        self.check_anywhere(key, cost, now)
+        self.check_anywhere(*key, cost, now)
     }
 
     /// As [`Self::check_at`], whatever the rules are and wherever the counts.
@@ -137,7 +137,7 @@ impl RateLimiter {
     pub fn check_each(&self, key: &Key, cost: u32) -> Decisions {
         let now = self.0.clock.now();
         if let Local::Bucket(bucket) = &self.0.local
-            && let Some(decision) = bucket.decide(*key, cost, now)
+            && let Some(decision) = bucket.decide(key, cost, now)
         {
             self.0.count(&decision);
             return decision.into();

@@ -61,7 +61,7 @@ impl Local {
 
     pub(super) fn check(&self, key: Key, cost: u32, at: Moment) -> Option<Decision> {
         match self {
-            Self::Bucket(bucket) => bucket.decide(key, cost, at.now),
+            Self::Bucket(bucket) => bucket.decide(&key, cost, at.now),
             Self::Several(several) => {
                 several.step(key, at, |rules, state| rules.decide(state, cost, at))
             }
@@ -70,7 +70,7 @@ impl Local {
 
     pub(super) fn check_each(&self, key: Key, cost: u32, at: Moment) -> Option<Decisions> {
         match self {
-            Self::Bucket(bucket) => bucket.decide(key, cost, at.now).map(Into::into),
+            Self::Bucket(bucket) => bucket.decide(&key, cost, at.now).map(Into::into),
             Self::Several(several) => several.decide_each(key, cost, at),
         }
     }
@@ -167,8 +167,8 @@ impl Local {
 
 impl Bucket {
     #[inline]
-    pub(super) fn decide(&self, key: Key, cost: u32, now: LocalTime) -> Option<Decision> {
-        if key == Key::EVERYONE {
+    pub(super) fn decide(&self, key: &Key, cost: u32, now: LocalTime) -> Option<Decision> {
+        if *key == Key::EVERYONE {
             self.decide_for_all(cost, now)
         } else {
             self.decide_for_key(key, cost, now)
@@ -183,8 +183,8 @@ impl Bucket {
 
     /// For any key but [`Key::EVERYONE`].
     #[inline(always)]
-    pub(super) fn decide_for_key(&self, key: Key, cost: u32, now: LocalTime) -> Option<Decision> {
-        let found = self.step_for_key(key, Moment::at(now), |rule, state| {
+    pub(super) fn decide_for_key(&self, key: &Key, cost: u32, now: LocalTime) -> Option<Decision> {
+        let found = self.step_for_key(key, Moment::at(now), move |rule, state| {
             rule.find(state, cost, now)
         })?;
         Some(self.table.rules().tell(found))
@@ -233,13 +233,13 @@ impl Bucket {
         if key == Key::EVERYONE {
             return self.step_for_all(step);
         }
-        self.step_for_key(key, at, step)
+        self.step_for_key(&key, at, step)
     }
 
     #[inline(always)]
     fn step_for_key<A: Answer>(
         &self,
-        key: Key,
+        key: &Key,
         at: Moment,
         mut step: impl FnMut(&Gcra, Tat) -> (A, Tat),
     ) -> Option<A> {
@@ -284,7 +284,7 @@ impl Several {
         if key == Key::EVERYONE {
             return self.with_everyone(|state| step(rules, state));
         }
-        self.table.step(key, at, |state| step(rules, state))
+        self.table.step(&key, at, |state| step(rules, state))
     }
 
     fn look<T>(&self, key: Key, look: impl FnOnce(&RuleSet, &[u64]) -> T) -> Option<T> {

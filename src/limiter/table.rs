@@ -69,13 +69,13 @@ impl<R: Rules> Table<R> {
     #[inline(always)]
     pub(super) fn step<A: Answer>(
         &self,
-        key: Key,
+        key: &Key,
         at: Moment,
         mut step: impl FnMut(&mut [u64]) -> A,
     ) -> Option<A> {
-        let place = self.placement.of(key);
+        let place = self.placement.of(*key);
         let mut shard = self.shard(place);
-        match shard.find(place, key) {
+        match shard.find(place, *key) {
             Some(state) => Some(step(state)),
             None => self.admit(shard, key, at, step),
         }
@@ -106,7 +106,7 @@ impl<R: Rules> Table<R> {
     fn admit<A: Answer>(
         &self,
         mut shard: MutexGuard<'_, Shard<R::Width>>,
-        key: Key,
+        key: &Key,
         at: Moment,
         step: impl FnMut(&mut [u64]) -> A,
     ) -> Option<A> {
@@ -114,7 +114,7 @@ impl<R: Rules> Table<R> {
             return None;
         }
         let before = shard.tally();
-        let answer = shard.admit(key, &self.rules, at, step);
+        let answer = shard.admit(*key, &self.rules, at, step);
         let full = shard.tally() != before;
         drop(shard);
         if full {
@@ -204,7 +204,7 @@ mod tests {
             let table = Table::new(rule, NonZeroUsize::new(4).unwrap());
             let now = Moment::at(LocalTime::from_nanos(1_000_000_000));
             let spend = |number: u32| {
-                let _ = table.step(Key::of(&number), now, |state| {
+                let _ = table.step(&Key::of(&number), now, |state| {
                     let (decision, after) =
                         table.rules().decide(Tat::from_bits(state[0]), 1, now.now);
                     state[0] = after.to_bits();
