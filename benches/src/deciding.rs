@@ -22,7 +22,7 @@ pub fn candidates<'a>(clocks: &Clocks, names: &'a Names) -> Vec<Candidate<'a>> {
             .expect("a limiter")
     };
     let open = || limiter(generous());
-    let one = open();
+    let (one, passes) = (open(), open());
     let keyed = open();
     let shared = open();
     let closed = limiter(Quota::per_hour(1));
@@ -37,6 +37,10 @@ pub fn candidates<'a>(clocks: &Clocks, names: &'a Names) -> Vec<Candidate<'a>> {
     let mut list = vec![
         Candidate::new("one key", move || one.check(&Key::EVERYONE, 1)),
         Candidate::new("one key, denied", move || closed.check(&Key::EVERYONE, 1)),
+        // As much as governor is asked; the others read the whole decision.
+        Candidate::new("one key, yes or no", move || {
+            passes.check(&Key::EVERYONE, 1).is_allowed()
+        }),
         Candidate::new("100 000 texts", move || {
             keyed.check(&Key::of(names.next().as_str()), 1)
         }),
@@ -54,6 +58,7 @@ pub fn candidates<'a>(clocks: &Clocks, names: &'a Names) -> Vec<Candidate<'a>> {
         let bars = [
             ("governor, one key", 1.0),
             ("governor, one key, denied", 1.0),
+            ("governor, one key", 1.0),
             ("governor, 100 000 texts", 0.7),
             ("governor, one text", 0.7),
             ("governor, one text, denied", 1.0),
