@@ -338,6 +338,62 @@ async fn what_was_counted_though_its_answer_came_too_late_is_not_told_again() {
     assert_eq!(limiter.stats().failures, 1);
 }
 
+/// The server books what it is told, and the answer is lost: told again, it does not count again.
+#[tokio::test]
+async fn what_was_told_and_not_confirmed_counts_once() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    for quota in [
+        so_many(100),
+        so_many(100).fixed(),
+        so_many(100).sliding(),
+        so_many(100).sliding_log(),
+    ] {
+        let proxy = TcpProxy::start(server.address());
+        let key = Key::of(&quota.to_string());
+        let far = builder(&server.url_through(proxy.address()), quota);
+        let (far, lever) = on_a_manual_clock(far.patience(Duration::from_secs(1)));
+        let near = limiter(&server, quota);
+        let reservation = far.reserve(&key, 10).await.expect("room for it");
+        proxy.hold_one_way(Direction::Responses);
+        reservation.commit(30).await;
+        for _ in 0..3 {
+            let answer = far.peek(&key).await;
+            assert_eq!(answer.outcome(), Verdict::Unavailable, "{quota}");
+        }
+        assert_eq!((far.stats().failures, far.stats().untold), (2, 1));
+        proxy.cut();
+        proxy.heal();
+        lever.advance(PAUSE);
+        until_up(&far, &lever).await;
+        let left = [&far, &near].map(|limiter| limiter.peek(&key));
+        for left in futures_util::future::join_all(left).await {
+            assert_eq!(left.remaining(), 70, "{quota}");
+        }
+        assert_eq!(far.stats().untold, 0);
+    }
+}
+
+#[tokio::test]
+async fn those_who_book_more_at_the_same_time_share_their_messages() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let limiter = limiter(&server, so_many(1_000));
+    let key = Key::of("a");
+    let mut reservations = Vec::new();
+    for _ in 0..50 {
+        reservations.push(limiter.reserve(&key, 1).await.expect("room for it"));
+    }
+    let before = limiter.stats().asked;
+    let commits = reservations.into_iter().map(|it| it.commit(3));
+    futures_util::future::join_all(commits).await;
+    let messages = limiter.stats().asked - before;
+    assert!((1..=3).contains(&messages), "{messages}");
+    assert_eq!(limiter.peek(&key).await.remaining(), 850);
+}
+
 #[tokio::test]
 async fn a_slow_store_is_waited_for_no_longer_than_told_and_then_left_alone() {
     let Some(server) = RedisServer::start() else {

@@ -15,6 +15,7 @@ use crate::strict::clock_of_store::ClockOfStore;
 use crate::strict::denied::{DeniedKeys, Heard};
 use crate::strict::failure::{self, Fallback};
 use crate::strict::telling::{TellingAll, tell_all};
+use crate::strict::unheard::Unheard;
 use crate::strict::untold::Untold;
 use crate::time::Clock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -32,8 +33,11 @@ use std::time::Duration;
 /// * Of several policies all allow a request, in one atomic step, or it consumes nothing of any.
 /// * No decision is repeated. One whose answer did not come in time may have been counted: that request is lost for its
 ///   key, and nobody gets more for it.
-/// * Nobody waits longer than [`patience`](StrictLimiterBuilder::patience), twice that for a key that was decided on
-///   without the store and is to be told of, and nobody at all while the circuit breaker is open.
+/// * What was admitted without the store is told in numbered messages, which are repeated until the store has confirmed
+///   them and count once, also where an answer was lost. Redis keeps the numbers of the last 64 processes that told it
+///   of a key, for as long as the key's counts; of more than that, one that repeats its message may count twice.
+/// * Nobody waits longer than [`patience`](StrictLimiterBuilder::patience), thrice that for a key that was decided on
+///   without the store and is being told of, and nobody at all while the circuit breaker is open.
 /// * `retry_after` is exact on the store's clock, which is in microseconds. A store that is put back in time lets those
 ///   who were denied wait so much longer; put forward, everything comes back so much earlier.
 /// * A store that forgot (restarted without persistence, failed over before it was copied, evicted) begins anew: up to
@@ -65,7 +69,9 @@ pub(super) struct Inner {
     parts: Parts,
     breaker: Mutex<Breaker>,
     clock_of_store: ClockOfStore,
+    pub(super) unheard: Arc<Unheard>,
     pub(super) telling: AtomicBool,
+    pub(super) telling_lines: Lines,
     pub(super) lines: Lines,
     counts: Counts,
     seen: observe::Decisions,
@@ -101,9 +107,10 @@ impl Parts {
     }
 
     /// Goes on with what was counted without the store before, at `moment` on its clock, if both count in one place.
-    pub(crate) fn take_over(&self, before: &Self, moment: Moment) {
+    /// Says how counts go on then.
+    pub(crate) fn take_over(&self, before: &Self, moment: Moment) -> Option<Carry> {
         if !self.rates.counts_with(&before.rates) {
-            return;
+            return None;
         }
         if let (Fallback::Share(next), Fallback::Share(before)) = (&self.fallback, &before.fallback)
         {
@@ -111,25 +118,40 @@ impl Parts {
         }
         let [from, to] = [before, self].map(|parts| parts.rates.spelling().policies());
         let carry = Carry::new(from, to);
-        before.untold.hand_over(&self.untold, carry, moment);
+        let own = carry.clone();
+        before.untold.hand_over(&self.untold, own, moment);
+        Some(carry)
     }
 
     /// Books units whether they fit or not, while the store does not answer: it is told when it does.
     pub(crate) fn book_without(&self, key: Key, units: u32, moment: Moment) {
+        self.book_in_share(key, units);
+        self.untold.add(key, units, moment);
+    }
+
+    /// The same of units that the store will be told of anyway.
+    pub(crate) fn book_in_share(&self, key: Key, units: u32) {
         if let Fallback::Share(share) = &self.fallback
             && let Ok(nothing) = share.reserve(&key, 0)
         {
             nothing.commit(units);
         }
-        self.untold.add(key, units, moment);
     }
 
     /// Gives back what was admitted without the store, and is not told yet.
     pub(crate) fn give_back_without(&self, key: Key, units: u32, moment: Moment) {
-        if let Fallback::Share(share) = &self.fallback {
-            share.refund(&key, units);
+        if self.give_back_to_share(key, units) {
             self.untold.give_back(key, units, moment);
         }
+    }
+
+    /// Whether there is a share.
+    pub(crate) fn give_back_to_share(&self, key: Key, units: u32) -> bool {
+        let Fallback::Share(share) = &self.fallback else {
+            return false;
+        };
+        share.refund(&key, units);
+        true
     }
 }
 
@@ -155,7 +177,7 @@ pub struct StrictStats {
     pub without: u64,
     /// Denials that were remembered, and cost no round trip.
     pub remembered: u64,
-    /// Keys that something was admitted on which the store does not know of yet.
+    /// Keys that something was admitted on which the store does not know of yet, or has not said so.
     pub untold: usize,
     /// Units that were admitted and that the store will never know of, since there were too many keys.
     pub lost: u64,
@@ -233,7 +255,7 @@ impl StrictLimiter {
             failures: read(&inner.counts.failures),
             without: read(&inner.counts.without),
             remembered: read(&inner.counts.remembered),
-            untold: inner.parts.untold.keys(),
+            untold: inner.unheard.keys(),
             lost: inner.parts.untold.lost(),
         }
     }
@@ -241,17 +263,23 @@ impl StrictLimiter {
     /// Goes on with what the limiter before this one has counted without the store, and not told it.
     pub(crate) fn take_over(&self, before: &Self) {
         if !Arc::ptr_eq(&self.0, &before.0) {
-            let moment = before.0.moment();
-            self.0.parts.take_over(&before.0.parts, moment);
+            let (next, before) = (&*self.0, &*before.0);
+            let moment = before.moment();
+            if let Some(carry) = next.parts.take_over(&before.parts, moment) {
+                before.unheard.hand_over(&next.unheard, carry, moment);
+            }
         }
     }
 
     pub(super) fn assemble(parts: Parts) -> Self {
+        let unheard = Unheard::new(draw_sender(), Arc::clone(&parts.untold), MAX_UNHEARD);
         Self(Arc::new(Inner {
             breaker: Mutex::new(parts.breaker.clone()),
             clock_of_store: ClockOfStore::guess(&parts.clock),
             parts,
+            unheard: unheard.into(),
             telling: AtomicBool::new(false),
+            telling_lines: Lines::default(),
             lines: Lines::default(),
             counts: Counts::default(),
             seen: observe::Decisions::default(),
@@ -346,7 +374,7 @@ impl StrictLimiter {
         let inner = Arc::clone(&self.0);
         let late = move || {
             let moment = inner.moment();
-            inner.parts.untold.give_back(key, cost, moment);
+            inner.unheard.give_back(key, cost, moment);
         };
         let (rates, patience) = (&parts.rates, parts.patience);
         let ask = || rates.ask_or_hear_late(key, operation, patience, late);
@@ -362,11 +390,11 @@ impl StrictLimiter {
         F: Future<Output = Result<Standing, StoreError>>,
     {
         let inner = &*self.0;
-        if inner.parts.untold.keys() > 0 {
+        if inner.unheard.is_left() {
             self.tell(key).await?;
         }
         let standing = inner.ask_once(ask).await?;
-        if inner.parts.untold.keys() > 0
+        if inner.unheard.is_left()
             && let Some(turn) = TellingAll::begin(self)
         {
             tokio::spawn(tell_all(turn));
@@ -463,6 +491,17 @@ pub(super) fn away() -> StoreError {
         crate::store::StoreErrorKind::Unreachable,
         "the store has failed too often and is left alone for a while",
     )
+}
+
+/// Keys of which a message to the store is unheard.
+const MAX_UNHEARD: usize = 100_000;
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the edge: a ledger takes the number as an argument"
+)]
+fn draw_sender() -> u64 {
+    fastrand::u64(..)
 }
 
 #[expect(

@@ -9,7 +9,7 @@
 //! | `handle` | the limiter as users hold it, and the way of one decision |
 //! | `breaker` | when a store that fails is left alone |
 //! | `failure` | what is said meanwhile |
-//! | `untold`, `telling` | what was admitted meanwhile, and how the store hears of it when it is back |
+//! | `untold`, `unheard`, `telling` | what was admitted meanwhile, and how the store hears of it, once, when it is back |
 //! | `clock_of_store` | what time it is there |
 //! | `deciding` | how layers ask, and how anybody waits |
 //! | `denied` | keys that need not be asked about yet |
@@ -25,6 +25,7 @@ mod failure;
 mod handle;
 mod reservation;
 mod telling;
+mod unheard;
 mod untold;
 
 pub(crate) use self::breaker::{Breaker, Change, Pass};

@@ -36,17 +36,22 @@ impl StrictLimiter {
     pub async fn refund(&self, key: &Key, units: u32) {
         let inner = &*self.0;
         inner.parts().denied.forget(*key);
-        if units > 0 && self.ask(*key, Operation::Undo(units)).await.is_err() {
+        let each = vec![u64::from(units); self.policies().len()];
+        let undo = Operation::Undo {
+            units: &each,
+            id: None,
+        };
+        if units > 0 && self.ask(*key, undo).await.is_err() {
             self.give_back_without(*key, units);
         }
     }
 
+    /// Those who book on one key at the same time share a message.
     pub(super) async fn book(&self, key: Key, units: u32) {
         let inner = &*self.0;
-        let each = vec![u64::from(units); self.policies().len()];
-        if self.ask(key, Operation::Book(&each)).await.is_err() {
-            let moment = inner.moment();
-            inner.parts().book_without(key, units, moment);
+        inner.unheard.add(key, units, inner.moment());
+        if self.tell(key).await.is_err() {
+            inner.parts().book_in_share(key, units);
         }
     }
 
@@ -74,8 +79,9 @@ impl StrictLimiter {
     /// What was admitted without the store, and is not told yet.
     fn give_back_without(&self, key: Key, units: u32) {
         let inner = &*self.0;
-        let moment = inner.moment();
-        inner.parts().give_back_without(key, units, moment);
+        if inner.parts().give_back_to_share(key, units) {
+            inner.unheard.give_back(key, units, inner.moment());
+        }
     }
 }
 

@@ -2,57 +2,80 @@
 //! background.
 
 use crate::key::Key;
-use crate::store::StoreError;
 use crate::store::redis::rates::Operation;
+use crate::store::{StoreError, StoreErrorKind};
 use crate::strict::StrictLimiter;
 use crate::strict::handle::{Inner, away};
+use crate::strict::unheard::{NoRoom, What};
 use futures_util::future::join_all;
 use std::sync::atomic::Ordering;
 
 impl StrictLimiter {
-    /// Tells the store what was admitted on `key` without it.
+    /// Tells the store what was admitted on `key` without it, one message after the other, each until it was heard.
     pub(super) async fn tell(&self, key: Key) -> Result<(), StoreError> {
         let inner = &*self.0;
-        let untold = &inner.parts().untold;
+        let (parts, unheard) = (inner.parts(), &inner.unheard);
+        let began = parts.clock.now();
+        let waits = inner.telling_lines.has(&key);
+        let place = inner.telling_lines.join(key);
+        let Ok(_turn) = tokio::time::timeout(parts.patience, place.turn()).await else {
+            return Err(unheard_of());
+        };
+        if waits && unheard.has_message(key) {
+            // Who was in front has told it in vain.
+            return Err(unheard_of());
+        }
         if !inner.may_ask() {
+            unheard.unheard(key, inner.moment());
             return Err(away());
         }
-        let Some(units) = untold.take(key, inner.moment()) else {
-            return Ok(());
-        };
-        let telling = Telling {
-            inner,
-            key,
-            units: Some(units),
-        };
-        let units = telling.units.as_ref().expect("nothing was told yet");
-        let parts = inner.parts();
-        let book = || parts.rates.ask(key, Operation::Book(units), parts.patience);
-        inner.ask_once(book).await?;
-        telling.heard();
-        Ok(())
+        loop {
+            let left = parts.clock.now().since(began);
+            let left = parts.patience.saturating_sub(left);
+            if left.is_zero() {
+                return Err(unheard_of());
+            }
+            let sent = unheard.next(key, inner.moment());
+            let Some(sent) = sent.map_err(|NoRoom| unheard_of())? else {
+                return Ok(());
+            };
+            let mut telling = Telling {
+                inner,
+                key,
+                heard: false,
+            };
+            let (units, id) = (&*sent.units, Some(sent.id));
+            let operation = match sent.what {
+                What::Admitted => Operation::Book { units, id },
+                What::TakenBack => Operation::Undo { units, id },
+            };
+            let ask = || parts.rates.ask(key, operation, left);
+            inner.ask_once(ask).await?;
+            telling.heard = true;
+        }
     }
 }
 
-/// Units that the store is being told. Dropped before it has confirmed them, they are still to be told: then they may
-/// count twice, and never not at all.
+fn unheard_of() -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Unreachable,
+        "the store has not confirmed yet what was admitted without it",
+    )
+}
+
+/// A message in hand. Dropped before the store has confirmed it, it is the next one's to repeat.
 struct Telling<'a> {
     inner: &'a Inner,
     key: Key,
-    units: Option<Box<[u64]>>,
-}
-
-impl Telling<'_> {
-    fn heard(mut self) {
-        self.units = None;
-    }
+    heard: bool,
 }
 
 impl Drop for Telling<'_> {
     fn drop(&mut self) {
-        if let Some(units) = self.units.take() {
-            let untold = &self.inner.parts().untold;
-            untold.add_each(self.key, &units, self.inner.moment());
+        let moment = self.inner.moment();
+        match self.heard {
+            true => self.inner.unheard.heard(self.key, moment),
+            false => self.inner.unheard.unheard(self.key, moment),
         }
     }
 }
@@ -77,9 +100,8 @@ impl Drop for TellingAll {
 /// Tells everything that is untold, a few keys at a time, until it is told or the store fails.
 pub(super) async fn tell_all(turn: TellingAll) {
     let limiter = &turn.0;
-    let untold = &limiter.0.parts().untold;
     loop {
-        let keys = untold.some(AT_A_TIME);
+        let keys = limiter.0.unheard.some(AT_A_TIME);
         if keys.is_empty() {
             break;
         }

@@ -105,22 +105,24 @@ impl Untold {
         self.count.store(keys.len(), Ordering::Release);
     }
 
-    /// The last `units` on `key` were not used after all.
-    pub(crate) fn give_back(&self, key: Key, units: u32, at: Moment) {
+    /// The last `units` on `key` were not used after all. Whether any are to be told of it.
+    pub(crate) fn give_back(&self, key: Key, units: u32, at: Moment) -> bool {
         let mut keys = self.lock();
         if let Some(successor) = self.successor.get() {
             drop(keys);
             return successor.untold.give_back(key, units, at);
         }
-        if let Some(state) = keys.get_mut(&key) {
-            self.each(state, |_, rule, state| {
-                rule.give_back_last(state, units, at);
-            });
-            if self.outstanding(state, at).iter().all(|units| *units == 0) {
-                keys.remove(&key);
-                self.count.store(keys.len(), Ordering::Release);
-            }
+        let Some(state) = keys.get_mut(&key) else {
+            return false;
+        };
+        self.each(state, |_, rule, state| {
+            rule.give_back_last(state, units, at);
+        });
+        if self.outstanding(state, at).iter().all(|units| *units == 0) {
+            keys.remove(&key);
+            self.count.store(keys.len(), Ordering::Release);
         }
+        true
     }
 
     /// Takes out what is to be told of `key`: units under each rule.
@@ -137,18 +139,28 @@ impl Untold {
         self.lock().keys().take(most).copied().collect()
     }
 
-    fn words(&self) -> usize {
+    /// Keys of which there is something to tell, together with others.
+    pub(super) fn keys_with<'a>(&self, others: impl Iterator<Item = &'a Key>) -> usize {
+        let keys = self.lock();
+        keys.len() + others.filter(|other| !keys.contains_key(other)).count()
+    }
+
+    pub(super) const fn rules(&self) -> usize {
+        self.rules.len()
+    }
+
+    pub(super) fn words(&self) -> usize {
         self.rules.iter().map(Rule::words).sum()
     }
 
-    fn book(&self, state: &mut [u64], units: &[u64], at: Moment) {
+    pub(super) fn book(&self, state: &mut [u64], units: &[u64], at: Moment) {
         self.each(state, |place, rule, state| {
             let units = u32::try_from(units[place]).unwrap_or(u32::MAX);
             rule.book(state, units, at);
         });
     }
 
-    fn outstanding(&self, state: &[u64], at: Moment) -> Box<[u64]> {
+    pub(super) fn outstanding(&self, state: &[u64], at: Moment) -> Box<[u64]> {
         let mut rest = state;
         let units = |rule: &Rule| {
             let (own, others) = rest.split_at(rule.words());

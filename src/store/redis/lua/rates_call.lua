@@ -1,10 +1,13 @@
 -- One key's counts under all quotas of a limiter, in one step: all or nothing. The other spelling of `rule`.
 --
 -- KEYS[1]  a hash: a field for each rule and window, `e` when it may expire, `r` units that were given back
+-- KEYS[2]  of a message that may be repeated: which one of each sender came last, as (sender, number), the newest at the
+--          end; it lives as long as KEYS[1]
 -- ARGV     to decide: the units, at least 1, under every quota; the moment (none or '' for this server's own); where
 --          chance decides, a random number below 2^32
 --          else: operation (ask, book, undo, give back), the moment, 0, units under each quota, and when giving back:
---          what had been given back at the booking, its moment, and two words of its mark for each quota
+--          what had been given back at the booking, its moment, and two words of its mark for each quota; of a message
+--          that may be repeated, its sender and number
 -- The quotas stand in the script, so that they are not sent each time. One quota of the usual rules stands behind this as
 -- FIELD, A, B, C, D, with a short way to decide (`rates_bucket.lua` and its like); all stand before `rates_rules.lua`, as
 -- QUOTAS, how many, and WORDS, six for each: rule, field, and what the rule needs to know.

@@ -55,7 +55,35 @@ local function give_back(change)
   redis.call('HSET', KEY, 'r', string.format('%.0f', given_back + most), unpack(writes))
 end
 
-if operation == 'decide' then
+-- Whether the message was heard before; and if not, what is to be remembered of it. A sender is forgotten after so many
+-- others on the key.
+local SENDERS = 64
+local function heard()
+  local sender, number = tonumber(ARGV[4 + QUOTAS]), tonumber(ARGV[5 + QUOTAS])
+  local marks = redis.call('GET', KEYS[2]) or ''
+  for at = 1, #marks, 16 do
+    local known, last = unpack_numbers('>dd', marks, at)
+    if known == sender then
+      if last >= number then return true end
+      marks = string.sub(marks, 1, at - 1) .. string.sub(marks, at + 16)
+      break
+    end
+  end
+  return false, string.sub(marks, -16 * (SENDERS - 1)) .. pack('>dd', sender, number)
+end
+
+local function undo()
+  give_back(function(place, quota) return quota.rule.undo(quota, states[place], quota.units) end)
+end
+
+if KEYS[2] then
+  local before, marks = heard()
+  if not before then
+    if operation == 'book' then book() else undo() end
+    local lives = redis.call('PTTL', KEY)
+    if lives > 0 then redis.call('SET', KEYS[2], marks, 'PX', lives) end
+  end
+elseif operation == 'decide' then
   for place, quota in ipairs(quotas) do
     if quota.units == 0 or not quota.rule.fits(quota, states[place], quota.units, quota.rule) then
       answer[1] = 0
@@ -68,7 +96,7 @@ elseif operation == 'ask' then
 elseif operation == 'book' then
   book()
 elseif operation == 'undo' then
-  give_back(function(place, quota) return quota.rule.undo(quota, states[place], quota.units) end)
+  undo()
 else
   local at = 3 + QUOTAS
   local refund = { others = max(0, given_back - tonumber(ARGV[at + 1])), booked = tonumber(ARGV[at + 2]) }

@@ -8,7 +8,7 @@ use crate::decision::{Decisions, Policy, PolicyName};
 use crate::key::Key;
 use crate::quota::{Calendar, Quota};
 use crate::rule::{Refund, RuleSet};
-use crate::store::redis::rates::{Operation, Rates, Spelling, Standing, StoreMoment};
+use crate::store::redis::rates::{MessageId, Operation, Rates, Spelling, Standing, StoreMoment};
 use crate::store::{RedisStore, StoreError};
 use futures_util::future::join_all;
 use std::time::Duration;
@@ -78,6 +78,51 @@ async fn a_key_lives_until_its_counts_are_over_and_seconds_longer() {
     }
 }
 
+/// Two of many senders, and more than are remembered: what is repeated or was overtaken changes nothing.
+#[tokio::test]
+async fn a_message_counts_once_however_often_it_comes() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let quota = Quota::new(1_000, Quota::MAX_WINDOW).expect("a window within bounds");
+    let store = RedisStore::new(server.url()).expect("an address");
+    let spelling = Spelling::new(&[quota.fixed().into()]).expect("whole microseconds");
+    let rates = Rates::new(store, "messages", spelling);
+    let key = Key::of("a");
+    let tell = async |sender: u64, number: u64, undo: bool| {
+        let id = Some(MessageId { sender, number });
+        let operation = match undo {
+            true => Operation::Undo { units: &[1], id },
+            false => Operation::Book { units: &[1], id },
+        };
+        rates.ask(key, operation, PATIENCE).await.expect("heard");
+        let standing = rates.ask(key, Operation::Ask(0), PATIENCE).await;
+        let decisions = standing
+            .expect("an answer")
+            .decisions(rates.spelling(), 0, 0);
+        1_000 - decisions.expect("as here").binding().remaining()
+    };
+    let largest = (1 << 53) - 1;
+    assert_eq!(tell(largest, 8, false).await, 1);
+    assert_eq!(tell(largest, 8, false).await, 1);
+    assert_eq!(tell(largest, 7, false).await, 1, "overtaken");
+    assert_eq!(tell(7, 7, false).await, 2, "another sender");
+    assert_eq!(tell(largest, 8, false).await, 2);
+    assert_eq!(tell(largest, 9, true).await, 1);
+    assert_eq!(tell(largest, 9, true).await, 1);
+    for sender in 100..163 {
+        tell(sender, 1, false).await;
+    }
+    assert_eq!(tell(largest, 9, false).await, 64, "the last of 64 senders");
+    assert_eq!(tell(7, 7, false).await, 65, "one that was forgotten");
+    let left = ["rates", "heard"].map(|what| server.cli(&["PTTL", &rates.key(key, what)]));
+    let [counts, heard] = left.map(|left| left.integer());
+    assert!(
+        heard > 0 && heard.abs_diff(counts) < 60_000,
+        "{heard} ms of {counts}"
+    );
+}
+
 fn walk_through_all(decisions: usize) {
     let Some(server) = RedisServer::start() else {
         return;
@@ -141,7 +186,7 @@ struct Step {
 enum Sent {
     Decide,
     Book(Vec<u64>),
-    Undo(u32),
+    Undo(Vec<u64>),
     GiveBack(Booking, u32),
 }
 
@@ -190,8 +235,8 @@ async fn send(rates: &Rates, key: Key, step: &Step) -> Result<Standing, StoreErr
     let (cost, random) = step.asked;
     let operation = match &step.operation {
         Sent::Decide => rates.spelling().decide(cost, random),
-        Sent::Book(units) => Operation::Book(units),
-        Sent::Undo(units) => Operation::Undo(*units),
+        Sent::Book(units) => Operation::Book { units, id: None },
+        Sent::Undo(units) => Operation::Undo { units, id: None },
         Sent::GiveBack(booking, units) => Operation::GiveBack {
             units: *units,
             booked: booking.booked,
@@ -249,7 +294,7 @@ fn plan(kind: Kind, policies: &[Policy], random: &mut fastrand::Rng) -> Vec<Step
             1 => {
                 rules.give_back_last(&mut state, cost, at);
                 given_back += if seen { u64::from(cost) } else { 0 };
-                Sent::Undo(cost)
+                Sent::Undo(vec![u64::from(cost); policies.len()])
             }
             2..=5 if !bookings.is_empty() => {
                 let booking = bookings.swap_remove(random.usize(..bookings.len()));

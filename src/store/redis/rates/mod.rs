@@ -28,9 +28,15 @@ pub(crate) enum Operation<'a> {
     /// How things stand for such a cost.
     Ask(u32),
     /// Books units whether they fit or not; a number for each quota.
-    Book(&'a [u64]),
-    /// Gives back the units that were booked last.
-    Undo(u32),
+    Book {
+        units: &'a [u64],
+        id: Option<MessageId>,
+    },
+    /// Gives back the units that were booked last; a number for each quota.
+    Undo {
+        units: &'a [u64],
+        id: Option<MessageId>,
+    },
     /// Gives back units of a booking.
     GiveBack {
         units: u32,
@@ -40,6 +46,16 @@ pub(crate) enum Operation<'a> {
         /// Of each quota.
         marks: &'a [u64],
     },
+}
+
+/// By which a message is known again: one that is repeated changes nothing, nor does one that was overtaken by a later
+/// one of its sender.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct MessageId {
+    /// Below 2^53, as all numbers of a script.
+    pub(crate) sender: u64,
+    /// Of the sender's messages on a key each is greater than the one before.
+    pub(crate) number: u64,
 }
 
 /// The limits of one limiter, as a Redis counts them.
@@ -140,7 +156,15 @@ impl Rates {
     ) -> (Cmd, &'static str) {
         let mut call = redis::cmd("EVALSHA");
         call.arg(self.spelling.script().get_hash());
-        call.arg(1).arg(self.key(key, "rates"));
+        let id = match *operation {
+            Operation::Book { id, .. } | Operation::Undo { id, .. } => id,
+            _ => None,
+        };
+        call.arg(if id.is_some() { 2 } else { 1 });
+        call.arg(self.key(key, "rates"));
+        if id.is_some() {
+            call.arg(self.key(key, "heard"));
+        }
         let moment = now.map_or_else(String::new, |now| now.as_micros().to_string());
         let (name, units) = match *operation {
             // No more words than the script needs: each takes the server a tenth of the time of a decision.
@@ -154,8 +178,8 @@ impl Rates {
                 return (call, "decide");
             }
             Operation::Ask(units) => ("ask", Units::All(units)),
-            Operation::Book(units) => ("book", Units::Each(units)),
-            Operation::Undo(units) => ("undo", Units::All(units)),
+            Operation::Book { units, .. } => ("book", Units::Each(units)),
+            Operation::Undo { units, .. } => ("undo", Units::Each(units)),
             Operation::GiveBack { units, .. } => ("give back", Units::All(units)),
         };
         call.arg(name).arg(moment).arg(0);
@@ -168,6 +192,9 @@ impl Rates {
                 assert_eq!(units.len(), quotas, "a number for each quota");
                 call.arg(units);
             }
+        }
+        if let Some(MessageId { sender, number }) = id {
+            call.arg(sender).arg(number);
         }
         if let Operation::GiveBack {
             booked,
