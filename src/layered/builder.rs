@@ -11,6 +11,7 @@ use crate::layered::shared::Shared;
 use crate::layered::space::Space;
 use crate::layered::time::OriginClock;
 use crate::layered::window::SlidingWindow;
+use crate::limiter::room;
 use crate::quota::{Kind, Quota};
 use crate::store::RedisStore;
 use crate::time::Clock;
@@ -85,7 +86,7 @@ impl LayeredLimiterBuilder {
     }
 
     /// The most keys to have a view of. Default: 100 000, which takes 25 to 50 MB for each policy when full. Set it to twice the keys
-    /// that are active within two windows.
+    /// that are active within two windows; at most 100 000 000.
     pub const fn max_keys(mut self, max_keys: usize) -> Self {
         self.max_keys = max_keys;
         self
@@ -153,9 +154,7 @@ impl LayeredLimiterBuilder {
                 "write one that says what is limited",
             ));
         }
-        if self.max_keys == 0 {
-            return Err(ConfigError::MaxKeys);
-        }
+        room::keys(self.max_keys)?;
         let ms = Duration::from_millis;
         if let Some(flush_every) = self.flush_every {
             span("flush_every", flush_every, ms(1), ms(10_000))?;

@@ -5,6 +5,7 @@ use crate::layered::link::{Link, LinkState};
 use crate::layered::setup::Setup;
 use crate::layered::tiers::Tiers;
 use crate::layered::time::{Moment, shared_time};
+use crate::limiter::room;
 use crate::time::{Clock, LocalTime};
 use crossbeam_utils::CachePadded;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
@@ -12,7 +13,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// The most keys of one tier: little enough to move without a caller noticing.
+/// The most keys of one tier, as long as there are no more shards than there may be: little enough to move without a
+/// caller noticing.
 const SHARD_KEYS: usize = 768;
 
 /// The tiers of a limiter, by key.
@@ -88,7 +90,7 @@ impl Shard {
 impl Shared {
     /// One set-up for each policy, all with the same seed.
     pub(super) fn new(setups: &[Setup], max_keys: usize, clock: Clock, offset: i64) -> Self {
-        let shards = max_keys.div_ceil(SHARD_KEYS);
+        let shards = room::shards(max_keys, SHARD_KEYS);
         let shard = |number: usize| {
             let setups = setups.iter().map(|setup| Setup {
                 room: max_keys / shards + usize::from(number < max_keys % shards),

@@ -6,6 +6,7 @@ use crate::leased::LeasedLimiter;
 use crate::leased::driver::Task;
 use crate::leased::shared::Shared;
 use crate::leased::tier::Setup;
+use crate::limiter::room;
 use crate::quota::{Kind, Quota};
 use crate::store::RedisStore;
 use crate::store::redis::rates::Spelling;
@@ -87,7 +88,7 @@ impl LeasedLimiterBuilder {
     }
 
     /// The most keys to keep. Those that come for the first time while there is no room make the least used ones go,
-    /// which give back what they have.
+    /// which give back what they have. At most 100 000 000.
     pub const fn max_keys(mut self, max_keys: usize) -> Self {
         self.max_keys = max_keys;
         self
@@ -152,9 +153,7 @@ impl LeasedLimiterBuilder {
                 "write one below max_batch",
             ));
         }
-        if self.max_keys == 0 {
-            return Err(ConfigError::MaxKeys);
-        }
+        room::keys(self.max_keys)?;
         let mut parts = self.counted.parts(Spelling::leased)?;
         parts.denied = parts.denied.no_longer_than(REMEMBERED);
         for policy in parts.rates.spelling().policies() {

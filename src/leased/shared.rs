@@ -5,6 +5,7 @@ use crate::key::Key;
 use crate::leased::handle::Unreturned;
 use crate::leased::lease::Lease;
 use crate::leased::tier::{Now, Outcome, Setup, Tier};
+use crate::limiter::room;
 use crate::rule::Moment;
 use crate::strict::{Breaker, ClockOfStore, Parts};
 use crate::time::LocalTime;
@@ -15,7 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
-/// The most keys of one tier: little enough to move without a caller noticing.
+/// The most keys of one tier, as long as there are no more shards than there may be: little enough to move without a
+/// caller noticing.
 const SHARD_KEYS: usize = 768;
 
 #[derive(Debug)]
@@ -131,7 +133,7 @@ impl Inner {
 impl Shared {
     pub(super) fn new(setup: Setup, max_keys: usize, parts: Parts) -> Self {
         let setup = Arc::new(setup);
-        let shards = max_keys.div_ceil(SHARD_KEYS);
+        let shards = room::shards(max_keys, SHARD_KEYS);
         let shard = |number: usize| {
             let room = max_keys / shards + usize::from(number < max_keys % shards);
             CachePadded::new(Shard {

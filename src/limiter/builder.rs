@@ -3,6 +3,7 @@
 use crate::decision::{Policy, PolicyName};
 use crate::error::ConfigError;
 use crate::limiter::RateLimiter;
+use crate::limiter::room;
 use crate::quota::Quota;
 use crate::time::Clock;
 use std::num::NonZeroUsize;
@@ -69,7 +70,7 @@ impl RateLimiterBuilder {
     /// The most keys to tell apart at a time. Set it to twice the clients that are active within a window: keys are
     /// spread by hash, so above 768 the first of them may share a cell when the table is nine tenths full.
     ///
-    /// 1 000 000 takes 32 to 64 MB when full, and nothing before it is used.
+    /// 1 000 000 takes 32 to 64 MB when full, and a third of a megabyte before it is used. At most 100 000 000.
     pub const fn max_keys(mut self, max_keys: usize) -> Self {
         self.max_keys = max_keys;
         self
@@ -91,7 +92,8 @@ impl RateLimiterBuilder {
     /// The limiter.
     ///
     /// # Errors
-    /// [`ConfigError`] if a name cannot be sent in a header or is there twice, or there is no room for a key.
+    /// [`ConfigError`] if a name cannot be sent in a header or is there twice, or there is no room for a key, or for more than
+    /// 100 000 000.
     pub fn build(self) -> Result<RateLimiter, ConfigError> {
         let first = Policy::new(PolicyName::new(&self.name)?, self.quota);
         let mut policies = vec![first];
@@ -108,7 +110,7 @@ impl RateLimiterBuilder {
             }
             policies.push(policy);
         }
-        let max_keys = NonZeroUsize::new(self.max_keys).ok_or(ConfigError::MaxKeys)?;
+        let max_keys = room::keys(self.max_keys)?;
         Ok(RateLimiter::assemble(
             policies.into(),
             max_keys,

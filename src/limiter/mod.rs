@@ -25,6 +25,7 @@ pub(crate) mod remote;
 #[cfg(feature = "redis")]
 pub(crate) mod remote_batch;
 mod reservation;
+pub(crate) mod room;
 mod rules;
 mod shard;
 mod table;

@@ -2,6 +2,7 @@
 
 use crate::key::Key;
 use crate::limiter::cells::{Placement, Width};
+use crate::limiter::room;
 use crate::limiter::rules::{Answer, Rules};
 use crate::limiter::shard::{Handed, Shard};
 use crate::rule::Moment;
@@ -47,7 +48,7 @@ impl<R: Rules> Table<R> {
         let random = RandomState::new();
         let placement = Placement::new([random.hash_one(0), random.hash_one(1)]);
         let width = rules.width();
-        let shards = max_keys.div_ceil(shard_keys(width.words()));
+        let shards = room::shards(max_keys, shard_keys(width.words()));
         let room = |at| max_keys / shards + usize::from(at < max_keys % shards);
         Self {
             shards: (0..shards)

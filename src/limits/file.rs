@@ -20,7 +20,7 @@ impl Plan {
     /// use tidegate::limits::Plan;
     ///
     /// let plan = Plan::from_toml(r#"
-    ///     max_keys = 50_000        # for each limit; 100 000 if it is left out
+    ///     max_keys = 50_000        # for each limit; 100 000 if it is left out, at most 100 000 000
     ///
     ///     [limits]
     ///     reads = "100/s burst 20"
@@ -227,6 +227,11 @@ mod tests {
         for (text, place, instead) in [
             ("\nmax_keys = 0", "line 2, max_keys: ", "choose at least 1"),
             ("\nmax_keys = -1", "line 2, max_keys: ", "-1"),
+            (
+                "\nmax_keys = 9000000000000000000",
+                "line 2, max_keys: ",
+                "choose at most 100000000",
+            ),
             (
                 "max_keys = \"many\"",
                 "line 1, max_keys: ",

@@ -2,6 +2,7 @@
 
 use crate::decision::{Policy, PolicyName};
 use crate::error::ConfigError;
+use crate::limiter::room;
 use crate::limits::NamedLimit;
 use crate::limits::route::Route;
 use crate::quota::Quota;
@@ -128,9 +129,9 @@ impl Plan {
     /// [`RateLimiterBuilder::max_keys`]: crate::limiter::RateLimiterBuilder::max_keys
     ///
     /// # Errors
-    /// [`ConfigError::MaxKeys`] if there is no room for one.
+    /// [`ConfigError::MaxKeys`] if there is no room for one, [`ConfigError::Setting`] for more than 100 000 000.
     pub fn max_keys(mut self, max_keys: usize) -> Result<Self, ConfigError> {
-        self.max_keys = NonZeroUsize::new(max_keys).ok_or(ConfigError::MaxKeys)?;
+        self.max_keys = room::keys(max_keys)?;
         Ok(self)
     }
 
@@ -182,6 +183,7 @@ mod tests {
             plan().route("x", "a"),
             plan().route("/x", "a").unwrap().route("/x", "a"),
             plan().max_keys(0),
+            plan().max_keys(9_000_000_000_000_000_000),
         ];
         for result in errors {
             let _ = result.unwrap_err();
