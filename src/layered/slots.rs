@@ -1,7 +1,8 @@
 //! The keys that a node has a view of: at most so many, and which may go for a new one.
 //!
-//! Whatever goes is known to origin, so forgetting costs a read when the key comes back and nothing else. A slot with
-//! accepts that origin has not confirmed never goes.
+//! Whatever goes is known to origin, so forgetting costs a read when the key comes back and nothing else; or its windows
+//! are over, and what origin has not heard of them is of no use to anybody: it is counted. A slot with accepts that
+//! still count and that origin has not confirmed never goes.
 
 use crate::key::Key;
 use crate::layered::cell::Cell;
@@ -90,6 +91,11 @@ impl Slot {
         }
     }
 
+    /// Whether its windows are over when that of `present` is the current one: nothing in it counts any more.
+    const fn is_over(&self, present: u64) -> bool {
+        self.sequence + 2 <= present
+    }
+
     /// Whether the key can be forgotten without a loss.
     fn is_settled(&self) -> bool {
         self.current.is_settled()
@@ -148,6 +154,7 @@ pub(crate) struct Slots {
     room: usize,
     hand: usize,
     evicted: u64,
+    expired: u64,
     /// Slots that were looked at to make room.
     #[cfg(test)]
     looked: usize,
@@ -162,6 +169,7 @@ impl Slots {
             room,
             hand: 0,
             evicted: 0,
+            expired: 0,
             #[cfg(test)]
             looked: 0,
         }
@@ -174,6 +182,11 @@ impl Slots {
     /// Keys that were forgotten though their windows were not over.
     pub(crate) const fn evicted(&self) -> u64 {
         self.evicted
+    }
+
+    /// Accepts of keys that were forgotten after their windows, and that origin did not hear of before.
+    pub(crate) const fn expired(&self) -> u64 {
+        self.expired
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -190,6 +203,11 @@ impl Slots {
     #[inline]
     pub(crate) fn at(&mut self, number: u32) -> &mut Slot {
         &mut self.slots[number as usize]
+    }
+
+    #[inline]
+    pub(crate) fn seen(&self, number: u32) -> &Slot {
+        &self.slots[number as usize]
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<&Slot> {
@@ -243,13 +261,15 @@ impl Slots {
                     self.looked += 1;
                 }
                 let slot = &self.slots[self.hand];
-                if slot.vacant || !slot.is_settled() {
+                if slot.vacant || slot.freshness.is_reading() {
                     continue;
                 }
-                if slot.sequence + 2 <= sequence {
+                if slot.is_over(sequence) {
+                    let unheard = [&slot.current, &slot.previous].map(|cell| cell.unconfirmed());
+                    self.expired += unheard.map(u64::from).iter().sum::<u64>();
                     self.remove(self.hand as u32);
                     room = true;
-                } else if !slot.strict.is_on(now) {
+                } else if slot.is_settled() && !slot.strict.is_on(now) {
                     let used = slot.current.view();
                     if least.is_none_or(|(least, _)| used < least) {
                         least = Some((used, self.hand as u32));
@@ -299,10 +319,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_goes_first_and_what_origin_does_not_know_never() {
+    fn what_is_over_goes_first_and_what_counts_and_origin_does_not_know_never() {
         let now = LocalTime::from_nanos(1);
         let mut slots = slots(3);
-        let mut unsettled = slot(0, 1);
+        let mut unsettled = slot(0, 4);
         unsettled.current.accept(1);
         slots.insert(unsettled, now).expect("room");
         slots.insert(slot(1, 5), now).expect("room");
@@ -317,6 +337,32 @@ mod tests {
             slots.at(number).current.accept(1);
         }
         assert_eq!(slots.insert(slot(5, 5), now), None);
+    }
+
+    /// As when origin is away for longer than the windows are.
+    #[test]
+    fn what_is_over_goes_though_origin_never_heard_of_it_and_is_counted() {
+        let now = LocalTime::from_nanos(1);
+        let mut slots = slots(9);
+        for number in 0..9 {
+            let mut unheard = slot(number, 5);
+            unheard.current.accept(3);
+            slots.insert(unheard, now).expect("room");
+        }
+        assert_eq!(slots.insert(slot(10, 5), now), None);
+        assert_eq!(
+            slots.insert(slot(10, 6), now),
+            None,
+            "the window before counts"
+        );
+        assert_eq!(slots.expired(), 0);
+        slots.insert(slot(10, 7), now).expect("all are over");
+        assert!(slots.expired() >= 3 && slots.expired().is_multiple_of(3));
+        for number in 11..19 {
+            slots.insert(slot(number, 7), now).expect("all others are");
+        }
+        assert_eq!((slots.len(), slots.expired()), (9, 27));
+        assert_eq!(slots.evicted(), 0);
     }
 
     #[test]

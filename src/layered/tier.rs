@@ -117,7 +117,10 @@ impl Tier {
     }
 
     pub(crate) const fn tally(&self) -> Tally {
-        self.tally
+        Tally {
+            expired: self.tally.expired + self.slots.expired(),
+            ..self.tally
+        }
     }
 
     pub(crate) const fn slots(&self) -> &Slots {
@@ -208,9 +211,7 @@ impl Tier {
         if self.must_wait(number, cost, &view, now) {
             return Weighed::Wait;
         }
-        if now.link == Link::Away
-            && let Some(wait) = self.beyond_share(number, cost, now)
-        {
+        if let Some(wait) = self.beyond_share(self.slots.seen(number), cost, now) {
             let decision = self.tell(Verdict::Deny, &view, wait);
             return Weighed::Said(decision);
         }
@@ -314,9 +315,9 @@ impl Tier {
     }
 
     /// While origin is away: the wait of who would exceed this node's share, if it has one.
-    fn beyond_share(&mut self, number: u32, cost: u32, now: &Moment) -> Option<u64> {
-        let share = self.share?;
-        let slot = self.slots.at(number);
+    #[inline]
+    fn beyond_share(&self, slot: &Slot, cost: u32, now: &Moment) -> Option<u64> {
+        let share = self.share.filter(|_| now.link == Link::Away)?;
         let own = [&slot.current, &slot.previous].map(|cell| u64::from(cell.unconfirmed()));
         let own = share.view_of(slot.sequence, own, now.shared);
         match share.limit().checked_sub(cost) {
@@ -373,6 +374,9 @@ impl Tier {
         let room = u64::from(window.limit() - cost);
         if view.used() > room {
             return Weighed::Said(self.tell(Verdict::Deny, &view, view.wait(room)));
+        }
+        if let Some(wait) = self.beyond_share(&self.overflow, cost, now) {
+            return Weighed::Said(self.tell(Verdict::Deny, &view, wait));
         }
         Weighed::Fits(Fit {
             number: None,

@@ -4,6 +4,7 @@
 //! requests is counted beside it.
 
 mod accuracy;
+mod crowd;
 mod failures;
 mod holds;
 mod lines;
