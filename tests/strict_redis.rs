@@ -602,6 +602,40 @@ async fn a_batch_is_all_or_nothing_or_each_by_itself() {
     );
 }
 
+#[tokio::test]
+async fn a_batch_that_nobody_waits_for_any_more_books_nothing() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let proxy = TcpProxy::start(server.address());
+    let quota = so_many(10).fixed();
+    let near = limiter(&server, quota);
+    let far = builder(&server.url_through(proxy.address()), quota);
+    let far = far.build().expect("a limiter");
+    let [a, b] = ["a", "b"].map(Key::of);
+    assert!(far.peek(&a).await.is_allowed());
+    proxy.hold_one_way(Direction::Responses);
+    let checks = [(a, 4), (b, 5)];
+    let batch = far.decide_all(&checks);
+    let dropped = tokio::time::timeout(Duration::from_millis(200), batch).await;
+    assert!(dropped.is_err());
+    let booked = async |key| 10 - near.peek(&key).await.remaining();
+    until(async || (booked(a).await, booked(b).await) == (4, 5)).await;
+    proxy.heal();
+    until(async || (booked(a).await, booked(b).await) == (0, 0)).await;
+}
+
+/// Asks again until it is so.
+async fn until(mut so: impl AsyncFnMut() -> bool) {
+    for _ in 0..2_000 {
+        if so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("it has not become so");
+}
+
 #[test]
 fn the_builder_refuses_what_cannot_work() {
     let builder = || builder("redis://127.0.0.1:1", Quota::per_second(10));

@@ -135,7 +135,7 @@ impl AnyLimiter {
     ///
     /// # Errors
     /// [`BatchError::Denied`] with the first that does not fit, [`BatchError::TooMany`] for more than 100. Nothing is
-    /// booked then.
+    /// booked then, as far as a store answers.
     pub async fn decide_all(&self, checks: &[(Key, u32)]) -> Result<Vec<Decision>, BatchError> {
         match self {
             Self::Local(limiter) => limiter.check_all(checks),

@@ -1,4 +1,4 @@
-//! Many decisions on one way to a store.
+//! Many decisions on one way to a store, and what becomes of them when nobody waits any more.
 
 use crate::decision::Decision;
 use crate::key::Key;
@@ -8,6 +8,8 @@ use crate::limiter::count::Booking;
 use crate::limiter::held::Held;
 use crate::limiter::remote::Remote;
 use futures_util::future::join_all;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 /// Decides on each of `checks` by itself.
 pub(crate) async fn decide_many<L: Remote>(
@@ -26,12 +28,38 @@ pub(crate) async fn decide_many<L: Remote>(
     Ok(join_all(checks.iter().map(decide)).await)
 }
 
-/// Books all of `checks`, or gives back those that were booked.
+/// Books all of `checks`, or gives back those that were booked. Dropped before, it gives back what is known to be.
 pub(crate) async fn decide_all<L: Remote>(
     limiter: &L,
     checks: &[(Key, u32)],
 ) -> Result<Vec<Decision>, BatchError> {
     within_bounds(checks)?;
+    let booked = book_all(limiter.clone(), checks.to_vec()).await?;
+    Ok(kept(booked))
+}
+
+/// As [`decide_all`]. Dropped before, it gives back what was booked as soon as that is known.
+pub(crate) async fn decide_all_or_undo<L: Remote>(
+    limiter: &L,
+    checks: &[(Key, u32)],
+) -> Result<Vec<Decision>, BatchError> {
+    within_bounds(checks)?;
+    let booked = Finished::new(book_all(limiter.clone(), checks.to_vec())).await?;
+    Ok(kept(booked))
+}
+
+fn kept<L: Remote>(booked: Vec<Held<L>>) -> Vec<Decision> {
+    let decisions = booked.iter().map(|held| *held.decisions().binding());
+    let decisions = decisions.collect();
+    booked.into_iter().for_each(Held::keep);
+    decisions
+}
+
+/// All of `checks` until they are settled, or none.
+async fn book_all<L: Remote>(
+    limiter: L,
+    checks: Vec<(Key, u32)>,
+) -> Result<Vec<Held<L>>, BatchError> {
     let hold = |(key, cost): &(Key, u32)| limiter.hold(*key, *cost);
     let answers = join_all(checks.iter().map(hold)).await;
     let mut booked: Vec<Held<L>> = Vec::with_capacity(answers.len());
@@ -48,8 +76,41 @@ pub(crate) async fn decide_all<L: Remote>(
         join_all(cancel).await;
         return Err(denied);
     }
-    let decisions = booked.iter().map(|held| *held.decisions().binding());
-    let decisions = decisions.collect();
-    booked.into_iter().for_each(Held::keep);
-    Ok(decisions)
+    Ok(booked)
+}
+
+/// A future that is dropped only when it is ready, with what it came to: before that it goes on in the background. Where
+/// there is no runtime to do so on, it ends.
+struct Finished<T: Send + 'static>(Option<Running<T>>);
+
+type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+impl<T: Send + 'static> Finished<T> {
+    fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
+        Self(Some(Box::pin(future)))
+    }
+}
+
+impl<T: Send + 'static> Future for Finished<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let running = self
+            .0
+            .as_mut()
+            .expect("it is not polled again once it is ready");
+        let ready = std::task::ready!(running.as_mut().poll(cx));
+        self.0 = None;
+        Poll::Ready(ready)
+    }
+}
+
+impl<T: Send + 'static> Drop for Finished<T> {
+    fn drop(&mut self) {
+        if let Some(running) = self.0.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(running);
+        }
+    }
 }

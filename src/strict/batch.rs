@@ -10,6 +10,9 @@ impl StrictLimiter {
     ///
     /// # Errors
     /// [`BatchError::TooMany`] for more. Nothing was booked then.
+    ///
+    /// # Cancel safety
+    /// A future that is dropped before it is ready may have booked any of them.
     pub async fn decide_many(&self, checks: &[(Key, u32)]) -> Result<Vec<Decision>, BatchError> {
         remote_batch::decide_many(self, checks).await
     }
@@ -20,9 +23,15 @@ impl StrictLimiter {
     /// somebody else may be denied meanwhile what would have fitted. Nobody ever gets more than the quota.
     ///
     /// # Errors
-    /// [`BatchError::Denied`] with the first that does not fit, [`BatchError::TooMany`] for more than 100. Nothing is
-    /// booked then.
+    /// [`BatchError::Denied`] with the first that does not fit, or that the store did not answer; [`BatchError::TooMany`]
+    /// for more than 100. Nothing is booked then, unless the store failed in the middle: a check whose answer did not
+    /// come in time, and one that could not be given back, may stay booked. Under a window they count until it is over,
+    /// of a sliding one until the next is; in a bucket until they have come back by themselves. Nobody gets more for it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future books nothing: it is decided in the background, and what was booked is given back, as far as
+    /// above. The runtime must live so long.
     pub async fn decide_all(&self, checks: &[(Key, u32)]) -> Result<Vec<Decision>, BatchError> {
-        remote_batch::decide_all(self, checks).await
+        remote_batch::decide_all_or_undo(self, checks).await
     }
 }
