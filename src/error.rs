@@ -184,6 +184,14 @@ pub enum ConfigError {
         /// The names that are there.
         known: Box<str>,
     },
+    /// A limit of a plan cannot be enforced by the limiter that was made for it.
+    #[error("limit {name}: {problem}")]
+    Limit {
+        /// Its name.
+        name: Box<str>,
+        /// What cannot be.
+        problem: Box<Self>,
+    },
     /// A number is below the least that makes sense.
     #[error("{what} are too few; write {least} or more")]
     TooFew {

@@ -68,7 +68,7 @@ impl Limits {
     /// [`Self::change`] brings: a new one each time, on the clock of the one before.
     ///
     /// # Errors
-    /// The first that `make` makes.
+    /// [`ConfigError::Limit`]: the name of a limit, and the error that `make` made of it.
     ///
     /// # Examples
     /// With the feature `redis`, limits that are exact over all processes:
@@ -93,7 +93,8 @@ impl Limits {
         plan: &Plan,
         make: impl Fn(&NamedLimit<'_>) -> Result<AnyLimiter, ConfigError> + Send + Sync + 'static,
     ) -> Result<Self, ConfigError> {
-        let limiters: Result<_, _> = plan.each().map(|limit| make(&limit)).collect();
+        let limiter = |limit: NamedLimit<'_>| make(&limit).map_err(|error| limit.problem(error));
+        let limiters: Result<_, _> = plan.each().map(limiter).collect();
         let table = Table::new(1, plan.clone(), limiters?);
         Ok(Self(Arc::new(Shared {
             table: ArcSwap::from_pointee(table),
@@ -126,8 +127,8 @@ impl Limits {
     /// [`Reservation`]: crate::limiter::Reservation
     ///
     /// # Errors
-    /// The first of whoever makes the limiters, or [`ConfigError::Setting`] if one of them was already replaced by another
-    /// one. Everything stays as it was then. Limits that count in this process have none.
+    /// [`ConfigError::Limit`]: the name of a limit, and the error of whoever makes the limiters, or
+    /// [`ConfigError::Setting`] if the limiter was already replaced by another one. Everything stays as it was then. Limits that count in this process have none.
     pub fn change(&self, plan: &Plan) -> Result<Vec<Change>, ConfigError> {
         let shared = &*self.0;
         let _alone = shared
@@ -145,16 +146,17 @@ impl Limits {
             let same = |known: &&AnyLimiter| same_room && known.policies() == limit.policies;
             match known.filter(same) {
                 Some(known) => Ok(known.clone()),
-                None => (shared.make)(&limit).and_then(|made| {
-                    if made.has_left() {
-                        return Err(ConfigError::setting(
+                None => {
+                    let made = (shared.make)(&limit).and_then(|made| match made.has_left() {
+                        true => Err(ConfigError::setting(
                             "a limiter",
-                            format_args!("{}'s of a plan before", limit.name),
+                            "that of a plan before",
                             "make a new one for every plan",
-                        ));
-                    }
-                    Ok(made)
-                }),
+                        )),
+                        false => Ok(made),
+                    });
+                    made.map_err(|error| limit.problem(error))
+                }
             }
         };
         let limiters: Result<Box<[_]>, _> = plan.each().map(limiter).collect();
@@ -298,7 +300,11 @@ mod tests {
 
         let wrong = Plan::new().limit("api", quota(20)).unwrap();
         let wrong = wrong.limit("same", quota(10)).unwrap();
-        assert_eq!(limits.change(&wrong), Err(ConfigError::MaxKeys));
+        let error = limits.change(&wrong).unwrap_err();
+        let told = error.to_string();
+        assert!(told.starts_with("limit same: max_keys is 0"), "{told}");
+        let first = Limits::made_by(&wrong, make);
+        assert_eq!(first.unwrap_err(), error);
         assert_eq!(limits.plan(), plan(quota(10)));
         assert_eq!(left(&limits, "/a"), 6);
         // The limiters of one's own keep their counts, too.
@@ -317,7 +323,9 @@ mod tests {
         let limits = Limits::made_by(&plan(Quota::per_hour(10)), make).unwrap();
         assert!(limits.change(&plan(Quota::per_hour(20))).is_ok());
         let error = limits.change(&plan(Quota::per_hour(10))).unwrap_err();
-        assert!(error.to_string().ends_with("make a new one for every plan"));
+        let told = error.to_string();
+        assert!(told.starts_with("limit api: "), "{told}");
+        assert!(told.ends_with("make a new one for every plan"), "{told}");
         assert_eq!(limits.plan(), plan(Quota::per_hour(20)));
     }
 

@@ -1,6 +1,7 @@
 //! One limit of a plan, for whoever makes a limiter for it.
 
 use crate::decision::Policy;
+use crate::error::ConfigError;
 use std::num::NonZeroUsize;
 
 /// A limit of a [`Plan`](crate::limits::Plan) that needs a limiter: see [`Limits::made_by`].
@@ -14,6 +15,14 @@ pub struct NamedLimit<'a> {
 }
 
 impl NamedLimit<'_> {
+    /// What cannot be about it, with its name.
+    pub(super) fn problem(&self, problem: ConfigError) -> ConfigError {
+        ConfigError::Limit {
+            name: self.name.into(),
+            problem: problem.into(),
+        }
+    }
+
     /// Its name in the plan.
     #[must_use]
     pub const fn name(&self) -> &str {
