@@ -122,7 +122,7 @@ impl Cell {
         due.max(self.rest_until)
     }
 
-    /// Gives back everything, for good; a question that nobody repeats, if there is something to say.
+    /// Gives back everything, for good: the last question of a key, if there is something to say.
     pub(super) fn part(&mut self, setup: &Setup, number: u64, now: LocalTime) -> Option<Ask> {
         self.give(u32::MAX, now);
         self.hands.iter_mut().for_each(Hand::clear);

@@ -17,7 +17,7 @@ use crate::key::Key;
 use crate::leased::asking::{LEEWAY, RETRY};
 use crate::leased::demand::Demand;
 use crate::leased::lease::{Hand, Lease};
-use crate::leased::message::Told;
+use crate::leased::message::{Ask, Told};
 use crate::leased::tier::{Outcome, Setup};
 use crate::rule::{Moment, Rule};
 use crate::store::redis::rates::StoreMoment;
@@ -114,6 +114,14 @@ impl Cell {
             trimmed: false,
             in_use: true,
             queued: LocalTime::NEVER,
+        }
+    }
+
+    /// Goes on where the key was when it was forgotten: the store has not confirmed what it said then.
+    pub(super) fn resume(&mut self, parting: &Ask) {
+        (self.heard, self.unheard) = (parting.heard, true);
+        for (giving, line) in self.giving.iter_mut().zip(&parting.lines) {
+            *giving = line.give;
         }
     }
 

@@ -35,7 +35,8 @@ use tokio::sync::{mpsc, oneshot};
 /// * A key that is asked for often is decided on in memory; nobody waits longer than twice
 ///   [`patience`](LeasedLimiterBuilder::patience), and nobody at all while the circuit breaker is open.
 /// * What is in hand goes back when nobody comes for it, before its window ends, when the key makes room for another, and
-///   at [`close`](Self::close). A message that is lost or repeated counts nothing twice. A process that dies takes with
+///   at [`close`](Self::close). Before that, what goes back is said again until the store has heard it, also of keys that
+///   were forgotten: of `max_keys` of them at most. A message that is lost or repeated counts nothing twice. A process that dies takes with
 ///   it what it had in hand and what its callers were waiting for: nobody can spend that before it comes back by itself.
 /// * In hand is what was taken in advance, at most [`max_batch`](LeasedLimiterBuilder::max_batch) units of a key; what came
 ///   for callers that have gone, for the last [`check`](Self::check) or back from a reservation is put to it.

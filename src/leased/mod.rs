@@ -40,6 +40,7 @@
 //! | `demand` | how fast they are spent |
 //! | `cell`, `asking` | one key: hand and line; what the store is to be asked, and when |
 //! | `tier` | the machine of all keys |
+//! | `parting` | what keys that were forgotten give back |
 //! | `message` | question and answer, and why repetition and loss are harmless |
 //! | `ledger` | what a store does with a question |
 //! | `handle`, `caller`, `builder`, `shared`, `driver` | the limiter as users hold it, who waits, and its background task |
@@ -58,6 +59,7 @@ mod lease;
 #[cfg(test)]
 pub(crate) mod ledger;
 pub(crate) mod message;
+mod parting;
 mod reservation;
 mod shared;
 mod tier;

@@ -5,10 +5,11 @@ use crate::key::Key;
 use crate::leased::cell::Cell;
 use crate::leased::lease::Lease;
 use crate::leased::message::{Ask, Told};
+use crate::leased::parting::Parting;
 use crate::rule::{Moment, Rule, RuleSet, Term};
 use crate::time::LocalTime;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,7 +57,7 @@ pub(super) struct Tier {
     pointer: usize,
     due: BinaryHeap<Reverse<(LocalTime, usize)>>,
     /// What keys have to say that were forgotten.
-    parting: VecDeque<Ask>,
+    parting: Parting,
     number: u64,
     closing: bool,
     evicted: u64,
@@ -132,7 +133,7 @@ impl Tier {
             vacant: Vec::new(),
             pointer: 0,
             due: BinaryHeap::new(),
-            parting: VecDeque::new(),
+            parting: Parting::new(room),
             number: 0,
             closing: false,
             evicted: 0,
@@ -235,7 +236,7 @@ impl Tier {
 
     /// The next question.
     pub(super) fn poll_ask(&mut self, now: Now) -> Option<Ask> {
-        if let Some(ask) = self.parting.pop_front() {
+        if let Some(ask) = self.parting.poll(now.local) {
             return Some(ask);
         }
         loop {
@@ -260,10 +261,8 @@ impl Tier {
 
     /// When there may be something to ask.
     pub(super) fn poll_timeout(&self) -> LocalTime {
-        if !self.parting.is_empty() {
-            return LocalTime::ZERO;
-        }
-        self.due.peek().map_or(LocalTime::NEVER, |it| it.0.0)
+        let due = self.due.peek().map_or(LocalTime::NEVER, |it| it.0.0);
+        due.min(self.parting.poll_timeout())
     }
 
     /// The answer to a question. What became of those who waited is added to `served`; answers how many of them, the
@@ -277,6 +276,7 @@ impl Tier {
         served: &mut Vec<Outcome>,
     ) -> usize {
         let Some(place) = self.places.get(&key).copied() else {
+            self.parting.handle_answer(key, number);
             return 0;
         };
         let cell = self.cells[place].as_mut().expect(PLACES);
@@ -288,6 +288,7 @@ impl Tier {
     /// A question was not answered. Answers who waited for it.
     pub(super) fn handle_failure(&mut self, key: Key, number: u64, now: Now) -> Vec<u64> {
         let Some(place) = self.places.get(&key).copied() else {
+            self.parting.handle_failure(key, number, now.local);
             return Vec::new();
         };
         let cell = self.cells[place].as_mut().expect(PLACES);
@@ -299,6 +300,7 @@ impl Tier {
     /// Gives everything back and asks for nothing more. Answers those who wait.
     pub(super) fn close(&mut self, now: Now) -> Vec<u64> {
         self.closing = true;
+        self.parting.close();
         // Those that stay have something to say, or wait for an answer.
         self.due.clear();
         let mut left = Vec::new();
@@ -341,9 +343,7 @@ impl Tier {
     /// Units in hand, or on their way back.
     pub(super) fn unreturned(&self, now: LocalTime) -> u64 {
         let cells = self.cells.iter().flatten();
-        let most = |ask: &Ask| ask.lines.iter().map(|line| line.give).max();
-        let parting = self.parting.iter().filter_map(most).map(u64::from);
-        cells.map(|cell| cell.unreturned(now)).sum::<u64>() + parting.sum::<u64>()
+        cells.map(|cell| cell.unreturned(now)).sum::<u64>() + self.parting.unreturned()
     }
 
     /// The place of a key, which is made if there is none. More than `room` are there only while all of them are waited
@@ -354,7 +354,10 @@ impl Tier {
         }
         self.make_room(now);
         // Whatever was asked before about this key, nobody waits for the answer.
-        let cell = Cell::new(key, self.setup.each.len(), self.number, now.local);
+        let mut cell = Cell::new(key, self.setup.each.len(), self.number, now.local);
+        if let Some(ask) = self.parting.take(key) {
+            cell.resume(&ask);
+        }
         let place = self.vacant.pop().unwrap_or_else(|| {
             self.cells.push(None);
             self.cells.len() - 1
@@ -402,7 +405,9 @@ impl Tier {
         self.vacant.push(place);
         self.number += 1;
         let parting = cell.part(&self.setup, self.number, now.local);
-        self.parting.extend(parting);
+        if let Some(ask) = parting {
+            self.parting.push(ask);
+        }
     }
 
     /// After an answer, or none.
