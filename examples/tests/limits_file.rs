@@ -100,7 +100,14 @@ fn limits_follow_their_file_and_counts_stay() {
     assert!(said.contains(file.0.to_str().unwrap()), "{said}");
     assert_eq!(server.get("/items/1").0, 429);
 
-    file.write("[limits]\n[routes]\n");
+    // As one that stays empty for longer than it takes to write.
+    file.write("");
+    server
+        .process
+        .expect_line(": line 1, limits: there are none");
+    assert_eq!(server.get("/items/1").0, 429);
+
+    file.write("limits = {}\n");
     server
         .process
         .expect_line("route /items/{id}: items -> none");

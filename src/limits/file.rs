@@ -10,7 +10,9 @@ use std::ops::Range;
 use toml::Spanned;
 
 impl Plan {
-    /// The plan that a TOML file describes. All its tables may be left out; a field that it does not know is an error.
+    /// The plan that a TOML file describes. A field that it does not know is an error, and so is a file without limits,
+    /// such as one that is just being written: `limits = {}` says that there are to be none. Half a file can be a plan as
+    /// well, so replace one that is watched by renaming another to it.
     ///
     /// # Errors
     /// [`FileError`] at the first thing that cannot be: where it is, and what to write instead.
@@ -45,7 +47,8 @@ impl Plan {
             let place = at(max_keys.span(), "max_keys".into());
             plan = place.check(plan.max_keys(max_keys.into_inner()))?;
         }
-        for (name, limit) in file.limits {
+        let spelled = file.limits.as_ref().map(Spanned::span);
+        for (name, limit) in file.limits.map(Spanned::into_inner).unwrap_or_default() {
             let place = at(name.span(), format!("limits.{}", name.get_ref()));
             plan = match limit.get_ref() {
                 Limit::One(quota) => {
@@ -68,6 +71,15 @@ impl Plan {
             let field = format!("routes.{:?}", route.get_ref());
             let place = at(route.span(), field);
             plan = place.check(plan.route(route.get_ref(), limit.get_ref()))?;
+        }
+        let meant = |span: Range<usize>| text[span].starts_with('{');
+        if plan.limits.is_empty() && !spelled.is_some_and(meant) {
+            return Err(FileError {
+                line: 1,
+                field: "limits".into(),
+                problem: "there are none, so everything would pass; write a limit, or \"limits = {}\" if that is meant"
+                    .into(),
+            });
         }
         Ok(plan)
     }
@@ -107,8 +119,7 @@ impl FileError {
 #[serde(deny_unknown_fields)]
 struct File {
     max_keys: Option<Spanned<usize>>,
-    #[serde(default)]
-    limits: BTreeMap<Spanned<String>, Spanned<Limit>>,
+    limits: Option<Spanned<BTreeMap<Spanned<String>, Spanned<Limit>>>>,
     #[serde(default)]
     routes: BTreeMap<Spanned<String>, Spanned<String>>,
 }
@@ -219,7 +230,25 @@ mod tests {
         let plan = plan.route("GET /a", "a").unwrap();
         let plan = plan.route("*", "b").unwrap().max_keys(9).unwrap();
         assert_eq!(Plan::from_toml(text).unwrap(), plan);
-        assert_eq!(Plan::from_toml("").unwrap(), Plan::new());
+        assert_eq!(Plan::from_toml("limits = {}").unwrap(), Plan::new());
+    }
+
+    #[test]
+    fn no_limits_have_to_be_meant() {
+        for text in [
+            "",
+            "\n# soon\n",
+            "[limits]\n",
+            "max_keys = 9\n",
+            "[routes]\n",
+        ] {
+            let error = Plan::from_toml(text).unwrap_err();
+            assert_eq!((error.line(), error.field()), (1, "limits"), "{text:?}");
+            assert!(error.problem().contains("\"limits = {}\""), "{error}");
+        }
+        for text in ["limits = {}", "limits = { }\nmax_keys = 9\n"] {
+            assert!(Plan::from_toml(text).is_ok(), "{text:?}");
+        }
     }
 
     #[test]
