@@ -144,7 +144,8 @@ impl LayeredLimiterBuilder {
     /// Builds the limiter. Does not wait for the stores, and needs no runtime.
     ///
     /// # Errors
-    /// If a setting cannot work; the message says what to write instead.
+    /// If a setting cannot work, such as a quota that is no sliding window and has a burst or a kind that says so; the
+    /// message says what to write instead.
     pub fn build(self) -> Result<LayeredLimiter, ConfigError> {
         let policies = self.policies()?;
         if self.namespace.is_empty() {

@@ -23,7 +23,9 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Holds every key to a quota, or to several at once, over many processes and regions, deciding in this process.
 ///
-/// A quota is a sliding window: `limit` units in the last `window`, in two cells. Each process decides from its view
+/// A quota is a sliding window: `limit` units in the last `window`, in two cells. There are no others here: a plain
+/// `Quota::per_minute(1_000)`, elsewhere a token bucket, is kept as `Quota::per_minute(1_000).sliding()`, and one with a
+/// burst or of another kind is refused by [`build`](LayeredLimiterBuilder::build). Each process decides from its view
 /// of a key and tells a Redis near it, the *origin*, what it has accepted; all processes with the same origin,
 /// namespace and window count together. A second Redis, the *global store*, lets regions know of each other.
 ///
