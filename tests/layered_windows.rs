@@ -71,11 +71,16 @@ impl Seen {
         self.0.values().map(|(_, admitted)| admitted).sum()
     }
 
-    /// Whether some window of `from..to` was asked for more than two regions that know nothing of each other would admit,
-    /// and admitted no more than `most`.
-    fn has_at_most(&self, most: u32, from: u64, to: u64) -> bool {
-        let mut windows = self.0.range(from..to);
-        windows.any(|(_, (asked, admitted))| *asked > 2 * LIMIT && *admitted <= most)
+    /// Holds half of the windows `from..to` to `most`, of those that were asked for more than two regions that know
+    /// nothing of each other would admit.
+    fn assert_half_at_most(&self, most: u32, from: u64, to: u64) {
+        let windows = self.0.range(from..to).map(|(_, window)| *window);
+        let windows = windows.filter(|(asked, _)| *asked > 2 * LIMIT);
+        let mut admitted: Vec<u32> = windows.map(|(_, admitted)| admitted).collect();
+        admitted.sort_unstable();
+        assert!(admitted.len() >= 3, "{from}..{to} of {:?}", self.0);
+        let middle = admitted[admitted.len() / 2];
+        assert!(middle <= most, "{middle} in {from}..{to} of {:?}", self.0);
     }
 
     /// Holds the windows `from..to` to `most`, and sees that some of them were asked for more.
@@ -271,7 +276,7 @@ async fn regions_agree_again_when_the_global_store_is_back() {
     // More than two that know nothing of each other would admit.
     let load = Load::start(&nodes, 3);
     let begun = present();
-    pass(3).await;
+    pass(6).await;
     global.kill();
     let killed = present();
     until("trouble is seen", || {
@@ -280,19 +285,13 @@ async fn regions_agree_again_when_the_global_store_is_back() {
     .await;
     global.restart(Data::Lose);
     let back = present();
-    pass(5).await;
+    pass(7).await;
     let seen = load.stop().await;
     // Until they know of each other each may admit its limit.
     seen.assert_at_most(2 * LIMIT + AT_A_LINE, begun, present() + 1);
-    // What they do not know of each other yet depends on how fast this machine is, so not every window is judged.
-    assert!(
-        seen.has_at_most(LIMIT + LIMIT / 4, begun + 1, killed),
-        "{seen:?}"
-    );
-    assert!(
-        seen.has_at_most(LIMIT + LIMIT / 4, back + 2, present()),
-        "{seen:?}"
-    );
+    // What they do not know of each other yet depends on how fast this machine is: a stall is a window's, not all windows'.
+    seen.assert_half_at_most(LIMIT + LIMIT / 4, begun + 1, killed);
+    seen.assert_half_at_most(LIMIT + LIMIT / 4, back + 2, present());
     close(&nodes).await;
     // Another region's counts are not one's own.
     let sum: u32 = [&eu, &us]

@@ -4,7 +4,8 @@
 //!
 //! All cases run at the same time, since they are idle for the most, and each test looks at one of them. What is asserted
 //! is how many were admitted, never how long anything took. A machine too busy to offer the load evenly has not shown
-//! anything when a bar is missed: then it says so, and the case is run again.
+//! anything when a bar is missed: then it says so, and the case is run again, a few times. One that misses it every time
+//! has not shown that the bar is kept, and fails.
 
 #![cfg(feature = "redis")]
 
@@ -21,7 +22,7 @@ use tokio::task::JoinSet;
 const WINDOW: Duration = Duration::from_secs(10);
 /// Of a round trip that is not injected, and of requests that are offered late.
 const LATE: Duration = Duration::from_millis(200);
-const ATTEMPTS: usize = 3;
+const ATTEMPTS: usize = 4;
 
 /// One case of layered limits.
 #[derive(Clone, Copy, Debug)]
@@ -178,18 +179,18 @@ fn store(url: &str) -> RedisStore {
     RedisStore::new(url).expect("an address")
 }
 
-/// What was seen of a case; nothing without servers, or on a machine that was too busy each time.
+/// What was seen of a case; nothing without servers.
 fn seen(name: &str) -> Option<Seen> {
-    static ALL: OnceLock<Vec<(&str, Option<Seen>)>> = OnceLock::new();
+    static ALL: OnceLock<Vec<(&str, Seen)>> = OnceLock::new();
     let all = ALL.get_or_init(|| {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         runtime.block_on(run_all())
     });
     let found = all.iter().find(|(known, _)| *known == name);
-    found.and_then(|(_, seen)| *seen)
+    found.map(|(_, seen)| *seen)
 }
 
-async fn run_all() -> Vec<(&'static str, Option<Seen>)> {
+async fn run_all() -> Vec<(&'static str, Seen)> {
     let Some(bed) = Bed::start().map(Arc::new) else {
         return Vec::new();
     };
@@ -201,16 +202,22 @@ async fn run_all() -> Vec<(&'static str, Option<Seen>)> {
     running.join_all().await
 }
 
-async fn judged(bed: &Bed, name: &str, case: Case) -> Option<Seen> {
-    for attempt in 1..=ATTEMPTS {
+/// The first attempt that keeps the bar or was offered evenly, or the last one.
+async fn judged(bed: &Bed, name: &str, case: Case) -> Seen {
+    let mut attempt = 1;
+    loop {
         let seen = bed.layered(&format!("{name}{attempt}"), case).await;
         eprintln!("{name}: {seen:?}");
-        if (case.holds)(&seen) || seen.offered.late <= LATE {
-            return Some(seen);
+        if is_judged(&case, &seen, attempt) {
+            return seen;
         }
         eprintln!("{name}: this machine is too busy to tell, attempt {attempt} of {ATTEMPTS}");
+        attempt += 1;
     }
-    None
+}
+
+fn is_judged(case: &Case, seen: &Seen, attempt: usize) -> bool {
+    (case.holds)(seen) || seen.offered.late <= LATE || attempt == ATTEMPTS
 }
 
 fn assert_bar(name: &str) {
@@ -218,6 +225,17 @@ fn assert_bar(name: &str) {
     if let Some(seen) = seen(name) {
         assert!((case.holds)(&seen), "{name}: {seen:?}");
     }
+}
+
+#[test]
+fn a_bar_that_is_missed_on_a_busy_machine_is_judged_in_the_end() {
+    let mut seen = Seen::default();
+    (seen.offered.exact, seen.offered.admitted) = (100, 200);
+    seen.offered.late = LATE + Duration::from_nanos(1);
+    let judged = |attempt| is_judged(&NEAR, &seen, attempt);
+    assert!(!judged(1) && !judged(ATTEMPTS - 1) && judged(ATTEMPTS));
+    seen.offered.late = LATE;
+    assert!(is_judged(&NEAR, &seen, 1));
 }
 
 #[test]
