@@ -26,12 +26,12 @@ const YEAR: u64 = 365 * 86_400 * 1_000_000;
 
 #[test]
 fn the_script_decides_as_the_rules_do() {
-    walk_through_all(5_000);
+    walk_through_all(20_000);
 }
 
 /// A hundred thousand decisions for each kind: `cargo test --all-features --lib larger -- --ignored`.
 #[test]
-#[ignore = "takes a minute"]
+#[ignore = "takes one to two minutes"]
 fn larger_the_script_decides_as_the_rules_do() {
     walk_through_all(100_000);
 }
