@@ -35,6 +35,8 @@ pub(crate) struct Report {
     pub(crate) completions: u64,
     /// Sum of those latencies, in microseconds.
     pub(crate) latency_us: u64,
+    /// Sum of the squares of those latencies, in square microseconds, coarsely; the last 64 bits of it.
+    pub(crate) latency_us2: u64,
     /// Integral of in-flight over time, in slot-microseconds.
     pub(crate) held_us: u64,
     /// Requests that asked for a slot.

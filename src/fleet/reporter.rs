@@ -71,6 +71,7 @@ impl Reporter {
                 }),
                 completions: totals.successes,
                 latency_us: totals.success_us,
+                latency_us2: totals.success_us2,
                 held_us: totals.held_us(),
                 arrivals: totals.completions() + u64::from(in_flight) + totals.shed_total(),
                 // A wait is as much a sign of a share that is too small as a refusal is; it is an arrival once.

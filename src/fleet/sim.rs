@@ -127,6 +127,7 @@ impl Message {
             for field in [
                 &mut report.baseline_us,
                 &mut report.latency_us,
+                &mut report.latency_us2,
                 &mut report.held_us,
                 &mut report.arrivals,
                 &mut report.sheds,

@@ -15,6 +15,8 @@ const SUM_MASK: u64 = (1 << SUM_BITS) - 1;
 /// A latency below this (17 s) goes into the common word: 65 536 of them fit its sum between two readings, which
 /// are a fraction of a second apart. A longer one is counted there and summed apart.
 const LONG_US: u64 = 1 << 24;
+/// Latencies are counted in groups of which each reaches from one to the eightfold, the last to the longest.
+const GROUPS: usize = 8;
 /// One latency, at most 12 days, so that no sum overflows.
 const MAX_SAMPLE_US: u64 = 1 << 40;
 
@@ -25,6 +27,9 @@ pub(crate) struct Totals {
     pub(crate) successes: u64,
     /// Sum of the latencies of the successes, in microseconds.
     pub(crate) success_us: u64,
+    /// Sum of their squares, in square microseconds, as if each were the mean of its group of latencies; of a number
+    /// that grows for ever the last 64 bits.
+    pub(crate) success_us2: u64,
     /// Overloads: the backend said no, or timed out.
     pub(crate) overloads: u64,
     /// Sum of the latencies of the overloads, in microseconds: lower bounds, the work may go on.
@@ -81,6 +86,7 @@ impl Totals {
         Self {
             successes: self.successes - earlier.successes,
             success_us: self.success_us - earlier.success_us,
+            success_us2: self.success_us2.wrapping_sub(earlier.success_us2),
             overloads: self.overloads - earlier.overloads,
             overload_us: self.overload_us - earlier.overload_us,
             failures: self.failures - earlier.failures,
@@ -97,6 +103,7 @@ impl Totals {
     pub(crate) fn add(&mut self, other: &Self) {
         self.successes += other.successes;
         self.success_us += other.success_us;
+        self.success_us2 = self.success_us2.wrapping_add(other.success_us2);
         self.overloads += other.overloads;
         self.overload_us += other.overload_us;
         self.failures += other.failures;
@@ -117,8 +124,8 @@ impl Totals {
 #[derive(Debug, Default)]
 struct Stripe {
     /// Count in the upper 24 bits, microseconds in the lower 40. By class, like the two others: as many additions, to
-    /// more words.
-    success: [AtomicU64; CLASSES],
+    /// more words; and by group of latencies.
+    success: [[AtomicU64; GROUPS]; CLASSES],
     overload: AtomicU64,
     long_success_us: [AtomicU64; CLASSES],
     long_overload_us: AtomicU64,
@@ -145,7 +152,10 @@ impl Stripe {
         };
         match outcome {
             Outcome::Success => {
-                add(&self.success[class.index()], 1 << SUM_BITS | short);
+                add(
+                    &self.success[class.index()][group(us)],
+                    1 << SUM_BITS | short,
+                );
                 add(&self.long_success_us[class.index()], long);
             }
             Outcome::Overload => {
@@ -162,6 +172,23 @@ impl Stripe {
             }
         }
     }
+}
+
+/// The group of a latency.
+#[inline]
+fn group(us: u64) -> usize {
+    ((us | 1).ilog2() as usize / 3).min(GROUPS - 1)
+}
+
+/// A count and a sum out of their common word.
+const fn split(word: u64) -> (u64, u64) {
+    (word >> SUM_BITS, word & SUM_MASK)
+}
+
+/// The last 64 bits of the sum of so many squares of the mean of what makes `sum`.
+fn squares(count: u64, sum: u64) -> u64 {
+    let squares = u128::from(sum) * u128::from(sum) / u128::from(count.max(1));
+    squares as u64
 }
 
 /// The stripes.
@@ -183,7 +210,7 @@ impl Tally {
         let stripe = &self.0[stripe];
         if outcome == Outcome::Success && us < LONG_US {
             let one = (1 << SUM_BITS) | us;
-            stripe.success[class.index()].fetch_add(one, Ordering::Relaxed);
+            stripe.success[class.index()][group(us)].fetch_add(one, Ordering::Relaxed);
         } else {
             stripe.settle(class, outcome, us);
         }
@@ -220,24 +247,34 @@ impl Tally {
         };
         let mut sum = Totals::default();
         for stripe in &self.0 {
-            let overload = take(&stripe.overload);
+            let (overloads, overload_us) = split(take(&stripe.overload));
             let sheds = stripe
                 .sheds
                 .each_ref()
                 .map(|class| class.each_ref().map(take));
+            let mut success_us2 = 0_u64;
             let classes: [ClassTotals; CLASSES] = std::array::from_fn(|class| {
-                let success = take(&stripe.success[class]);
+                let (mut successes, mut success_us) = (0, 0);
+                for (group, cell) in stripe.success[class].iter().enumerate() {
+                    let (count, mut sum) = split(take(cell));
+                    if group == GROUPS - 1 {
+                        sum += take(&stripe.long_success_us[class]);
+                    }
+                    (successes, success_us) = (successes + count, success_us + sum);
+                    success_us2 = success_us2.wrapping_add(squares(count, sum));
+                }
                 ClassTotals {
-                    successes: success >> SUM_BITS,
-                    success_us: (success & SUM_MASK) + take(&stripe.long_success_us[class]),
+                    successes,
+                    success_us,
                     sheds: sheds[class].iter().sum(),
                 }
             });
             sum.add(&Totals {
                 successes: classes.iter().map(|class| class.successes).sum(),
                 success_us: classes.iter().map(|class| class.success_us).sum(),
-                overloads: overload >> SUM_BITS,
-                overload_us: (overload & SUM_MASK) + take(&stripe.long_overload_us),
+                success_us2,
+                overloads,
+                overload_us: overload_us + take(&stripe.long_overload_us),
                 failures: take(&stripe.failures),
                 ignored: take(&stripe.ignored),
                 other_us: take(&stripe.other_us),
@@ -281,6 +318,20 @@ mod tests {
         );
         assert_eq!((sum.sheds[Shed::Fenced.index()], sum.waits), (1, 1));
         assert_eq!(tally.drain(), Totals::default());
+    }
+
+    #[test]
+    fn squares_are_those_of_the_means_of_groups() {
+        let tally = Tally::new();
+        let settle = |us| tally.settle(0, Criticality::Default, Outcome::Success, us);
+        // From 512 to 4095, and from 2 097 152 on.
+        [1_000, 3_000, 20_000_000].map(settle);
+        assert_eq!(tally.drain().success_us2, 8_000_000 + 400_000_000_000_000);
+        [2_097_152, 20_000_000].map(settle);
+        let mean = u64::midpoint(2_097_152, 20_000_000);
+        assert_eq!(tally.drain().success_us2, 2 * mean * mean);
+        settle(0);
+        assert_eq!(tally.drain().success_us2, 0);
     }
 
     #[test]

@@ -31,7 +31,8 @@ pub(crate) fn estimate(
         Estimate::Fleet => {
             let mut memory = Memory::clone(&snapshot.memory);
             let lease = settings.reclaim() + settings.slack();
-            let limit = memory.estimate(present, &bounds, snapshot.store_time, lease, open);
+            let (initial, now) = (settings.initial_limit, snapshot.store_time);
+            let limit = memory.estimate(present, initial, &bounds, now, lease, open);
             (Some(limit), Arc::new(memory))
         }
     };

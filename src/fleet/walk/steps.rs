@@ -148,6 +148,7 @@ impl World<'_> {
             } else {
                 clock_us * 40 + chance % 1_000_000
             },
+            latency_us2: chance.wrapping_mul(clock_us),
             held_us: clock_us * 3,
             sheds: clock_us / 1_000,
             drops: if nonsense { chance } else { clock_us / 100_000 },

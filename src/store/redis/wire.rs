@@ -180,6 +180,7 @@ fn report(report: &Report) -> String {
         baseline_us,
         completions,
         latency_us,
+        latency_us2,
         held_us,
         arrivals,
         sheds,
@@ -189,7 +190,7 @@ fn report(report: &Report) -> String {
     } = report;
     format!(
         "{local_limit},{demand},{peak},{weight},{baseline_us},{completions},{latency_us},{held_us},{arrivals},{sheds},\
-         {other_sheds},{drops},{clock_us},{critical},{default},{sheddable}"
+         {other_sheds},{drops},{clock_us},{critical},{default},{sheddable},{latency_us2}"
     )
 }
 
@@ -207,6 +208,7 @@ fn read_report(line: &str) -> Option<Report> {
         baseline_us: next()?,
         completions: next()?,
         latency_us: next()?,
+        latency_us2: 0,
         held_us: next()?,
         arrivals: next()?,
         sheds: next()?,
@@ -218,6 +220,8 @@ fn read_report(line: &str) -> Option<Report> {
     for slots in &mut report.ranked {
         *slots = next().map_or(Some(0), |number| u32::try_from(number).ok())?;
     }
+    // One that says nothing of squares has latencies that are alike.
+    report.latency_us2 = next().unwrap_or(0);
     Some(report)
 }
 

@@ -11,6 +11,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const LATENCIES: u32 = 4;
 /// No latency makes anybody wait for more than this.
 const LONGEST: Duration = Duration::from_secs(15);
+/// Nobody makes it longer by more than this, in thousandths.
+const MOST_RENEWALS: u64 = 50_000;
+/// Less is one latency, by chance somewhat more: of exponential ones it is one.
+const FEW_LONG: u64 = 2_000;
 /// So many samples of a baseline count as much as new ones.
 pub(super) const REMEMBERED: f64 = 2000.0;
 /// Fewer samples are noise.
@@ -49,9 +53,30 @@ impl Control {
         PATIENCE.max(self.latencies(LATENCIES))
     }
 
-    /// So many latencies without a queue.
+    /// So many times what it takes, without a queue, until other requests are in flight.
     pub(super) fn latencies(&self, count: u32) -> Duration {
-        Duration::from_micros(self.baseline_us).min(LONGEST) * count
+        self.renewals(self.baseline_us).min(LONGEST) * count
+    }
+
+    /// How long it takes until other requests are in flight when a request takes so long on average. Where a few take
+    /// most of the time, nearly all that is in flight are those few.
+    pub(super) fn renewals(&self, latency_us: u64) -> Duration {
+        let renewal = if self.renewal_milli < FEW_LONG {
+            1000
+        } else {
+            self.renewal_milli
+        };
+        let micros = u128::from(latency_us) * u128::from(renewal) / 1000;
+        Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    /// A few long ones are missing in most windows: more counts at once, less by an eighth a window.
+    pub(super) fn learn_renewal(&mut self, milli: u64, is_over: bool) {
+        if milli > self.renewal_milli {
+            self.renewal_milli = milli.min(MOST_RENEWALS);
+        } else if is_over {
+            self.renewal_milli -= (self.renewal_milli - milli) / 8;
+        }
     }
 
     pub(super) fn baseline(&self) -> f64 {
@@ -74,10 +99,12 @@ impl Control {
 
     /// The coefficient of variation of a latency.
     pub(super) fn spread(&self) -> f64 {
-        match self.variance_milli {
+        let learned = match self.variance_milli {
             0 => 1.0,
-            milli => (milli as f64 / 1000.0).sqrt(),
-        }
+            milli => milli as f64 / 1000.0,
+        };
+        // Of the square of the mean, the mean square is one more than the variance.
+        learned.max(self.renewal_milli as f64 / 500.0 - 1.0).sqrt()
     }
 
     /// Means of neighbouring windows under one limit differ by chance alone: by how much tells the variance.

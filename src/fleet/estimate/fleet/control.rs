@@ -23,6 +23,8 @@ pub(super) const FIRST_CUT: f64 = 0.8;
 const DROPS: f64 = 0.02;
 /// A limit of which less than this part is in use is not what holds the fleet back.
 const SLACK: f64 = 0.6;
+/// But for one that so many find in use: slots are elsewhere than the work.
+const MOSTLY: f64 = 0.5;
 /// Of a limit that brings work at least this part is in use.
 const FOLLOWS: f64 = 0.5;
 /// When more than this part is dropped, what is answered says nothing of the rest.
@@ -42,14 +44,16 @@ const EXACT: f64 = 0.05;
 const FIRST: f64 = 4.0;
 
 impl Control {
-    /// The limit after `present`, of which `reading` tells; `None` to wait for more of it.
+    /// The limit after `present`, of which `reading` tells; `None` to wait for more of it. One that is found was not set
+    /// by chance.
     pub(super) fn decide(
         &mut self,
         reading: &Reading,
         present: u32,
+        is_found: bool,
         now: StoreTime,
     ) -> Option<u32> {
-        let seen = Seen::of(reading, self.spread());
+        let seen = Seen::of(reading, self.spread(), present);
         if self.baseline_us == 0 {
             if reading.samples == 0 {
                 return self.refused(&seen, present);
@@ -59,7 +63,9 @@ impl Control {
                 return None;
             }
             self.rebase(&seen);
-            (self.climbs, self.dipped) = (true, now);
+            // Twice a limit that was found is not tried: it may be all the backend can take, and this latency one with
+            // a queue.
+            (self.climbs, self.dipped) = (!is_found, now);
         }
         let is_blind = seen.drop_rate() > BLIND && self.usual_drops() < BLIND;
         let limit = match self.stage {
@@ -109,7 +115,7 @@ impl Control {
         Some(floor(f64::from(present).min(seen.reach()) * FIRST_CUT))
     }
 
-    fn track(&mut self, seen: &Seen, present: u32, now: StoreTime) -> Option<u32> {
+    pub(super) fn track(&mut self, seen: &Seen, present: u32, now: StoreTime) -> Option<u32> {
         // Far below the baseline, and not for the short requests that are done first after a limit was raised: the
         // baseline was one with a queue.
         let is_settled = self.growing == 0;
@@ -128,7 +134,7 @@ impl Control {
         }
         let (queue, aim, noise) = (self.queue(seen), seen.aim(), self.noise(seen));
         // Who refuses most of what comes has none, even if little is in use, as when single slots go round.
-        let has_room = seen.in_flight < SLACK * f64::from(present) && seen.refusals < 0.5;
+        let has_room = seen.in_flight < SLACK * f64::from(present) && seen.refusals < MOSTLY;
         // Whoever looks again and again and acts on the first surprise is surprised by chance alone: a window has its
         // time. Only what is beyond chance counts before.
         let is_over = seen.age >= self.window(seen);
@@ -156,8 +162,9 @@ impl Control {
                 return Some(self.dip(seen, present, present, 0));
             }
             let limit = f64::from(present);
-            if seen.reach() < SLACK * limit {
-                // Nothing can be learnt from a limit that nothing reaches.
+            if seen.reach() < SLACK * limit && seen.refusals < MOSTLY {
+                // Nothing can be learnt from a limit that nothing reaches. One that most requests find in use is reached
+                // where the work is.
                 return Some(floor(seen.reach()));
             }
             // Where a climb came from there was no queue: so far down what Little's law says needs no proof.

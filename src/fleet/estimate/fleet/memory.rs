@@ -42,6 +42,9 @@ pub(super) struct Control {
     pub(super) tolerated_ppm: u64,
     /// The variance of a latency, in thousandths of its mean squared; 0 while unknown.
     pub(super) variance_milli: u64,
+    /// How many latencies it takes until other requests are in flight, in thousandths: one where latencies are alike, more
+    /// where a few requests take most of the time; 0 while unknown.
+    pub(super) renewal_milli: u64,
     /// The last window; no samples if it was under another limit.
     pub(super) last_latency_us: u64,
     pub(super) last_samples: u64,
@@ -98,6 +101,8 @@ pub(super) struct Counters {
     pub(super) clock_us: u64,
     pub(super) completions: u64,
     pub(super) latency_us: u64,
+    /// Of the squares, the last 64 bits.
+    pub(super) latency_us2: u64,
     pub(super) held_us: u64,
     pub(super) sheds: u64,
     pub(super) drops: u64,
@@ -109,7 +114,7 @@ impl Memory {
     }
 }
 
-/// One line: the stage, numbers of the controller, then eighteen for each node, apart by blanks.
+/// One line: the stage, numbers of the controller, then twenty for each node, apart by blanks.
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let control = &self.control;
@@ -139,6 +144,7 @@ impl fmt::Display for Memory {
             control.growing,
             control.tolerated_ppm,
             control.variance_milli,
+            control.renewal_milli,
             control.last_latency_us,
             control.last_samples,
             self.window.as_micros(),
@@ -156,8 +162,12 @@ impl fmt::Display for Memory {
             )?;
             for it in [node.last, node.window] {
                 let (clock, completions, latency) = (it.clock_us, it.completions, it.latency_us);
-                let (held, sheds, drops) = (it.held_us, it.sheds, it.drops);
-                write!(f, " {clock} {completions} {latency} {held} {sheds} {drops}")?;
+                let (squares, held, sheds, drops) =
+                    (it.latency_us2, it.held_us, it.sheds, it.drops);
+                write!(
+                    f,
+                    " {clock} {completions} {latency} {squares} {held} {sheds} {drops}"
+                )?;
             }
         }
         Ok(())
@@ -200,6 +210,7 @@ impl Memory {
             growing: words.number()?,
             tolerated_ppm: words.number()?,
             variance_milli: words.number()?,
+            renewal_milli: words.number()?,
             last_latency_us: words.number()?,
             last_samples: words.number()?,
         };
@@ -248,6 +259,7 @@ impl Words<'_> {
             clock_us: self.number()?,
             completions: self.number()?,
             latency_us: self.number()?,
+            latency_us2: self.number()?,
             held_us: self.number()?,
             sheds: self.number()?,
             drops: self.number()?,
@@ -265,6 +277,7 @@ mod tests {
             clock_us: 1,
             completions: 2,
             latency_us: 3,
+            latency_us2: u64::MAX - 1,
             held_us: 4,
             sheds: 5,
             drops: u64::MAX,
@@ -309,6 +322,7 @@ mod tests {
                         growing: 14,
                         tolerated_ppm: 16,
                         variance_milli: 17,
+                        renewal_milli: 27,
                         last_latency_us: 18,
                         last_samples: 19,
                     },

@@ -2,8 +2,9 @@
 //!
 //! By Little's law, of the `I` requests in flight `I * (1 - B / R)` wait in a queue, where `R` is their mean latency
 //! and `B` (the *baseline*) what it would be without a queue. The controller keeps that queue near `0.56 sqrt(I)`: what
-//! chance needs to keep the backend busy, for the fleet and not for each node; of a few slots it is at most a tenth. A queue much longer is cut to what
-//! Little's law says, `I * B / R`; without one the limit grows, as long as somebody is refused for want of a share.
+//! chance needs to keep the backend busy, for the fleet and not for each node; of a few slots it is at most a tenth. A
+//! queue much longer is cut to what Little's law says, `I * B / R`; without one the limit grows, as long as somebody is
+//! refused for want of a share.
 //!
 //! The baseline is the hard part: nobody shows it, and it moves. It is never a minimum, which is biased, but a mean
 //! over a time in which there can be no queue, the *dip*: a few rounds with nine tenths of the limit, every now and
@@ -11,12 +12,14 @@
 //! not the queue: the baseline has moved, and the cut is taken back. One rule, the *elasticity* `(dR / R) / (dI / I)`,
 //! decides both.
 //!
-//! What is measured is what came after the last change had reached everybody: windows begin some latencies later. Nodes
-//! differ in their distance to the backend, so each one's usual offset is taken off, and the fleet's latency is the
-//! mean of the middle third of 16 groups of nodes. One liar among three nodes or more that have about as much work cannot
-//! move it; one of two, or one that has most of the work, can: it is then most of what is known, and the fleet's limit
-//! follows its word within `min_limit` and `max_limit`. What a node reports in flight counts as held for it, so who tells of
-//! more keeps slots from the others, and nobody is admitted above the limit for it.
+//! What is measured is what came after the last change had reached everybody: windows begin some latencies later; where a
+//! few requests take most of the time these are the latencies of those few, as in flight at any moment is what takes
+//! long (the mean of what is left is half of the mean square over the mean). Nodes differ in their distance to the
+//! backend, so each one's usual offset is taken off, and the fleet's latency is the mean of the middle third of 16 groups
+//! of nodes. One liar among four nodes or more that have about as much work hardly moves it; one of three can for a second
+//! at a time, and one of two, or one that has most of the work, for good: it is then most of what is known, and the
+//! fleet's limit follows its word within `min_limit` and `max_limit`. What a node reports in flight counts as held for
+//! it, so who tells of more keeps slots from the others, and nobody is admitted above the limit for it.
 //!
 //! Drops are answers too: they cut the limit as long as fewer slots mean fewer drops, and are put up with where they come
 //! whatever is in flight, as time-outs of slow requests do. While hardly anything else comes, a sixteenth of the limit is
@@ -40,10 +43,12 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 impl Memory {
-    /// The limit from now on. A record ends `lease` after its report.
+    /// The limit from now on. A record ends `lease` after its report. A limit that is not the `initial` one has been found
+    /// before, even if what was known then is lost.
     pub(super) fn estimate(
         &mut self,
         present: u32,
+        initial: u32,
         bounds: &RangeInclusive<u32>,
         now: StoreTime,
         lease: Duration,
@@ -53,9 +58,12 @@ impl Memory {
         let Some(reading) = self.reading(now) else {
             return present;
         };
-        let Some(limit) = self.control.decide(&reading, present, now) else {
+        self.control.learn_renewal(reading.renewal_milli, false);
+        let is_found = present != initial;
+        let Some(limit) = self.control.decide(&reading, present, is_found, now) else {
             return present;
         };
+        self.control.learn_renewal(reading.renewal_milli, true);
         let answers = (reading.samples + reading.drops).max(1);
         self.pulse = Pulse {
             number: self.pulse.number + 1,

@@ -13,6 +13,8 @@ pub(super) struct Reading {
     /// Served with a latency.
     pub(super) samples: u64,
     pub(super) latency_us: u64,
+    /// What a request that is in flight still takes, on average, in thousandths of the latency; 0 if unknown.
+    pub(super) renewal_milli: u64,
     /// In flight on average, in thousandths.
     pub(super) milli: u64,
     /// Nodes that refused because their share was in use.
@@ -41,6 +43,7 @@ impl Counters {
             clock_us: report.clock_us,
             completions: report.completions,
             latency_us: report.latency_us,
+            latency_us2: report.latency_us2,
             held_us: report.held_us,
             sheds: report.sheds,
             drops: report.drops,
@@ -53,6 +56,7 @@ impl Counters {
             clock_us: self.clock_us.checked_sub(before.clock_us)?,
             completions: self.completions.checked_sub(before.completions)?,
             latency_us: self.latency_us.checked_sub(before.latency_us)?,
+            latency_us2: self.latency_us2.wrapping_sub(before.latency_us2),
             held_us: self.held_us.checked_sub(before.held_us)?,
             sheds: self.sheds.checked_sub(before.sheds)?,
             drops: self.drops.checked_sub(before.drops)?,
@@ -77,6 +81,7 @@ impl Counters {
         self.clock_us = self.clock_us.saturating_add(other.clock_us);
         self.completions = self.completions.saturating_add(other.completions);
         self.latency_us = self.latency_us.saturating_add(other.latency_us);
+        self.latency_us2 = self.latency_us2.saturating_add(other.latency_us2);
         self.held_us = self.held_us.saturating_add(other.held_us);
         self.sheds = self.sheds.saturating_add(other.sheds);
         self.drops = self.drops.saturating_add(other.drops);
@@ -92,13 +97,13 @@ impl Counters {
 /// The mean of what lies between the first and the last third of the weight, of means in rising order. A median is
 /// lower than the mean of what is skewed, and the more so the fewer samples there are; this is less, and one liar is
 /// still outside.
-fn middle_third(means: impl Iterator<Item = (i128, u64)> + Clone) -> i128 {
-    let all: i128 = means.clone().map(|(_, weight)| i128::from(weight)).sum();
+fn middle_third(means: impl Iterator<Item = (i128, i128)> + Clone) -> i128 {
+    let all: i128 = means.clone().map(|(_, weight)| weight).sum();
     // In thirds of a weight, so that the borders are whole.
     let (from, to) = (all, 2 * all);
     let (mut at, mut sum) = (0, 0);
     for (mean, weight) in means {
-        let next = at + 3 * i128::from(weight);
+        let next = at + 3 * weight;
         let inside = next.min(to) - at.max(from);
         sum += mean * inside.max(0);
         at = next;
@@ -175,6 +180,7 @@ impl Memory {
         Some(Reading {
             samples,
             latency_us: self.latency_us().unwrap_or(0),
+            renewal_milli: self.renewal_milli().unwrap_or(0),
             milli,
             hungry,
             nodes: self.nodes.len(),
@@ -186,39 +192,76 @@ impl Memory {
 
     /// The mean of the middle third of the groups' means, each node's usual offset taken off.
     fn latency_us(&self) -> Option<u64> {
-        let mut groups = [(0_i128, 0_u64); GROUPS];
-        let (mut total, mut count) = (0_i128, 0_u64);
+        let own = |node: &NodeMemory| {
+            i128::from(node.window.latency_us)
+                - i128::from(node.offset_us) * i128::from(node.window.completions)
+        };
+        let weight = |node: &NodeMemory| i128::from(node.window.completions);
+        let mean = self.agreed(own, weight)?;
+        Some(u64::try_from(mean.max(1)).unwrap_or(u64::MAX))
+    }
+
+    /// The mean of what is left of those in flight, of which there are more the longer they take: half of the mean square
+    /// over the square of the mean. `None` before three quarters of the nodes have reported: among the first few a liar
+    /// is no exception.
+    fn renewal_milli(&self) -> Option<u64> {
+        let heard = self.nodes.iter().filter(|node| node.window.clock_us > 0);
+        if heard.count() * 4 < self.nodes.len() * 3 {
+            return None;
+        }
+        let window = |node: &NodeMemory| node.window;
+        let left_us = self.agreed(
+            |node| i128::from(window(node).latency_us2) / 2,
+            |node| i128::from(window(node).latency_us),
+        )?;
+        let latency_us = self.agreed(
+            |node| i128::from(window(node).latency_us),
+            |node| i128::from(window(node).completions),
+        )?;
+        let milli = left_us.saturating_mul(1000) / latency_us.max(1);
+        Some(u64::try_from(milli).unwrap_or(u64::MAX))
+    }
+
+    /// The mean of a quantity of which each node has a `sum` over a `weight`, without the third of the groups at either
+    /// end.
+    fn agreed(
+        &self,
+        sum: impl Fn(&NodeMemory) -> i128,
+        weight: impl Fn(&NodeMemory) -> i128,
+    ) -> Option<i128> {
+        let mut groups = [(0_i128, 0_i128); GROUPS];
         let with_samples = self.nodes.iter().filter(|node| node.window.completions > 0);
         for (index, node) in with_samples.enumerate() {
-            let completions = node.window.completions;
-            let sum = i128::from(node.window.latency_us)
-                - i128::from(node.offset_us) * i128::from(completions);
             let group = &mut groups[index % GROUPS];
-            *group = (group.0 + sum, group.1 + completions);
-            (total, count) = (total + sum, count + completions);
+            *group = (group.0 + sum(node), group.1 + weight(node));
         }
-        let mut means: Vec<(i128, u64)> = groups
-            .iter()
-            .filter(|(_, completions)| *completions > 0)
-            .map(|(sum, completions)| (sum / i128::from(*completions), *completions))
+        let parts = || groups.iter().filter(|(_, weight)| *weight > 0);
+        let mut means: Vec<(i128, i128)> = parts()
+            .map(|(sum, weight)| (sum / weight, *weight))
             .collect();
-        let mean = match means.len() {
-            0 => return None,
+        match means.len() {
+            0 => None,
             // No majority that could outvote a liar.
-            1 | 2 => total / i128::from(count),
+            1 | 2 => {
+                let total: i128 = parts().map(|(sum, _)| sum).sum();
+                let weights: i128 = parts().map(|(_, weight)| weight).sum();
+                Some(total / weights)
+            }
             groups => {
                 means.sort_unstable();
-                // Nobody weighs more than twice what the one in the middle does.
-                let mut weights: Vec<u64> = means.iter().map(|(_, weight)| *weight).collect();
-                let most = 2 * *weights.select_nth_unstable(groups / 2).1;
-                middle_third(
+                // Nobody weighs more than twice what the one in the middle does, nor than a third of all the others: who
+                // is outermost then is left out whole.
+                let mut weights: Vec<i128> = means.iter().map(|(_, weight)| *weight).collect();
+                weights.sort_unstable();
+                let others: i128 = weights[..groups - 1].iter().sum();
+                let most = (2 * weights[groups / 2]).min(others / 3).max(1);
+                Some(middle_third(
                     means
                         .iter()
                         .map(|(mean, weight)| (*mean, (*weight).min(most))),
-                )
+                ))
             }
-        };
-        Some(u64::try_from(mean.max(1)).unwrap_or(u64::MAX))
+        }
     }
 
     /// Moves each node's offset towards what it was in this window. The one in the middle is nought: else all of them
@@ -248,7 +291,7 @@ impl Memory {
     /// the short ones are done, and the long ones of before.
     pub(super) fn begin_window(&mut self, now: StoreTime, latencies: u32, latency_us: u64) {
         let most = SILENCE.max(self.control.latencies(2));
-        let latency = Duration::from_micros(latency_us).min(most);
+        let latency = self.control.renewals(latency_us).min(most);
         self.window = now.saturating_add(latencies * latency);
         for node in &mut self.nodes {
             node.window = Counters::default();

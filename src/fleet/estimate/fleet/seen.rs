@@ -12,8 +12,14 @@ const SMALL: f64 = 0.1;
 
 /// What chance needs at nodes whose shares are small: so many square roots of what is in flight at each, and a limit of
 /// at most so many times what is in flight.
-const CHANCE: f64 = 4.5;
-const IDLE: f64 = 3.0;
+const CHANCE: f64 = 5.5;
+const IDLE: f64 = 3.6;
+
+/// The queue to aim for grows by so many times the part of the limit that is not in use, beyond the part that chance
+/// leaves idle at nodes that are alike, and up to a part.
+const IDLE_QUEUE: f64 = 2.0;
+const USUALLY_IDLE: f64 = 0.2;
+const MOST_IDLE: f64 = 0.15;
 
 /// An elasticity below this is none.
 const ROSE: f64 = -0.2;
@@ -34,15 +40,19 @@ pub(super) struct Seen {
     pub(super) age: Duration,
     /// The coefficient of variation of a latency.
     pub(super) spread: f64,
+    /// The part of the limit that is not in use.
+    pub(super) unused: f64,
 }
 
 impl Seen {
-    pub(super) fn of(reading: &Reading, spread: f64) -> Self {
+    pub(super) fn of(reading: &Reading, spread: f64, limit: u32) -> Self {
+        let in_flight = (reading.milli as f64 / 1000.0).max(0.001);
         Self {
+            unused: (1.0 - in_flight / f64::from(limit.max(1))).max(0.0),
             samples: reading.samples as f64,
             drops: reading.drops as f64,
             latency: reading.latency_us.max(1) as f64,
-            in_flight: (reading.milli as f64 / 1000.0).max(0.001),
+            in_flight,
             is_limited: reading.hungry > 0,
             hungry: reading.hungry as f64,
             nodes: reading.nodes as f64,
@@ -63,7 +73,13 @@ impl Seen {
         } else {
             SMALL * in_flight
         };
-        (QUEUE * in_flight.sqrt()).min(most)
+        (QUEUE * in_flight.sqrt() * self.skew()).min(most)
+    }
+
+    /// How much longer the queue is to be where much of the limit lies idle though it is short: what is in flight then
+    /// comes and goes with the load of those that have enough, instead of being held by shares that are always in use.
+    fn skew(&self) -> f64 {
+        1.0 + IDLE_QUEUE * (self.unused - USUALLY_IDLE).clamp(0.0, MOST_IDLE)
     }
 
     /// What is in flight now and then, when this is the mean.

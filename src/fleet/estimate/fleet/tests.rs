@@ -18,6 +18,7 @@ struct Fleet {
     now: StoreTime,
     memory: Memory,
     limit: u32,
+    initial: u32,
     reports: Vec<Report>,
     /// Completions and time held of each node, with fractions.
     done: f64,
@@ -30,6 +31,8 @@ struct Fleet {
     /// The backend answers nothing: clients hang up after half a second.
     hangs: bool,
     drops: f64,
+    /// The mean square of a latency over the square of its mean.
+    squares: f64,
     /// Part of what is allowed that is wanted.
     load: f64,
     /// No more is wanted than this.
@@ -44,6 +47,7 @@ impl Fleet {
             now: StoreTime::ZERO.saturating_add(2 * LEASE),
             memory: Memory::default(),
             limit: 20,
+            initial: 20,
             reports: vec![Report::default(); nodes],
             done: 0.0,
             held: 0.0,
@@ -53,6 +57,7 @@ impl Fleet {
             service_us: 50_000.0,
             hangs: false,
             drops: 0.0,
+            squares: 1.0,
             load: 1.0,
             wanted: f64::INFINITY,
             lowest: u32::MAX,
@@ -83,7 +88,10 @@ impl Fleet {
             .enumerate()
             .map(|(place, report)| {
                 report.clock_us += step_us as u64;
-                report.latency_us += (completions - report.completions) * latency as u64;
+                let more = completions - report.completions;
+                report.latency_us += more * latency as u64;
+                let squares = more as f64 * latency * latency * self.squares;
+                report.latency_us2 = report.latency_us2.wrapping_add(squares as u64);
                 (report.completions, report.held_us) = (completions, held_us);
                 report.drops = drops;
                 report.sheds += u64::from(self.load >= 1.0);
@@ -109,9 +117,9 @@ impl Fleet {
             .collect();
         let views: Vec<&NodeView> = views.iter().collect();
         let bounds = 1..=10_000;
-        self.limit = self
-            .memory
-            .estimate(self.limit, &bounds, self.now, LEASE, &views);
+        self.limit =
+            self.memory
+                .estimate(self.limit, self.initial, &bounds, self.now, LEASE, &views);
         self.lowest = self.lowest.min(self.limit);
         self.highest = self.highest.max(self.limit);
         // As the next planner gets it.
@@ -172,6 +180,64 @@ fn refusals_where_there_is_room_raise_it_to_what_chance_needs() {
     fleet.pass(30);
     // Chance refuses one here and there at half the load. The shares have to be so much larger, and no more.
     assert!((120..=170).contains(&fleet.limit), "{}", fleet.limit);
+}
+
+#[test]
+fn a_limit_whose_story_is_lost_is_not_doubled() {
+    let mut fleet = Fleet::new(8, 100.0);
+    fleet.pass(30);
+    let found = fleet.limit;
+    fleet.memory = Memory::default();
+    let (_, highest) = fleet.pass(10);
+    assert!(highest <= found + found / 5, "{highest} after {found}");
+    fleet.pass(10);
+    assert!(is_near(fleet.limit, 100.0), "{}", fleet.limit);
+}
+
+#[test]
+fn where_few_requests_take_most_of_the_time_nothing_is_decided_before_they_have_changed() {
+    let renewals = |squares, liars, lie| {
+        let mut fleet = Fleet::new(8, 100.0);
+        (fleet.squares, fleet.liars, fleet.lie) = (squares, liars, lie);
+        fleet.pass(20);
+        fleet.memory.control
+    };
+    let honest: fn(Report) -> Report = |report| report;
+    let alike = renewals(1.0, 0, honest);
+    assert!((450..=550).contains(&alike.renewal_milli), "{alike:?}");
+    assert_eq!(alike.patience(), Duration::from_secs(1));
+    // One of fifty takes a hundred times as long: those in flight take eleven times the mean.
+    let few = renewals(22.0, 0, honest);
+    assert!((10_500..=11_500).contains(&few.renewal_milli), "{few:?}");
+    let renewal = few.latencies(1).as_micros() as f64;
+    assert!((renewal / few.baseline() - 11.0).abs() < 0.6, "{few:?}");
+    assert_eq!(few.patience(), few.latencies(4));
+    // One liar does not make the others wait.
+    let lied = renewals(1.0, 1, |report| Report {
+        latency_us2: report.latency_us2.wrapping_mul(1000),
+        ..report
+    });
+    assert!((450..=550).contains(&lied.renewal_milli), "{lied:?}");
+}
+
+#[test]
+fn what_is_not_in_use_is_given_up_only_where_nobody_is_short_of_it() {
+    let cut = |refusals| {
+        let mut control = Control {
+            baseline_us: 40_000,
+            weight: 5_000,
+            verified: true,
+            hot: 1,
+            ..Control::default()
+        };
+        let mut seen = seen(500.0, 900, 0);
+        seen.refusals = refusals;
+        control.track(&seen, 1000, StoreTime::ZERO)
+    };
+    // Most of the load is on few nodes: the queue goes, in proportion.
+    assert_eq!(cut(0.6), Some(800));
+    // Nobody comes near the limit.
+    assert_eq!(cut(0.3), Some(544));
 }
 
 #[test]
@@ -372,6 +438,7 @@ fn seen(in_flight: f64, samples: u64, drops: u64) -> Seen {
     let reading = Reading {
         samples,
         latency_us: 60_000,
+        renewal_milli: 0,
         milli: (in_flight * 1000.0) as u64,
         hungry: 2,
         nodes: 2,
@@ -379,7 +446,7 @@ fn seen(in_flight: f64, samples: u64, drops: u64) -> Seen {
         drops,
         age: Duration::from_millis(500),
     };
-    Seen::of(&reading, 1.0)
+    Seen::of(&reading, 1.0, in_flight as u32)
 }
 
 #[test]
@@ -398,15 +465,27 @@ fn a_full_queue_that_refuses_most_is_left_before_its_refusals_are_put_up_with() 
 }
 
 #[test]
+fn the_queue_is_longer_where_much_of_the_limit_lies_idle() {
+    let aim = |unused| {
+        let mut seen = seen(100.0, 1000, 0);
+        seen.unused = unused;
+        (seen.aim() * 100.0).round() / 100.0
+    };
+    // 0.56 square roots, up to 1.3 times.
+    assert_eq!([aim(0.0), aim(0.2)], [5.6, 5.6]);
+    assert_eq!([aim(0.3), aim(0.35), aim(0.9)], [6.72, 7.28, 7.28]);
+}
+
+#[test]
 fn a_limit_grows_no_further_than_what_chance_can_use() {
-    // One node knows what it has; many with a slot or two each need more of the limit, and three times what is in
+    // One node knows what it has; many with a slot or two each need more of the limit, and 3.6 times what is in
     // flight is the most.
     let most = |in_flight, nodes| {
         let mut seen = seen(in_flight, 1000, 0);
         (seen.nodes, seen.hungry) = (nodes, 0.0);
         seen.most() as u32
     };
-    assert_eq!(most(100.0, 1.0), 147);
-    assert_eq!(most(50.0, 8.0), 150);
-    assert_eq!(most(100.0, 128.0), 300);
+    assert_eq!(most(100.0, 1.0), 157);
+    assert_eq!(most(50.0, 8.0), 176);
+    assert_eq!(most(100.0, 128.0), 360);
 }

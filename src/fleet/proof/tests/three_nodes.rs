@@ -76,7 +76,7 @@ fn three_nodes_a_message_late_for_ever_one_tick() {
         sights: &[FULL, OVERTAKEN],
         ..three_alike()
     };
-    holds(bounds, 119_845);
+    holds(bounds, 119_965);
 }
 
 /// Time passes until the store has learnt what is in use, and no further.
