@@ -55,7 +55,7 @@ pub enum Estimate {
     /// It moves the limit by its part of what is known, within the minimum and the maximum of
     /// [`limits`](crate::fleet::DistributedGuardBuilder::limits): set a maximum that the backend survives. One of eight
     /// nodes with about equal work moves nothing; one of two, or one with most of the work, all of it; one of three
-    /// is in between. What it says it has in flight is held for it, so too much keeps slots from the others. What is
+    /// or four moves it by refusals that never were. What it says it has in flight is held for it, so too much keeps slots from the others. What is
     /// impossible, such as a counter that goes back or more slot-time than slots, is left out. Nobody is
     /// admitted above the limit for any of it; but who has more in flight than it says breaks I2 by as much.
     #[default]

@@ -16,10 +16,11 @@
 //! few requests take most of the time these are the latencies of those few, as in flight at any moment is what takes
 //! long (the mean of what is left is half of the mean square over the mean). Nodes differ in their distance to the
 //! backend, so each one's usual offset is taken off, and the fleet's latency is the mean of the middle third of 16 groups
-//! of nodes. One liar among four nodes or more that have about as much work hardly moves it; one of three can for a second
-//! at a time, and one of two, or one that has most of the work, for good: it is then most of what is known, and the
-//! fleet's limit follows its word within `min_limit` and `max_limit`. What a node reports in flight counts as held for
-//! it, so who tells of more keeps slots from the others, and nobody is admitted above the limit for it.
+//! of nodes, of which none weighs more than a third of the others. One liar among three nodes or more moves that latency
+//! little; one of two, or one that has most of the work, does: it is then most of what is known, and the fleet's limit
+//! follows its word within `min_limit` and `max_limit`. Refusals are believed: absurd ones of one among few let it grow.
+//! What a node reports in flight counts as held for it, so who tells of more keeps slots from the others, and nobody is
+//! admitted above the limit for it.
 //!
 //! Drops are answers too: they cut the limit as long as fewer slots mean fewer drops, and are put up with where they come
 //! whatever is in flight, as time-outs of slow requests do. While hardly anything else comes, a sixteenth of the limit is
