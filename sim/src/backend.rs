@@ -117,7 +117,9 @@ impl Backend {
         let job = self.running.peek()?;
         let rate = self.rate();
         let left = (job.done_at - self.progress).max(0.0);
-        (rate > 0.0).then(|| self.now + (left / rate).ceil() as Nanos)
+        // So far beyond its knee that this does not end within the clock is as good as stalled.
+        let wait = (rate > 0.0).then(|| (left / rate).ceil() as Nanos)?;
+        self.now.checked_add(wait)
     }
 
     /// Call [`Self::advance`] first.
@@ -234,6 +236,17 @@ mod tests {
         backend.advance(90, &mut done);
         backend.set_stalled(false);
         assert_eq!((backend.next(), done.len()), (Some(150), 0));
+    }
+
+    #[test]
+    fn a_backend_far_beyond_its_knee_ends_nothing_before_it_recovers() {
+        let mut backend = Backend::new(Model::Exponential { growth: 100.0 }, None, 1.0);
+        (0..3).for_each(|request| backend.offer(request, 100.0).unwrap());
+        let mut done = Vec::new();
+        backend.advance(1_000_000_000, &mut done);
+        assert_eq!((backend.next(), done.len()), (None, 0));
+        backend.set_capacity(3.0);
+        assert_eq!(backend.next(), Some(1_000_000_100));
     }
 
     #[test]
