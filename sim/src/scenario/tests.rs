@@ -266,3 +266,21 @@ fn chosen_nodes_are_as_far_as_is_said_and_count_in_the_mean() {
         .collect();
     assert_eq!((far, scenario.mean_distance()), (vec![2, 40, 6], 16e6));
 }
+
+#[test]
+fn stalls_that_would_stop_time_are_refused() {
+    for stalls in [
+        "{ every = 1e-10, length = 5e-11 }",
+        "{ every = 1, length = 1 }",
+    ] {
+        let good = GOOD.replace(
+            "latency_ms = 1\n",
+            &format!("latency_ms = 1\nstalls = {stalls}\n"),
+        );
+        let error = Scenario::parse("test", &good).expect_err(stalls);
+        assert!(
+            error.contains("line 5") && error.contains("both by a microsecond"),
+            "{error}"
+        );
+    }
+}

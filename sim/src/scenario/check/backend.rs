@@ -66,10 +66,12 @@ pub(super) fn backend(file: &file::Backend, end: Nanos) -> Checked<BackendSpec> 
     let stalls = match &file.stalls {
         Some(stalls) => {
             let file::Stalls { every, length } = *stalls.get_ref();
-            if !(length > 0.0 && length < every && every <= 1e6) {
+            // Below a microsecond both may be no nanosecond, and time would stand still.
+            if !(length >= 1e-6 && every - length >= 1e-6 && every <= 1e6) {
                 return wrong(
                     stalls,
-                    "a stall is shorter than the time from one to the next, and longer than nothing",
+                    "a stall is shorter than the time from one to the next, and longer than nothing, both by a \
+                     microsecond",
                 );
             }
             Some(Stalls {
