@@ -325,9 +325,9 @@ mod tests {
         let tally = Tally::new();
         let settle = |us| tally.settle(0, Criticality::Default, Outcome::Success, us);
         // From 512 to 4095, and from 2 097 152 on.
-        [1_000, 3_000, 20_000_000].map(settle);
+        [1_000, 3_000, 20_000_000].into_iter().for_each(settle);
         assert_eq!(tally.drain().success_us2, 8_000_000 + 400_000_000_000_000);
-        [2_097_152, 20_000_000].map(settle);
+        [2_097_152, 20_000_000].into_iter().for_each(settle);
         let mean = u64::midpoint(2_097_152, 20_000_000);
         assert_eq!(tally.drain().success_us2, 2 * mean * mean);
         settle(0);
