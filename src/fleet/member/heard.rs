@@ -52,6 +52,8 @@ impl Member {
             return (events, None);
         }
         let before = self.grant.share;
+        // The answer to a commit may overtake that to a beat from before it.
+        let is_overtaken = self.epoch == Some(answer.epoch) && answer.plan < self.plan;
         if self.epoch == Some(answer.epoch) {
             if answer.grant.generation > self.grant.generation {
                 self.grant = if self.confirmed {
@@ -82,7 +84,9 @@ impl Member {
         if matches!(self.phase, Phase::Joining | Phase::Fenced(_)) && self.lease_ends > now {
             self.phase = Phase::Active;
         }
-        self.learn(answer.target, answer.limit, answer.plan, answer.nodes);
+        if !is_overtaken {
+            self.learn(answer.target, answer.limit, answer.plan, answer.nodes);
+        }
         if answer.learning > Duration::ZERO {
             if !self.learning {
                 events.push(Event::Learning(answer.learning));

@@ -49,3 +49,20 @@ fn a_planner_far_from_the_store_may_take_half_a_heartbeat() {
     let commit = plan(&ticket, 1).expect("settings of ours");
     assert_eq!(store.commit(&commit, SERVER).0.outcome, Committed::Applied);
 }
+
+#[test]
+fn an_answer_that_a_commit_has_overtaken_moves_no_plan_back() {
+    let mut store = KeyState::default();
+    let mut node = Node::new("a", 1, &settings(), ms(0));
+    let answer = node.ask(ms(0), &mut store, EmptyStore::Trust).expect("due");
+    let (_, ticket) = node.member.handle_answer(ms(0), answer);
+    let commit = plan(&ticket.expect("a plan is due"), 1).expect("settings of ours");
+    let overtaken = node.ask(ms(30), &mut store, EmptyStore::Trust);
+    let overtaken = overtaken.expect("due");
+    let (committed, _) = store.commit(&commit, SERVER);
+    assert!(overtaken.plan < committed.plan);
+    node.member.handle_commit(ms(31), &committed);
+    node.member.handle_answer(ms(32), overtaken);
+    let beat = node.say(ms(600)).expect("due");
+    assert_eq!((beat.plan, beat.limit), (committed.plan, committed.limit));
+}

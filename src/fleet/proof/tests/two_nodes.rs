@@ -80,7 +80,7 @@ fn two_nodes_a_flushed_store() {
         sights: &[FULL, LEARNING],
         ..two_nodes()
     };
-    holds(bounds, 474_197);
+    holds(bounds, 363_279);
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn two_nodes_that_tell_of_starvation_and_are_pushed_to() {
         recovers: Some(5),
         ..two_nodes()
     };
-    holds(bounds, 656_036);
+    holds(bounds, 427_595);
 }
 
 /// I5 as an `eventually`: whichever way the messages of three calm ticks go, two beats a tick and node, all slots
