@@ -247,19 +247,9 @@ impl Memory {
                 let weights: i128 = parts().map(|(_, weight)| weight).sum();
                 Some(total / weights)
             }
-            groups => {
+            _ => {
                 means.sort_unstable();
-                // Nobody weighs more than twice what the one in the middle does, nor than a third of all the others: who
-                // is outermost then is left out whole.
-                let mut weights: Vec<i128> = means.iter().map(|(_, weight)| *weight).collect();
-                weights.sort_unstable();
-                let others: i128 = weights[..groups - 1].iter().sum();
-                let most = (2 * weights[groups / 2]).min(others / 3).max(1);
-                Some(middle_third(
-                    means
-                        .iter()
-                        .map(|(mean, weight)| (*mean, (*weight).min(most))),
-                ))
+                Some(outvoted(&means))
             }
         }
     }
@@ -299,6 +289,21 @@ impl Memory {
     }
 }
 
+/// The mean of three `means` or more, each with its weight and in order, in which nobody outvotes the others: nobody
+/// weighs more than twice what the one in the middle does, nor than a third of all others together, so that who is
+/// outermost is left out whole.
+fn outvoted(means: &[(i128, i128)]) -> i128 {
+    let mut weights: Vec<i128> = means.iter().map(|(_, weight)| *weight).collect();
+    weights.sort_unstable();
+    let middle = weights[weights.len() / 2];
+    let others: i128 = weights[..weights.len() - 1].iter().sum();
+    let most = (2 * middle).min(others / 3).max(1);
+    let capped = means
+        .iter()
+        .map(|(mean, weight)| (*mean, (*weight).min(most)));
+    middle_third(capped)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,5 +316,15 @@ mod tests {
         // Of 45 parts those from 15 to 30.
         let weighed = [(10, 20), (40, 10), (1_000, 15)];
         assert_eq!(middle_third(weighed.into_iter()), (10 * 5 + 40 * 10) / 15);
+    }
+
+    #[test]
+    fn who_weighs_much_and_is_outermost_is_left_out_whole() {
+        // Twice the weight of the others, which twice the middle one's would let through.
+        assert_eq!(outvoted(&[(10, 30), (20, 30), (1_000, 60)]), 20);
+        assert_eq!(outvoted(&[(-1_000, 60), (10, 30), (20, 30)]), 10);
+        // Beyond a third of all others, though not twice the middle one.
+        let four = [(10, 20), (20, 40), (30, 40), (1_000, 80)];
+        assert!(outvoted(&four) <= 30, "{}", outvoted(&four));
     }
 }
