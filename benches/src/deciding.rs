@@ -23,11 +23,12 @@ pub fn candidates<'a>(clocks: &Clocks, names: &'a Names) -> Vec<Candidate<'a>> {
     };
     let open = || limiter(generous());
     let (one, passes) = (open(), open());
+    let (closed, refuses) = (limiter(Quota::per_hour(1)), limiter(Quota::per_hour(1)));
     let keyed = open();
     let shared = open();
-    let closed = limiter(Quota::per_hour(1));
     let denied = limiter(Quota::per_hour(1));
     let _ = closed.check(&Key::EVERYONE, 1);
+    let _ = refuses.check(&Key::EVERYONE, 1);
     let text = names.at(0).as_str();
     let _ = denied.check(&Key::of(text), 1);
     for name in names.shuffled() {
@@ -37,9 +38,13 @@ pub fn candidates<'a>(clocks: &Clocks, names: &'a Names) -> Vec<Candidate<'a>> {
     let mut list = vec![
         Candidate::new("one key", move || one.check(&Key::EVERYONE, 1)),
         Candidate::new("one key, denied", move || closed.check(&Key::EVERYONE, 1)),
-        // As much as governor is asked; the others read the whole decision.
+        // As much as a peer's check is asked; the others read the whole decision, as its `told` does: what is left, and
+        // how long to wait.
         Candidate::new("one key, yes or no", move || {
             passes.check(&Key::EVERYONE, 1).is_allowed()
+        }),
+        Candidate::new("one key, denied, yes or no", move || {
+            refuses.check(&Key::EVERYONE, 1).is_allowed()
         }),
         Candidate::new("100 000 texts", move || {
             keyed.check(&Key::of(names.next().as_str()), 1)
@@ -56,11 +61,12 @@ pub fn candidates<'a>(clocks: &Clocks, names: &'a Names) -> Vec<Candidate<'a>> {
     #[cfg(feature = "peers")]
     {
         let bars = [
+            ("governor, one key, told", 1.0),
+            ("governor, one key, denied, told", 1.0),
             ("governor, one key", 1.0),
             ("governor, one key, denied", 1.0),
-            ("governor, one key", 1.0),
             ("governor, 100 000 texts", 0.7),
-            ("governor, one text", 0.7),
+            ("governor, one text", 1.0),
             ("governor, one text, denied", 1.0),
             ("governor, 100 000 texts, 2 threads", 0.7),
         ];
@@ -135,6 +141,8 @@ mod peers {
 
     use super::Names;
     use crate::Candidate;
+    use governor::clock::{Clock, DefaultClock};
+    use governor::middleware::StateInformationMiddleware;
     use governor::{Quota, RateLimiter};
     use std::num::NonZeroU32;
 
@@ -147,6 +155,10 @@ mod peers {
         let one = RateLimiter::direct(generous());
         let closed = RateLimiter::direct(hourly());
         let _ = closed.check();
+        let told = RateLimiter::direct(generous()).with_middleware::<StateInformationMiddleware>();
+        let told_no = RateLimiter::direct(hourly());
+        let _ = told_no.check();
+        let clock = DefaultClock::default();
         let (keyed, single, shared, denied) = (
             RateLimiter::keyed(generous()),
             RateLimiter::keyed(generous()),
@@ -162,6 +174,14 @@ mod peers {
         vec![
             Candidate::new("governor, one key", move || one.check().is_ok()),
             Candidate::new("governor, one key, denied", move || closed.check().is_ok()),
+            Candidate::new("governor, one key, told", move || {
+                told.check().map(|state| state.remaining_burst_capacity())
+            }),
+            Candidate::new("governor, one key, denied, told", move || {
+                told_no
+                    .check()
+                    .map_err(|until| until.wait_time_from(clock.now()))
+            }),
             Candidate::new("governor, 100 000 texts", move || {
                 keyed.check_key(names.next()).is_ok()
             }),
