@@ -72,6 +72,12 @@ impl Config {
         self.settings.handoff == Handoff::Acknowledged
     }
 
+    /// For so long after a node was fenced or died, what it let in before counts as in flight, in microseconds.
+    #[must_use]
+    pub fn drain_us(&self) -> u64 {
+        u64::try_from(self.settings.drain.as_micros()).unwrap_or(u64::MAX)
+    }
+
     /// How far one beat may move the store time, in microseconds.
     #[must_use]
     pub fn slack_us(&self) -> u64 {

@@ -18,8 +18,12 @@ use tidegate::{Criticality, Lease};
 pub(crate) enum Held {
     /// A slot that was counted; how many were in flight at its node then, itself included.
     Slot(u32),
-    /// The fleet guard's own, and the place of the process that gave it.
-    Lease { lease: Lease, process: usize },
+    /// The fleet guard's own, the place of the process that gave it, and what counts it as running.
+    Lease {
+        lease: Lease,
+        process: usize,
+        watch: u64,
+    },
 }
 
 /// Who asks.
@@ -95,6 +99,9 @@ pub(crate) trait Limiter {
         outcome: Outcome,
         latency: Nanos,
     );
+
+    /// The backend is done with a request whose node died meanwhile.
+    fn outlived(&mut self, _held: Held) {}
 
     /// Before anything else happens.
     fn begin(&mut self, _scene: &mut Scene<'_>) {}

@@ -335,8 +335,8 @@ impl<'a> World<'a> {
                 match request.state {
                     State::Running | State::Queued if !is_its_own => {}
                     State::Running => {
+                        // What it holds tells the limiter later that the backend is done with it.
                         request.state = State::Abandoned;
-                        request.held = None;
                         let user = request.user;
                         self.user_thinks(user);
                     }

@@ -223,6 +223,9 @@ impl World<'_> {
         let request = &mut self.requests[index as usize];
         let (node, user) = (request.node, request.user);
         if request.state == State::Abandoned {
+            if let Some(held) = request.held.take() {
+                self.limiter.outlived(held);
+            }
             self.release_request(index);
             return;
         }

@@ -1,13 +1,21 @@
 //! Watches the promises of the fleet guard while it runs: I1, I2, I3, I4 and I11, on what really runs.
 
 use crate::engine::Nanos;
+use std::collections::{HashMap, VecDeque};
 use tidegate::fleet::sim::Store;
 
 #[derive(Debug)]
 pub(super) struct Audit {
     /// I2 is promised.
     keeps_in_flight: bool,
+    /// What was let in before a fence or a crash is promised to be counted for so long after it.
+    drain: Nanos,
+    /// Requests that run and are promised to be counted: those of all watches, but for what outlasted a drain.
     running: u64,
+    watches: HashMap<u64, Watch>,
+    last_watch: u64,
+    /// Watches that were cut off, and when their drain is over; in this order.
+    draining: VecDeque<(Nanos, u64)>,
     /// What may be in flight: the limit, or what was reserved when it fell (I3).
     allowed: u64,
     /// The store lost something: sums may be higher until it has planned again, in another epoch than this.
@@ -17,11 +25,23 @@ pub(super) struct Audit {
     violations: u64,
 }
 
+/// The requests that a process let in between two fences.
+#[derive(Debug, Default)]
+struct Watch {
+    running: u64,
+    /// Its drain is over: what runs on is not promised to be counted.
+    is_excused: bool,
+}
+
 impl Audit {
-    pub(super) const fn new(keeps_in_flight: bool) -> Self {
+    pub(super) fn new(keeps_in_flight: bool, drain: Nanos) -> Self {
         Self {
             keeps_in_flight,
+            drain,
             running: 0,
+            watches: HashMap::new(),
+            last_watch: 0,
+            draining: VecDeque::new(),
             allowed: 0,
             disturbed: None,
             behind: None,
@@ -33,17 +53,59 @@ impl Audit {
         self.violations
     }
 
+    /// A process begins to let requests in.
+    pub(super) fn watch(&mut self) -> u64 {
+        self.last_watch += 1;
+        self.watches.insert(self.last_watch, Watch::default());
+        self.last_watch
+    }
+
+    /// The process of this watch was fenced, or died.
+    pub(super) fn cut_off(&mut self, watch: u64, now: Nanos) {
+        if self.watches.contains_key(&watch) {
+            self.draining.push_back((now + self.drain, watch));
+        }
+    }
+
+    /// Excuses what runs on after its drain.
+    fn pass(&mut self, now: Nanos) {
+        while let Some((until, watch)) = self.draining.front().copied() {
+            if until > now {
+                return;
+            }
+            self.draining.pop_front();
+            if let Some(watching) = self.watches.get_mut(&watch) {
+                watching.is_excused = true;
+                self.running -= watching.running;
+                if watching.running == 0 {
+                    self.watches.remove(&watch);
+                }
+            }
+        }
+    }
+
     /// A request runs that did not.
-    pub(super) fn started(&mut self) {
+    pub(super) fn started(&mut self, watch: u64, now: Nanos) {
+        self.pass(now);
+        let watching = self.watches.entry(watch).or_default();
+        watching.running += 1;
         self.running += 1;
         if self.keeps_in_flight && self.running > self.allowed {
             self.broken("I2", self.running, self.allowed);
         }
     }
 
-    /// So many requests do not run any more.
-    pub(super) fn ended(&mut self, requests: u32) {
-        self.running -= u64::from(requests);
+    /// A request does not run any more.
+    pub(super) fn ended(&mut self, watch: u64) {
+        let Some(watching) = self.watches.get_mut(&watch) else {
+            return;
+        };
+        watching.running -= 1;
+        if !watching.is_excused {
+            self.running -= 1;
+        } else if watching.running == 0 {
+            self.watches.remove(&watch);
+        }
     }
 
     /// The store lost something in `epoch`, or everything.
@@ -59,6 +121,7 @@ impl Audit {
 
     /// The store has taken a step.
     pub(super) fn check_store(&mut self, now: Nanos, store: &Store, slack_us: u64) {
+        self.pass(now);
         let Some((epoch, time_us)) = store.time() else {
             return;
         };
@@ -100,5 +163,47 @@ impl Audit {
             eprintln!("{promise} is broken: {found} where {allowed} is allowed");
         }
         self.violations += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::SECOND;
+
+    fn audit(limit: u32) -> Audit {
+        let mut audit = Audit::new(true, SECOND);
+        audit.planned(limit, 0);
+        audit
+    }
+
+    #[test]
+    fn what_a_dead_process_left_behind_is_in_flight_until_it_ends() {
+        let mut audit = audit(2);
+        let (dead, other) = (audit.watch(), audit.watch());
+        audit.started(dead, 0);
+        audit.started(dead, 0);
+        audit.cut_off(dead, 10);
+        audit.started(other, 20);
+        assert_eq!(audit.violations(), 1, "three on two");
+        audit.ended(dead);
+        audit.ended(dead);
+        audit.started(other, 30);
+        assert_eq!(audit.violations(), 1, "the backend is done with the dead");
+    }
+
+    #[test]
+    fn what_runs_for_longer_than_the_drain_is_not_promised() {
+        let mut audit = audit(1);
+        let watch = audit.watch();
+        audit.started(watch, 0);
+        audit.cut_off(watch, 10);
+        let next = audit.watch();
+        audit.started(next, SECOND + 10);
+        assert_eq!(audit.violations(), 0);
+        // Its end frees nothing that is counted.
+        audit.ended(watch);
+        audit.started(next, SECOND + 20);
+        assert_eq!(audit.violations(), 1);
     }
 }

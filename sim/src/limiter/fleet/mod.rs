@@ -61,7 +61,7 @@ impl Fleet {
                 None if scenario.limiter.name == "tidegate-queue" => Some(20 * MS),
                 wait => wait,
             },
-            audit: Audit::new(config.keeps_in_flight()),
+            audit: Audit::new(config.keeps_in_flight(), config.drain_us() * 1000),
             store: Store::new(&config),
             config,
             processes: Vec::new(),
@@ -96,7 +96,7 @@ impl Fleet {
         node.set_clock(local);
         let sent = step(node, fresh_epoch);
         let incarnation = process.incarnation;
-        self.check_slots(index);
+        self.check_slots(index, now);
         for message in sent {
             let number = self.processes[index].number;
             let message = match self.liars.iter().find(|(liar, _)| *liar == number) {
@@ -110,12 +110,16 @@ impl Fleet {
 
     /// I4: the gate counts what runs. It may count more after a fence, for the grace of what was cancelled, and where
     /// slots are handed to those who wait: they run when they have come for them.
-    fn check_slots(&mut self, index: usize) {
+    fn check_slots(&mut self, index: usize, now: Nanos) {
         let process = &mut self.processes[index];
         let Some(node) = &process.node else {
             return;
         };
-        process.fenced |= process.was_active && !node.is_active();
+        if process.was_active && !node.is_active() {
+            process.fenced = true;
+            self.audit.cut_off(process.watch, now);
+            process.watch = self.audit.watch();
+        }
         process.was_active = node.is_active();
         let (_, counted) = node.sample();
         let wrong = if process.fenced || self.wait.is_some() {
@@ -221,12 +225,14 @@ impl Fleet {
         }
     }
 
-    fn ran(&mut self, index: usize, lease: Lease) -> Held {
-        self.processes[index].running += 1;
-        self.audit.started();
+    fn ran(&mut self, now: Nanos, index: usize, lease: Lease) -> Held {
+        let process = &mut self.processes[index];
+        process.running += 1;
+        self.audit.started(process.watch, now);
         Held::Lease {
             lease,
             process: index,
+            watch: process.watch,
         }
     }
 
@@ -249,6 +255,7 @@ impl Fleet {
             node: None,
             incarnation,
             running: 0,
+            watch: self.audit.watch(),
             was_active: false,
             fenced: false,
             offset,
@@ -322,7 +329,7 @@ impl Limiter for Fleet {
             }
         };
         match asked {
-            Ok(lease) => Verdict::Admit(self.ran(index, lease)),
+            Ok(lease) => Verdict::Admit(self.ran(scene.agenda.now(), index, lease)),
             Err(verdict) => {
                 self.heed(scene.agenda, index);
                 verdict
@@ -342,10 +349,12 @@ impl Limiter for Fleet {
             };
             let index = place.process;
             let node = self.processes[index].node.as_ref()?;
-            node.set_clock(self.processes[index].local(scene.agenda.now()));
+            let now = scene.agenda.now();
+            node.set_clock(self.processes[index].local(now));
             if let Poll::Ready(result) = node.poll(&place.waiting, &place.waker) {
                 self.waiting.remove(&request);
-                return Some((request, result.ok().map(|lease| self.ran(index, lease))));
+                let held = result.ok().map(|lease| self.ran(now, index, lease));
+                return Some((request, held));
             }
         }
     }
@@ -354,9 +363,10 @@ impl Limiter for Fleet {
         let place = self.waiting.remove(&request)?;
         let index = place.process;
         let node = self.processes[index].node.as_ref()?;
-        node.set_clock(self.processes[index].local(scene.agenda.now()));
+        let now = scene.agenda.now();
+        node.set_clock(self.processes[index].local(now));
         let slot = node.give_up(&place.waiting);
-        let held = slot.ok().map(|lease| self.ran(index, lease));
+        let held = slot.ok().map(|lease| self.ran(now, index, lease));
         self.heed(scene.agenda, index);
         held
     }
@@ -369,10 +379,14 @@ impl Limiter for Fleet {
         outcome: Outcome,
         _latency: Nanos,
     ) {
-        let Held::Lease { lease, process } = held else {
+        let Held::Lease {
+            lease,
+            process: index,
+            watch,
+        } = held
+        else {
             return;
         };
-        let index = process;
         let process = &mut self.processes[index];
         if let Some(node) = &process.node {
             node.set_clock(process.local(scene.agenda.now()));
@@ -382,8 +396,14 @@ impl Limiter for Fleet {
             Outcome::Overload => lease.overload(),
         }
         process.running -= 1;
-        self.audit.ended(1);
+        self.audit.ended(watch);
         self.heed(scene.agenda, index);
+    }
+
+    fn outlived(&mut self, held: Held) {
+        if let Held::Lease { watch, .. } = held {
+            self.audit.ended(watch);
+        }
     }
 
     fn handle(&mut self, scene: &mut Scene<'_>, node: u32, what: u32) {
@@ -430,7 +450,9 @@ impl Limiter for Fleet {
                 self.dead.push((process.incarnation, scene.agenda.now()));
                 process.incarnation = 0;
                 self.waiting.retain(|_, place| place.process != index);
-                self.audit.ended(std::mem::take(&mut process.running));
+                // The backend works on for it: still in flight.
+                process.running = 0;
+                self.audit.cut_off(process.watch, scene.agenda.now());
             }
         }
     }

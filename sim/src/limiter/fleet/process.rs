@@ -11,6 +11,8 @@ pub(super) struct Process {
     pub(super) incarnation: u64,
     /// Requests that run in this life.
     pub(super) running: u32,
+    /// What the audit counts these as.
+    pub(super) watch: u64,
     pub(super) was_active: bool,
     /// Was fenced in this life.
     pub(super) fenced: bool,
