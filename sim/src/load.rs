@@ -87,6 +87,14 @@ pub(crate) struct Wave {
     pub(crate) depth: f64,
 }
 
+impl Wave {
+    /// What the rate is multiplied by.
+    pub(crate) fn factor(self, now: Nanos) -> f64 {
+        let phase = seconds(now) / seconds(self.period) * std::f64::consts::TAU;
+        1.0 + self.depth * phase.sin()
+    }
+}
+
 /// When requests come: a Poisson process whose rate changes.
 #[derive(Debug)]
 pub(crate) struct Arrivals {
@@ -146,9 +154,8 @@ impl Arrivals {
 
     fn rate(&self, now: Nanos) -> f64 {
         let mut rate = self.unit * self.level.at(now);
-        if let Some(Wave { period, depth }) = self.wave {
-            let phase = seconds(now) / seconds(period) * std::f64::consts::TAU;
-            rate *= 1.0 + depth * phase.sin();
+        if let Some(wave) = self.wave {
+            rate *= wave.factor(now);
         }
         match self.bursts {
             Some(bursts) if self.bursting => rate * bursts.factor,

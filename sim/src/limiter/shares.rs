@@ -14,8 +14,8 @@ const HEARTBEAT: Nanos = 500 * MS;
 /// By what shares are dealt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum By {
-    /// The load that is really offered: a slot for every node if there are enough (I6), each other slot to the node
-    /// that loses most without it.
+    /// The load that is really offered, though not when a burst or a user of a closed loop comes: a slot for every
+    /// node if there are enough (I6), each other slot to the node that loses most without it.
     KnownLoad,
     /// Max-min over arrivals times latency of the last heartbeat; the rest equally.
     MeasuredDemand,
@@ -58,9 +58,11 @@ impl HardShares {
         let demands = match self.by {
             By::KnownLoad => {
                 let scenario = &self.scenario;
-                let rate = scenario.load.level.at(now) * scenario.unit();
+                let load = &scenario.load;
+                let wave = load.wave.map_or(1.0, |wave| wave.factor(now));
+                let rate = load.level.at(now) * wave * scenario.unit();
                 let latency = scenario.backend.mean_latency(now) + scenario.mean_distance();
-                let parts = scenario.load.spread.parts(up.len(), now);
+                let parts = load.spread.parts(up.len(), now);
                 parts
                     .into_iter()
                     .map(|part| part * rate * latency / 1e9)
