@@ -35,6 +35,7 @@ pub(crate) struct Meter {
     bin_latencies: Vec<u32>,
     ratio_area: f64,
     over_area: f64,
+    /// Not a number until something was judged.
     most: f64,
     ratios: Histogram<u64>,
     latencies: Histogram<u64>,
@@ -78,7 +79,7 @@ impl Meter {
             bin_latencies: Vec::new(),
             ratio_area: 0.0,
             over_area: 0.0,
-            most: 0.0,
+            most: f64::NAN,
             ratios: histogram(),
             latencies: histogram(),
             unloaded: histogram(),
@@ -108,8 +109,8 @@ impl Meter {
         self.pass(now);
         self.in_flight = in_flight;
         self.bin_max = self.bin_max.max(in_flight);
-        if now >= self.warmup && !self.is_settling(now) && self.knee > 0.0 {
-            self.most = self.most.max(f64::from(in_flight) / self.knee);
+        if now >= self.warmup && !self.is_settling(now) {
+            self.most = self.most.max(self.ratio());
         }
     }
 
@@ -202,12 +203,18 @@ impl Meter {
         }
     }
 
+    /// In flight / capacity. Of a backend that does nothing each request in flight is one too many: against none it is
+    /// counted as against one.
+    fn ratio(&self) -> f64 {
+        f64::from(self.in_flight) / self.knee.max(1.0)
+    }
+
     fn pass(&mut self, now: Nanos) {
         let length = (now - self.since) as f64;
         self.bin_area += f64::from(self.in_flight) * length;
-        if now > self.warmup && self.knee > 0.0 {
+        if now > self.warmup {
             let judged = now - self.since.max(self.warmup);
-            let ratio = f64::from(self.in_flight) / self.knee;
+            let ratio = self.ratio();
             self.ratio_area += ratio * judged as f64;
             self.over_area += (ratio - 1.0).max(0.0) * judged as f64;
             self.ratios
@@ -329,7 +336,7 @@ impl Meter {
                 .bins
                 .iter()
                 .filter(within)
-                .map(|bin| bin.in_flight / bin.capacity)
+                .map(|bin| bin.in_flight / bin.capacity.max(1.0))
                 .collect();
             settled_after(&ratios)
         });

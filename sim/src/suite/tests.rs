@@ -212,3 +212,26 @@ fn a_full_queue_is_refused_by_the_backend_and_counts_as_overload() {
     // Erlang B for 20 Erlangs on 10 servers: 46 % of 1000 a second are served.
     within(&values, Metric::Rate, 440.0, 485.0);
 }
+
+/// A backend that serves nobody any more still has in flight what it was sent.
+#[test]
+fn a_capacity_of_nothing_hides_no_overload() {
+    let dead = "duration = 20\nwarmup = 1\nseeds = [1]\n[backend]\nlatency_ms = 20\n\
+                capacity = [{ at = 0, value = 10 }, { at = 5, value = 0 }]\n[load]\nlevel = 0.5\n[limiter]\nname = \"none\"\n";
+    let values = case(dead).mean();
+    within(&values, Metric::InFlightMax, 1000.0, 5000.0);
+    within(&values, Metric::InFlightMean, 100.0, 5000.0);
+}
+
+/// The backend takes a step more often than the steady state comes.
+#[test]
+fn a_steady_state_that_never_comes_has_no_maximum() {
+    let text = "duration = 12\nwarmup = 4\nseeds = [1]\n[backend]\nlatency_ms = 20\n\
+                capacity = [{ at = 0, value = 10 }, { at = 3, value = 5 }, { at = 6, value = 10 }, { at = 9, value = 5 }]\n[load]\nlevel = 2\n\
+                [limiter]\nname = \"omniscient\"\n[expect]\nin_flight_max = { max = 9 }\n";
+    let told = case(text).disappointments();
+    assert!(
+        told.len() == 1 && told[0].starts_with("in_flight_max is NaN"),
+        "{told:?}"
+    );
+}
