@@ -247,8 +247,7 @@ pub(super) struct Late {
 pub(super) struct Partition {
     pub(super) at: f64,
     pub(super) length: f64,
-    #[serde(default)]
-    pub(super) nodes: Vec<usize>,
+    pub(super) nodes: Option<Vec<usize>>,
     pub(super) way: Option<Way>,
 }
 

@@ -173,6 +173,21 @@ fn what_cannot_be_is_refused_with_its_line() {
             "node 0 is there twice",
         ),
         (
+            "[network]\npartitions = [{ at = 1, length = 1, nodes = [0, 0] }]",
+            "line 8",
+            "node 0 is there twice",
+        ),
+        (
+            "[network]\npartitions = [{ at = 1, length = 1, nodes = [] }]",
+            "line 8",
+            "say which nodes",
+        ),
+        (
+            "[network]\ndetours = [{ at = 1, length = 1, nodes = [0], ms = 0 }]",
+            "line 8",
+            "a detour takes more time",
+        ),
+        (
             "[network]\ndistances = [{ nodes = [0], ms = -1 }]",
             "line 8",
             "a distance is 0 to",

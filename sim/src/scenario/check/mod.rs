@@ -322,13 +322,18 @@ fn are_nodes<T>(spanned: &Spanned<T>, nodes: &[usize], known: usize) -> Checked<
     if nodes.is_empty() {
         return wrong(spanned, "say which nodes");
     }
-    match nodes.iter().find(|node| **node >= known) {
-        Some(node) => {
-            let message = format!("there is no node {node}; they count from 0");
-            wrong(spanned, message)
+    for (place, node) in nodes.iter().enumerate() {
+        if *node >= known {
+            return wrong(
+                spanned,
+                format!("there is no node {node}; they count from 0"),
+            );
         }
-        None => Ok(()),
+        if nodes[..place].contains(node) {
+            return wrong(spanned, format!("node {node} is there twice"));
+        }
     }
+    Ok(())
 }
 
 fn ms(value: f64) -> Nanos {

@@ -82,13 +82,13 @@ pub(super) fn network(file: &file::Network, known: usize, end: Nanos) -> Checked
             way,
         } = spanned.get_ref();
         let (from, until) = span(spanned, *at, *length, end)?;
-        if !of.is_empty() {
+        if let Some(of) = of {
             are_nodes(spanned, of, known)?;
         }
         partitions.push(Partition {
             from,
             until,
-            nodes: of.clone(),
+            nodes: of.clone().unwrap_or_default(),
             way: way.map(|way| match way {
                 file::Way::Beats => Way::ToStore,
                 file::Way::Answers => Way::ToNode,
@@ -100,8 +100,8 @@ pub(super) fn network(file: &file::Network, known: usize, end: Nanos) -> Checked
         let detour = spanned.get_ref();
         let (from, until) = span(spanned, detour.at, detour.length, end)?;
         are_nodes(spanned, &detour.nodes, known)?;
-        if !(0.0..=1e5).contains(&detour.ms) {
-            return wrong(spanned, "a detour takes 0 to 100000 ms more");
+        if !(detour.ms > 0.0 && detour.ms <= 1e5) {
+            return wrong(spanned, "a detour takes more time, up to 100000 ms");
         }
         detours.push(Detour {
             from,
