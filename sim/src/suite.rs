@@ -140,12 +140,19 @@ impl Trial {
         &self.0.scenario.name
     }
 
-    /// The least of the metric `name` that the scenario expects; `None` if it says nothing of it.
+    /// How far each metric of which the scenario expects something is within its bound, by name: negative where it is
+    /// missed, no number where there was nothing to judge.
     #[must_use]
-    pub fn least(&self, name: &str) -> Option<f64> {
-        let metric = Metric::named(name)?;
-        let mut expected = self.0.scenario.expect.iter();
-        expected.find(|it| it.metric == metric)?.min
+    pub fn margins(&self) -> Vec<(&'static str, f64)> {
+        let mean = self.0.mean();
+        let expected = self.0.scenario.expect.iter();
+        let margins = expected.flat_map(|it| {
+            let value = mean.get(it.metric);
+            let margins = [it.min.map(|min| value - min), it.max.map(|max| max - value)];
+            let margins = margins.into_iter().flatten();
+            margins.map(|margin| (it.metric.name(), margin))
+        });
+        margins.collect()
     }
 
     /// The metric `name`, as expectations name it; `None` if there is no such metric.

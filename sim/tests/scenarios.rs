@@ -21,39 +21,50 @@ fn every_scenario_of_this_repository_can_be_read() {
     }
 }
 
-/// One seed, and the first part of it: within a margin of what a file expects of the mean of five.
+/// How much a single seed may be beyond what a file expects of the mean of five.
+fn margin(metric: &str) -> f64 {
+    match metric {
+        "violations" => 0.0,
+        "false_rejects" => 0.002,
+        "in_flight_max" | "p99" | "limit_lowest" => 0.15,
+        "settle" | "reclaim" => 2.0,
+        _ => 0.05,
+    }
+}
+
+/// One seed of each, and of the long ones the first part.
 #[test]
-fn every_scenario_keeps_its_promises_and_serves_what_it_should() {
-    const MARGIN: f64 = 0.05;
+fn every_scenario_is_as_it_expects() {
+    const LONGEST: f64 = 100.0;
     let scenario = |file: PathBuf| {
         let mut scenario = Scenario::read(&file).unwrap_or_else(|error| panic!("{error}"));
         // Of many nodes or requests a second are seconds of the test.
-        let seconds = match file.file_stem().and_then(|stem| stem.to_str()) {
+        scenario.cut(match file.file_stem().and_then(|stem| stem.to_str()) {
             Some("fleet-1000") => 4.0,
             Some("fleet-128" | "large-backend") => 20.0,
             Some("idle-hour") => 3660.0,
-            _ => 60.0,
-        };
-        scenario.cut(seconds);
+            _ => LONGEST,
+        });
         scenario
     };
-    let mut trials: Vec<(f64, Trial)> = Trial::each(files().into_iter().map(scenario).collect())
-        .into_iter()
-        .map(|trial| {
-            let goodput = trial.value("goodput").expect("the metric exists");
-            (goodput - trial.least("goodput").unwrap_or(0.0), trial)
-        })
-        .collect();
-    trials.sort_by(|a, b| a.0.total_cmp(&b.0));
-    for (above, trial) in trials.iter().take(10) {
-        println!("{} is {above:+.3} above its least goodput", trial.name());
-    }
-    for (above, trial) in trials {
-        let violations = trial.value("violations").expect("the metric exists");
+    let trials = Trial::each(files().into_iter().map(scenario).collect());
+    let mut missed = Vec::new();
+    for trial in &trials {
         let name = trial.name();
-        assert_eq!(violations, 0.0, "promises of {name} are broken");
-        assert!(above >= -MARGIN, "goodput of {name} is {above:+.3} above");
+        for (metric, above) in trial.margins() {
+            // What is not a number is beyond every margin.
+            if above.is_nan() || above < -margin(metric) {
+                missed.push(format!(
+                    "{metric} of {name} is {above:+.3} within its bound"
+                ));
+            }
+        }
+        let violations = trial.value("violations").expect("the metric exists");
+        if violations > 0.0 {
+            missed.push(format!("{violations} promises of {name} are broken"));
+        }
     }
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
 }
 
 #[test]
