@@ -6,9 +6,14 @@ use crate::time::LocalTime;
 use std::time::Duration;
 
 const CLASSES: usize = Criticality::ALL.len();
+/// The residence is the mean of about so many requests.
+const SOME: u128 = 16;
 
-/// Arrivals times mean residence (Little's law). A demand that has doubled counts at once; otherwise it
-/// rises by a quarter a report, and falls by an eighth.
+/// Arrivals times mean residence (Little's law). A demand that has doubled, by more arrivals than chance brings, counts at
+/// once; otherwise it rises by a quarter a report, and falls by an eighth.
+///
+/// Of the few requests of a report each counts for much: taken at their word, nodes of one and the same load would have
+/// shares of three and of twenty.
 ///
 /// A mean and not a peak: what a node needs beyond it for chance, the allocator adds, and where slots are scarce a
 /// peak would keep them from those who could use them all the time.
@@ -28,11 +33,18 @@ pub(crate) struct Demand {
 }
 
 impl Demand {
-    /// Takes in what was counted until `now`; answers the whole, in slots, rounded up, at least 1.
-    pub(crate) fn update(&mut self, now: LocalTime, totals: &Totals, in_flight: u32) -> u32 {
+    /// Takes in what was counted until `now`; answers the whole, in slots, rounded up, at least 1. Who has served nobody
+    /// yet takes it that a request lasts as long as the fleet's do: `fleet_us` microseconds, 0 if unknown.
+    pub(crate) fn update(
+        &mut self,
+        now: LocalTime,
+        totals: &Totals,
+        in_flight: u32,
+        fleet_us: u64,
+    ) -> u32 {
         let completions = totals.completions() - self.last.completions();
         if let Some(residence) = (totals.held_us() - self.last.held_us()).checked_div(completions) {
-            self.residence_us = residence;
+            self.residence_us = mean(self.residence_us, residence, completions);
         }
         let admitted =
             (completions + u64::from(in_flight)).saturating_sub(u64::from(self.last_in_flight));
@@ -49,14 +61,21 @@ impl Demand {
         let elapsed_us = u64::try_from(now.since(self.at).as_micros())
             .unwrap_or(u64::MAX)
             .max(1);
-        let offered = concurrency(arrivals, self.residence_us, elapsed_us);
-        self.milli = follow(self.milli, offered);
+        let reported = |milli, arrivals, residence_us| {
+            let offered = concurrency(arrivals, residence_us, elapsed_us);
+            let is_chance = arrivals <= by_chance(milli, residence_us, elapsed_us);
+            follow(milli, offered, is_chance)
+        };
+        let residence_us = match self.residence_us {
+            0 => fleet_us,
+            known => known,
+        };
+        self.milli = reported(self.milli, arrivals, residence_us);
         for (index, milli) in self.classes.iter_mut().enumerate() {
             let seen = totals.classes[index].since(&self.last.classes[index]);
             let mean_us = seen.success_us.checked_div(seen.successes);
-            let residence_us = mean_us.unwrap_or(self.residence_us);
-            let arrivals = seen.successes + seen.sheds;
-            *milli = follow(*milli, concurrency(arrivals, residence_us, elapsed_us));
+            let residence_us = mean_us.unwrap_or(residence_us);
+            *milli = reported(*milli, seen.successes + seen.sheds, residence_us);
         }
         (self.last, self.last_in_flight, self.at) = (*totals, in_flight, now);
         slots(self.milli).max(1)
@@ -109,9 +128,24 @@ fn concurrency(arrivals: u64, residence_us: u64, elapsed_us: u64) -> u64 {
     u64::try_from(milli).unwrap_or(u64::MAX)
 }
 
+/// The mean of some requests, and of the `completions` whose mean is `latest`.
+fn mean(known: u64, latest: u64, completions: u64) -> u64 {
+    if known == 0 {
+        return latest;
+    }
+    let sum = u128::from(known) * SOME + u128::from(latest) * u128::from(completions);
+    u64::try_from(sum / (SOME + u128::from(completions))).unwrap_or(u64::MAX)
+}
+
+/// The most arrivals that chance makes of a demand: three standard deviations of a Poisson process, and two.
+fn by_chance(milli: u64, residence_us: u64, elapsed_us: u64) -> u64 {
+    let mean = u128::from(milli) * u128::from(elapsed_us) / 1000 / u128::from(residence_us.max(1));
+    u64::try_from(mean + (9 * mean).isqrt() + 2).unwrap_or(u64::MAX)
+}
+
 /// Fast up, slowly down.
-fn follow(milli: u64, offered: u64) -> u64 {
-    if offered >= milli.saturating_mul(2) {
+fn follow(milli: u64, offered: u64, is_chance: bool) -> u64 {
+    if offered >= milli.saturating_mul(2) && !is_chance {
         offered
     } else if offered >= milli {
         milli + (offered - milli) / 4
@@ -140,24 +174,24 @@ mod tests {
     #[test]
     fn refused_requests_count_as_if_they_had_been_served() {
         let mut demand = Demand::default();
-        demand.update(at(0), &Totals::default(), 0);
+        demand.update(at(0), &Totals::default(), 0, 0);
         // 100 served of 20 ms each and 300 refused within 500 ms: 400 * 20 / 500 = 16.
         let mut totals = served(100, 20_000);
         totals.sheds[Shed::Full.index()] = 300;
-        assert_eq!(demand.update(at(500), &totals, 0), 16);
+        assert_eq!(demand.update(at(500), &totals, 0, 0), 16);
     }
 
     #[test]
     fn what_has_doubled_counts_at_once_and_what_falls_goes_slowly() {
         let mut demand = Demand::default();
-        demand.update(at(0), &Totals::default(), 0);
-        assert_eq!(demand.update(at(500), &served(200, 100_000), 0), 40);
-        assert_eq!(demand.update(at(1000), &served(500, 100_000), 0), 45);
-        assert_eq!(demand.update(at(1500), &served(500, 100_000), 0), 40);
+        demand.update(at(0), &Totals::default(), 0, 0);
+        assert_eq!(demand.update(at(500), &served(200, 100_000), 0, 0), 40);
+        assert_eq!(demand.update(at(1000), &served(500, 100_000), 0, 0), 45);
+        assert_eq!(demand.update(at(1500), &served(500, 100_000), 0, 0), 40);
         for n in 4..80 {
-            demand.update(at(n * 500), &served(500, 100_000), 0);
+            demand.update(at(n * 500), &served(500, 100_000), 0, 0);
         }
-        assert_eq!(demand.update(at(99_000), &served(500, 100_000), 0), 1);
+        assert_eq!(demand.update(at(99_000), &served(500, 100_000), 0, 0), 1);
     }
 
     #[test]
@@ -168,7 +202,7 @@ mod tests {
             |demand: &Demand| demand.is_idle(Duration::from_secs(2), Duration::from_secs(10));
         let mut beat = |demand: &mut Demand, ms, arrivals| {
             totals.sheds[Shed::Full.index()] += arrivals;
-            demand.update(at(ms), &totals, 0);
+            demand.update(at(ms), &totals, 0, 0);
             idle(demand)
         };
         // Whoever begins is not idle yet, and whoever was asked often is so soon.
@@ -189,7 +223,7 @@ mod tests {
     #[test]
     fn classes_have_their_parts_of_the_demand_each_by_its_own_residence() {
         let mut demand = Demand::default();
-        demand.update(at(0), &Totals::default(), 0);
+        demand.update(at(0), &Totals::default(), 0, 0);
         // 100 short ones, and 200 of twice the length, half of which were refused: 5 and 20 slots, 22.5 by the mean.
         let mut totals = served(200, 37_500);
         totals.sheds[Shed::Class.index()] = 100;
@@ -200,8 +234,41 @@ mod tests {
         };
         totals.classes[0] = class(100, 25_000, 0);
         totals.classes[3] = class(100, 50_000, 100);
-        assert_eq!(demand.update(at(500), &totals, 0), 23);
+        assert_eq!(demand.update(at(500), &totals, 0, 0), 23);
         assert_eq!(demand.ranked(), [4_500, 4_500, 4_500, 22_500]);
         assert_eq!(demand.ranked_slots(), [5; 3]);
+    }
+
+    #[test]
+    fn chance_among_few_requests_moves_demand_little() {
+        let mut demand = Demand::default();
+        let mut totals = Totals::default();
+        // Four a report of 125 ms that take 50 ms each: 1.6 slots.
+        let mut report = |demand: &mut Demand, n: u64, count: u64, us: u64| {
+            totals.successes += count;
+            totals.success_us += count * us;
+            demand.update(at(n * 125), &totals, 0, 0)
+        };
+        report(&mut demand, 0, 0, 0);
+        for n in 1..80 {
+            report(&mut demand, n, 4, 50_000);
+        }
+        // Twice as many by chance, of one and a half times the length; not another load.
+        assert!(report(&mut demand, 80, 8, 75_000) <= 3);
+        assert_eq!(report(&mut demand, 81, 4, 50_000), 3);
+        // Ten times as many are.
+        assert!(report(&mut demand, 82, 40, 50_000) >= 14);
+    }
+
+    #[test]
+    fn who_has_served_nobody_yet_counts_with_the_fleets_latency() {
+        let mut demand = Demand::default();
+        demand.update(at(0), &Totals::default(), 0, 0);
+        // 100 a second that will take two seconds each.
+        assert_eq!(demand.update(at(100), &Totals::default(), 10, 0), 1);
+        let mut demand = Demand::default();
+        demand.update(at(0), &Totals::default(), 0, 2_000_000);
+        let known = demand.update(at(100), &Totals::default(), 10, 2_000_000);
+        assert_eq!(known, 200);
     }
 }

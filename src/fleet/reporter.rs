@@ -54,7 +54,9 @@ impl Reporter {
         // Last, so that it is not older than the share the beat acknowledges.
         let (_, in_flight) = gate.sample();
         let short = self.short(&totals);
-        let offered = self.demand.update(now, &totals, in_flight);
+        let offered = self
+            .demand
+            .update(now, &totals, in_flight, self.fleet.latency_us);
         let is_idle = idle.is_some_and(|idle| self.demand.is_idle(idle.long, idle.longest))
             && !gate.has_waiters();
         let has_samples = totals.successes + totals.overloads > 0;

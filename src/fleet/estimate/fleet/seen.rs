@@ -13,7 +13,7 @@ const SMALL: f64 = 0.1;
 /// What chance needs at nodes whose shares are small: so many square roots of what is in flight at each, and a limit of
 /// at most so many times what is in flight.
 const CHANCE: f64 = 5.5;
-const IDLE: f64 = 3.6;
+const IDLE: f64 = 4.2;
 
 /// The queue to aim for grows by so many times the part of the limit that is not in use, beyond the part that chance
 /// leaves idle at nodes that are alike, and up to a part.
