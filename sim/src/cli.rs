@@ -194,7 +194,7 @@ fn matrix(args: &MatrixArgs) -> Result<bool, Box<dyn Error>> {
             .into_iter()
             .filter(|case| case.scenario.limiter.name == args.limiter)
             .collect();
-        print!("\n{}", matrix::summary(&ours));
+        print!("\n{}", matrix::summary(extent, &ours));
         return Ok(ours.iter().all(|case| case.disappointments().is_empty()));
     }
     Ok(true)

@@ -1,0 +1,157 @@
+//! The bars of the matrix: what the mean over the cells that a bar is meant for has to reach.
+
+use super::Cell;
+use crate::metrics::Metric;
+use crate::report::number;
+use crate::suite::Case;
+use std::fmt::Write as _;
+
+/// A bar, and the cells that it is meant for.
+pub(super) struct Bar {
+    pub(super) name: &'static str,
+    pub(super) metric: Metric,
+    /// The least, of what is better when it is more, or the most.
+    pub(super) bar: f64,
+    is_meant_for: fn(Cell) -> bool,
+}
+
+/// What a bar came to.
+pub(super) struct Judged<'a> {
+    pub(super) mean: f64,
+    /// How many cells it is meant for, and how many of them are at it themselves.
+    pub(super) cells: usize,
+    pub(super) met: usize,
+    pub(super) worst: &'a str,
+    pub(super) worst_value: f64,
+}
+
+/// Backends that get worse with what is in flight, not only slower by queueing.
+fn degrades(cell: Cell) -> bool {
+    matches!(cell.backend.0, "linear" | "exponential" | "usl")
+}
+
+/// The backend gets more than it can do.
+fn is_overloaded(cell: Cell) -> bool {
+    !matches!(cell.load, "0.5" | "0.95")
+}
+
+/// The bars hold at twice the capacity and more.
+fn is_far_over(cell: Cell) -> bool {
+    is_overloaded(cell) && cell.load != "1.2"
+}
+
+pub(super) const BARS: [Bar; 8] = [
+    Bar {
+        name: "goodput, 2x to 10x, N <= 8",
+        metric: Metric::Goodput,
+        bar: 0.97,
+        is_meant_for: |cell| cell.nodes <= 8 && is_far_over(cell) && !degrades(cell),
+    },
+    Bar {
+        name: "goodput, 2x to 10x, N = 32",
+        metric: Metric::Goodput,
+        bar: 0.95,
+        is_meant_for: |cell| cell.nodes == 32 && is_far_over(cell) && !degrades(cell),
+    },
+    Bar {
+        name: "goodput, 2x to 10x, N = 128",
+        metric: Metric::Goodput,
+        bar: 0.93,
+        is_meant_for: |cell| cell.nodes == 128 && is_far_over(cell) && !degrades(cell),
+    },
+    Bar {
+        name: "goodput, backend that degrades",
+        metric: Metric::Goodput,
+        bar: 0.93,
+        is_meant_for: degrades,
+    },
+    Bar {
+        name: "p99, 1.2x and more",
+        metric: Metric::P99,
+        bar: 1.15,
+        is_meant_for: is_overloaded,
+    },
+    Bar {
+        name: "in flight, mean",
+        metric: Metric::InFlightMean,
+        bar: 1.10,
+        is_meant_for: is_overloaded,
+    },
+    Bar {
+        name: "in flight, most",
+        metric: Metric::InFlightMax,
+        bar: 1.30,
+        is_meant_for: is_overloaded,
+    },
+    Bar {
+        name: "false rejects, 0.5x",
+        metric: Metric::FalseRejects,
+        bar: 0.001,
+        is_meant_for: |cell| cell.load == "0.5",
+    },
+];
+
+impl Bar {
+    /// Whether `value` is at the bar, or within `margin` of it.
+    pub(super) fn is_met(&self, value: f64, margin: f64) -> bool {
+        if self.metric.more_is_better() {
+            value >= self.bar - margin
+        } else {
+            value <= self.bar + margin
+        }
+    }
+
+    /// Over the cells that it is meant for; `None` without one.
+    pub(super) fn judge<'a>(&self, cases: &[(Cell, &'a Case)]) -> Option<Judged<'a>> {
+        let mut meant: Vec<(f64, &'a str)> = cases
+            .iter()
+            .filter(|(cell, _)| (self.is_meant_for)(*cell))
+            .map(|(_, case)| (case.mean().get(self.metric), &*case.scenario.name))
+            .collect();
+        meant.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let worst = if self.metric.more_is_better() {
+            meant.first()
+        } else {
+            meant.last()
+        };
+        let (worst_value, worst) = *worst?;
+        let values = meant.iter().map(|(value, _)| *value);
+        Some(Judged {
+            mean: values.clone().sum::<f64>() / meant.len() as f64,
+            cells: meant.len(),
+            met: values.filter(|value| self.is_met(*value, 0.0)).count(),
+            worst,
+            worst_value,
+        })
+    }
+}
+
+/// A line for each bar.
+pub(super) fn table(cases: &[(Cell, &Case)]) -> String {
+    let mut table = format!(
+        "{:32} {:>7} {:>7} {:>9} {:>8}\n",
+        "mean over cells", "bar", "mean", "at it", "worst"
+    );
+    for bar in &BARS {
+        let Some(judged) = bar.judge(cases) else {
+            continue;
+        };
+        let missed = if bar.is_met(judged.mean, 0.0) {
+            ""
+        } else {
+            "  MISSED"
+        };
+        let _ = writeln!(
+            table,
+            "{:32} {:>7} {:>7} {:>4} / {:<2} {:>8}  {}{missed}",
+            bar.name,
+            number(bar.metric, bar.bar),
+            number(bar.metric, judged.mean),
+            judged.met,
+            judged.cells,
+            number(bar.metric, judged.worst_value),
+            judged.worst,
+        );
+    }
+    table
+}
