@@ -4,8 +4,8 @@ use crate::clock::{eventually, now, pause};
 use crate::fault::Fault;
 use crate::fleet::Fleet;
 use crate::policy::Policy;
-use crate::scale::Scale;
-use std::time::Duration;
+use crate::scale::{Estimate, Scale};
+use std::time::{Duration, Instant};
 use tidegate_test_support::PATIENCE;
 
 /// What a drill has seen.
@@ -15,12 +15,15 @@ pub struct Seen {
     pub fault: Fault,
     /// The policy under which it happened.
     pub policy: Policy,
-    /// The fleet's limit.
+    /// The fleet's limit: the largest that held lately when `most` was in flight.
     pub limit: usize,
-    /// The most that may be in flight at the backend.
+    /// The most that may be in flight at the backend then.
     pub bound: usize,
-    /// The most that was, from the first request to the last.
+    /// The most that was in flight at once, from the first request to the last; of a limit that moves, where it came
+    /// closest to what may be.
     pub most: usize,
+    /// The lowest and the highest limit since what is measured began.
+    pub limits: (usize, usize),
     /// Requests served a second before.
     pub before: f64,
     /// While it lasted.
@@ -54,7 +57,11 @@ pub fn drill(
     say("starts");
     let scale = &fault.settings(scale);
     let mut fleet = Fleet::start(policy, fault.store(), scale)?;
-    let begun = fleet.load.age();
+    if !scale.looking.is_zero() {
+        say("looks for its limit");
+        pause(scale.looking);
+    }
+    let (begun, measured) = (fleet.load.age(), now());
     say("before");
     pause(scale.before.max(TENTH));
     let struck = fleet.load.age();
@@ -90,22 +97,69 @@ pub fn drill(
     });
     let end = fleet.load.age();
     let steady = recovered.unwrap_or(healed);
-    let seen = Seen {
+    // Of what is still under way, too.
+    let backend = &fleet.backend;
+    backend.wait_until(PATIENCE, |stats| stats.begun > begun_by_then);
+    let closest = closest(fault, policy, scale, &fleet, measured);
+    Some(Seen {
         fault,
         policy,
-        limit: scale.limit,
-        bound: fault.bound(policy, scale),
-        // Of what is still under way, too.
-        most: fleet
-            .backend
-            .wait_until(PATIENCE, |stats| stats.begun > begun_by_then)
-            .max_in_flight,
+        limit: closest.limit,
+        bound: closest.bound,
+        most: closest.most,
+        limits: fleet.committed.range(measured),
         before,
         during: fleet.load.goodput(struck, healed),
         after: fleet.load.goodput(steady, end),
         late,
         recovered: recovered.map(|from| from - healed),
         shared,
+    })
+}
+
+/// A tenth of a second, and what was and might be in flight in it.
+#[derive(Clone, Copy, Debug)]
+struct Peak {
+    /// Whether it was measured, and not only seen.
+    counts: bool,
+    most: usize,
+    bound: usize,
+    limit: usize,
+}
+
+/// By so much later than in the store a limit may be heard of here, on a machine that does other things too.
+const HEARD: Duration = Duration::from_millis(250);
+
+/// The peak that went furthest beyond its bound; if none did, that since `measured` which came closest.
+fn closest(fault: Fault, policy: Policy, scale: &Scale, fleet: &Fleet, measured: Instant) -> Peak {
+    let peak = |(since, most): (Instant, usize)| {
+        let largest = |memory| match scale.estimate {
+            Estimate::Fixed if fault.makes_two_stores() => 2 * scale.limit,
+            Estimate::Fixed => scale.limit,
+            Estimate::Fleet => {
+                let from = since.checked_sub(memory).unwrap_or(since);
+                let (to, committed) = (since + TENTH + HEARD, &fleet.committed);
+                if fault.makes_two_stores() {
+                    committed.largest_of_all(from, to)
+                } else {
+                    committed.largest(from, to)
+                }
+            }
+        };
+        Peak {
+            counts: since >= measured,
+            most,
+            bound: policy.bound(scale, largest),
+            limit: match scale.estimate {
+                Estimate::Fixed => scale.limit,
+                Estimate::Fleet => largest(policy.memory(scale)),
+            },
+        }
     };
-    Some(seen)
+    let peaks = fleet.backend.peaks().into_iter().map(peak);
+    let beyond = |peak: &Peak| peak.most as isize - peak.bound as isize;
+    peaks
+        .filter(|peak| peak.counts || peak.most > peak.bound)
+        .max_by_key(|peak| (beyond(peak), peak.most))
+        .expect("the backend was filled")
 }

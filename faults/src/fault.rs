@@ -107,14 +107,10 @@ impl Fault {
         }
     }
 
-    /// The most that may be in flight at the backend, as documented.
+    /// Whether there are two stores that both deal slots, each by a limit of its own.
     #[must_use]
-    pub const fn bound(self, policy: Policy, scale: &Scale) -> usize {
-        match self {
-            // Each of the two stores keeps its own limit.
-            Self::Deposed => 2 * policy.bound(scale),
-            _ => policy.bound(scale),
-        }
+    pub const fn makes_two_stores(self) -> bool {
+        matches!(self, Self::Deposed)
     }
 
     /// Whether everybody is without the store.
@@ -217,8 +213,9 @@ fn fall_behind(fleet: &Fleet, scale: &Scale) {
     fleet.load.send_to(fleet.addresses());
 }
 
-fn promote(fleet: &Fleet) {
+fn promote(fleet: &mut Fleet) {
     let (replica, _) = fleet.replica.as_ref().expect("the drill has a replica");
+    fleet.committed.follow(replica.address());
     replica.cli(&["REPLICAOF", "NO", "ONE"]);
 }
 

@@ -1,10 +1,11 @@
 //! Gateways over one Redis, each by a link of its own, before one backend that counts.
 
 use crate::clock::eventually;
+use crate::committed::Committed;
 use crate::gateway::Gateway;
 use crate::load::Load;
 use crate::policy::Policy;
-use crate::scale::Scale;
+use crate::scale::{Estimate, Scale};
 use std::net::SocketAddr;
 use tidegate_test_support::{Backend, PATIENCE, RedisServer, TcpProxy};
 
@@ -22,8 +23,9 @@ pub struct Fleet {
     pub replica: Option<(RedisServer, TcpProxy)>,
     /// The store.
     pub redis: RedisServer,
-    /// The backend, which serves all who come.
+    /// The backend, which serves all who come if the limit is given.
     pub backend: Backend,
+    pub(crate) committed: Committed,
     policy: Policy,
     scale: Scale,
 }
@@ -63,7 +65,13 @@ impl Fleet {
             let replica = RedisServer::builder().replica_through(&redis, link.address());
             Some((replica.start()?, link))
         };
-        let backend = Backend::builder().service_time(scale.service).start();
+        let mut committed = Committed::new(policy.memory(scale));
+        committed.follow(redis.address());
+        let mut backend = Backend::builder().service_time(scale.service);
+        if scale.estimate == Estimate::Fleet {
+            backend = backend.capacity(scale.limit);
+        }
+        let backend = backend.start();
         let links: Vec<TcpProxy> = (0..scale.gateways)
             .map(|_| TcpProxy::start(redis.address()))
             .collect();
@@ -83,6 +91,7 @@ impl Fleet {
             replica,
             redis,
             backend,
+            committed,
             policy,
             scale: scale.clone(),
         };
@@ -104,10 +113,12 @@ impl Fleet {
         // Of a policy that holds slots for long, the store learns as long what may be in use.
         eventually(3 * PATIENCE, || {
             let shares = self.shares();
+            let all = match self.scale.estimate {
+                Estimate::Fixed => Some(self.scale.limit as u64),
+                Estimate::Fleet => self.told_limit(),
+            };
             let used = self.backend.stats().in_flight;
-            shares.iter().sum::<u64>() == self.scale.limit as u64
-                && !shares.contains(&0)
-                && used > 0
+            Some(shares.iter().sum::<u64>()) == all && !shares.contains(&0) && used > 0
         })
     }
 
@@ -154,6 +165,14 @@ impl Fleet {
             .collect()
     }
 
+    /// The limit that all gateways tell; `None` if they do not tell the same.
+    fn told_limit(&self) -> Option<u64> {
+        let limits = self.gateways.iter().map(|gateway| gateway.count("limit"));
+        limits
+            .reduce(|a, b| if a == b { a } else { None })
+            .flatten()
+    }
+
     fn tell(&self) -> String {
         let said: Vec<String> = self
             .gateways
@@ -172,7 +191,10 @@ fn gateway(number: usize, store: &str, upstream: &str, policy: Policy, scale: &S
     } else {
         "actix"
     };
-    let estimate = format!("fixed:{limit}");
+    let estimate = match scale.estimate {
+        Estimate::Fixed => format!("fixed:{limit}"),
+        Estimate::Fleet => "fleet".to_owned(),
+    };
     let outage = policy.argument(scale);
     let times = [scale.heartbeat, scale.ttl, scale.drain].map(in_ms);
     Gateway::start([

@@ -18,6 +18,7 @@
 //! | `scale` | how large, how long |
 //! | `fleet`, `gateway`, `load` | what it happens to |
 //! | `drill`, `table` | one fault once, and what was seen |
+//! | `committed` | the limit that it is held against, where it moves |
 //! | `follow`, `arrivals` | gateways that are told nothing of a backend whose capacity changes |
 //! | `machine` | what else the machine did |
 //!
@@ -26,6 +27,7 @@
 
 mod arrivals;
 mod clock;
+mod committed;
 mod drill;
 mod fault;
 mod fleet;
@@ -45,4 +47,4 @@ pub use self::follow::{Followed, Phase, Setup, follow};
 pub use self::gateway::Gateway;
 pub use self::load::Load;
 pub use self::policy::Policy;
-pub use self::scale::Scale;
+pub use self::scale::{Estimate, Scale};

@@ -3,6 +3,7 @@
 //! ```text
 //! ./scripts/faults                                          all of them; under twenty minutes
 //! ./scripts/faults --fault store-away --policy frozen       one of them
+//! ./scripts/faults --estimate fleet                         all of them, with a limit that the fleet finds itself
 //! ./scripts/faults --short                                  as CI has them, and as few seconds
 //! ./scripts/measure --eight                                 how eight gateways follow a backend they know nothing of
 //! ```
@@ -14,7 +15,7 @@ use std::io::{IsTerminal, Write, stderr};
 use std::process::ExitCode;
 use std::time::Duration;
 use tidegate_faults::table::{self, head, name, row};
-use tidegate_faults::{Fault, Policy, Scale, Setup, drill, follow};
+use tidegate_faults::{Estimate, Fault, Policy, Scale, Setup, drill, follow};
 
 /// Real faults on real gateways, and what the backend sees of them.
 #[derive(Debug, Parser)]
@@ -28,12 +29,16 @@ struct Options {
     #[arg(long)]
     policy: Vec<Policy>,
 
+    /// Whether the limit is given, or found by the fleet, of a backend with as much capacity
+    #[arg(long, default_value = "fixed")]
+    estimate: Estimate,
+
     /// A few seconds each, with shorter leases
     #[arg(long)]
     short: bool,
 
     /// Instead of faults: eight gateways that are told nothing of a backend whose capacity halves and comes back
-    #[arg(long, conflicts_with_all = ["fault", "policy", "short"])]
+    #[arg(long, conflicts_with_all = ["fault", "policy", "estimate", "short"])]
     eight: bool,
 
     /// With --eight: how long the backend takes, in milliseconds
@@ -50,11 +55,14 @@ fn main() -> ExitCode {
     if options.eight {
         return eight(&options);
     }
-    let scale = if options.short {
-        Scale::short()
+    let (mut scale, looking) = if options.short {
+        (Scale::short(), Duration::from_secs(2))
     } else {
-        Scale::full()
+        (Scale::full(), Duration::from_secs(6))
     };
+    if options.estimate == Estimate::Fleet {
+        scale = scale.told_nothing(looking);
+    }
     let drills: Vec<(Fault, Policy)> = Fault::all()
         .filter(|fault| options.fault.is_empty() || options.fault.contains(fault))
         .flat_map(|fault| Policy::ALL.map(|policy| (fault, policy)))
@@ -63,11 +71,15 @@ fn main() -> ExitCode {
             wanted => wanted.contains(policy),
         })
         .collect();
+    let (given, limit) = match scale.estimate {
+        Estimate::Fixed => ("limit", scale.limit),
+        Estimate::Fleet => ("told nothing of a capacity of", scale.limit),
+    };
     println!(
-        "{} gateways, limit {}, service {:?}, heartbeat {:?}, ttl {:?}, drain {:?}",
-        scale.gateways, scale.limit, scale.service, scale.heartbeat, scale.ttl, scale.drain
+        "{} gateways, {given} {limit}, service {:?}, heartbeat {:?}, ttl {:?}, drain {:?}",
+        scale.gateways, scale.service, scale.heartbeat, scale.ttl, scale.drain
     );
-    println!("\n{}", head());
+    println!("\n{}", head(scale.estimate));
     let mut all_well = true;
     for (number, (fault, policy)) in drills.iter().enumerate() {
         let title = format!(
@@ -81,7 +93,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         };
         progress("", "");
-        println!("{}", row(&seen));
+        println!("{}", row(scale.estimate, &seen));
         all_well &= seen.most <= seen.bound && seen.shared;
     }
     if all_well {

@@ -2,6 +2,7 @@
 
 use crate::scale::Scale;
 use clap::ValueEnum;
+use std::time::Duration;
 
 /// An outage policy, as `tidegate::fleet::Outage` has them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -25,11 +26,10 @@ impl Policy {
         Self::LocalOnly,
     ];
 
-    /// As the gateway's command line has it. Slots are held for longer than any outage of `scale`.
+    /// As the gateway's command line has it.
     #[must_use]
     pub fn argument(self, scale: &Scale) -> String {
-        let hold = (scale.outage + 3 * scale.ttl).as_millis();
-        let slots = scale.limit / scale.gateways;
+        let (hold, slots) = (hold(scale).as_millis(), safe_slots(scale));
         match self {
             Self::FailClosed => "fail-closed".to_owned(),
             Self::SafeShare => format!("safe-share:{slots}:{hold}ms"),
@@ -38,12 +38,30 @@ impl Policy {
         }
     }
 
-    /// The most that may be in flight at the backend, as documented where the policy is set.
+    /// For so long after a limit was lowered something may be in flight under the higher one: as long as a lease is used
+    /// without an answer, and what was admitted under it goes on.
     #[must_use]
-    pub const fn bound(self, scale: &Scale) -> usize {
+    pub fn memory(self, scale: &Scale) -> Duration {
+        let lease = scale.ttl + scale.drain;
         match self {
-            Self::FailClosed | Self::SafeShare | Self::Frozen => scale.limit,
-            Self::LocalOnly => scale.limit * scale.gateways,
+            Self::FailClosed | Self::SafeShare | Self::LocalOnly => lease,
+            Self::Frozen => lease + hold(scale),
+        }
+    }
+
+    /// The most that may be in flight at the backend, as documented where the policy is set. `largest` says which was the
+    /// largest limit that held within so long before.
+    #[must_use]
+    pub fn bound(self, scale: &Scale, largest: impl Fn(Duration) -> usize) -> usize {
+        let limit = largest(self.memory(scale));
+        match self {
+            Self::FailClosed | Self::Frozen => limit,
+            Self::SafeShare => {
+                // What was safe under an earlier limit is reserved, however low the next one.
+                let safe = safe_slots(scale) * scale.gateways;
+                limit.max(safe.min(largest(self.memory(scale) + hold(scale))))
+            }
+            Self::LocalOnly => scale.gateways * limit.max(scale.limit),
         }
     }
 
@@ -52,4 +70,14 @@ impl Policy {
     pub const fn goes_on(self) -> bool {
         !matches!(self, Self::FailClosed)
     }
+}
+
+/// How long slots are held: for longer than any outage of `scale`.
+fn hold(scale: &Scale) -> Duration {
+    scale.outage + 3 * scale.ttl
+}
+
+/// How many slots of a gateway are safe.
+const fn safe_slots(scale: &Scale) -> usize {
+    scale.limit / scale.gateways
 }

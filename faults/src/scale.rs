@@ -1,14 +1,28 @@
 //! How large and how long: the same drills are seconds in CI and half minutes in the command.
 
+use clap::ValueEnum;
 use std::time::Duration;
+
+/// How the fleet's limit is found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Estimate {
+    /// It is given.
+    Fixed,
+    /// The fleet is told nothing, and finds it.
+    Fleet,
+}
 
 /// The measures of a drill.
 #[derive(Clone, Debug)]
 pub struct Scale {
     /// Gateways.
     pub gateways: usize,
-    /// The fleet's limit, which is fixed: what is in flight at the backend is held against it.
+    /// How the fleet's limit is found.
+    pub estimate: Estimate,
+    /// The fleet's limit if it is given, and the backend serves all who come; else what the backend serves at once.
     pub limit: usize,
+    /// How long the fleet looks for its limit before anything is measured.
+    pub looking: Duration,
     /// How long the backend works on a request. Well below `drain`: whatever a gateway that was killed or stopped has
     /// sent, is worked on.
     pub service: Duration,
@@ -34,7 +48,9 @@ impl Scale {
     pub const fn short() -> Self {
         Self {
             gateways: 3,
+            estimate: Estimate::Fixed,
             limit: 12,
+            looking: ms(0),
             service: ms(30),
             heartbeat: ms(200),
             ttl: ms(1_000),
@@ -51,7 +67,9 @@ impl Scale {
     pub const fn full() -> Self {
         Self {
             gateways: 3,
+            estimate: Estimate::Fixed,
             limit: 24,
+            looking: ms(0),
             service: ms(30),
             heartbeat: ms(500),
             ttl: ms(2_000),
@@ -61,6 +79,14 @@ impl Scale {
             before: ms(4_000),
             after: ms(6_000),
         }
+    }
+
+    /// The same, of a fleet that is told nothing: it starts at a limit of 20, and has so long to find its own.
+    #[must_use]
+    pub const fn told_nothing(mut self, looking: Duration) -> Self {
+        self.estimate = Estimate::Fleet;
+        self.looking = looking;
+        self
     }
 }
 

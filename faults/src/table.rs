@@ -3,19 +3,25 @@
 use crate::drill::Seen;
 use crate::follow::{Followed, Phase};
 use crate::machine::load_average;
+use crate::scale::Estimate;
 use clap::ValueEnum;
 
 /// The first lines.
 #[must_use]
-pub fn head() -> String {
-    let names = "| fault | policy | most in flight / limit | served before /s | while it lasts | after | \
-                 nine tenths again after | machine's load |";
-    format!("{names}\n|---|---|---|---|---|---|---|---|")
+pub fn head(estimate: Estimate) -> String {
+    let (most, lines) = match estimate {
+        Estimate::Fixed => ("most in flight / limit", ""),
+        Estimate::Fleet => ("in flight / limit, at its closest | limit", "---|"),
+    };
+    format!(
+        "| fault | policy | {most} | served before /s | while it lasts | after | nine tenths again after | \
+         machine's load |\n|---|---|---|---|---|---|---|{lines}---|"
+    )
 }
 
 /// A line for `seen`.
 #[must_use]
-pub fn row(seen: &Seen) -> String {
+pub fn row(estimate: Estimate, seen: &Seen) -> String {
     let Seen {
         limit,
         bound,
@@ -30,6 +36,10 @@ pub fn row(seen: &Seen) -> String {
         () if bound > limit => format!(", at most {bound}"),
         () => String::new(),
     };
+    let limits = match estimate {
+        Estimate::Fixed => String::new(),
+        Estimate::Fleet => format!(" {} to {} |", seen.limits.0, seen.limits.1),
+    };
     let of_before = |goodput: f64| format!("{goodput:.0} ({:.2})", goodput / before);
     let recovered = match seen.recovered {
         Some(after) => format!("{:.1} s", after.as_secs_f64()),
@@ -37,7 +47,7 @@ pub fn row(seen: &Seen) -> String {
     };
     let load = load_average().map_or_else(|| "unknown".to_owned(), |load| format!("{load:.1}"));
     format!(
-        "| {} | {} | {most} / {limit}{bound} | {before:.0} | {} | {} | {recovered} | {load} |",
+        "| {} | {} | {most} / {limit}{bound} |{limits} {before:.0} | {} | {} | {recovered} | {load} |",
         name(&seen.fault),
         name(&seen.policy),
         of_before(during),

@@ -1,11 +1,16 @@
 //! What is promised of real faults: no more in flight at the backend than the bound, while they last and after, and
 //! everybody has a share again.
 
+use std::time::Duration;
 use tidegate_faults::{Fault, Policy, Scale, Seen, Setup, drill, follow};
 
 /// `None` without Redis.
 fn holds(fault: Fault, policy: Policy) -> Option<Seen> {
-    let seen = drill(fault, policy, &Scale::short(), |_| {})?;
+    holds_at(fault, policy, &Scale::short())
+}
+
+fn holds_at(fault: Fault, policy: Policy, scale: &Scale) -> Option<Seen> {
+    let seen = drill(fault, policy, scale, |_| {})?;
     assert!(seen.most <= seen.bound, "over-admission: {seen:?}");
     assert!(seen.shared, "not shared again: {seen:?}");
     Some(seen)
@@ -71,5 +76,22 @@ fn i3_gateways_told_nothing_never_exceed_the_limit_they_found_themselves() {
             "{} served nothing",
             phase.name
         );
+    }
+}
+
+/// What is in flight is held against the limit that the store has committed, as it moves.
+#[test]
+fn i3_a_limit_that_moves_is_kept_through_faults() {
+    let scale = Scale::short().told_nothing(Duration::from_secs(2));
+    for (fault, policy) in [
+        (Fault::StoreAway, Policy::SafeShare),
+        (Fault::Flushed, Policy::FailClosed),
+        (Fault::Partition, Policy::FailClosed),
+        (Fault::Promoted, Policy::FailClosed),
+    ] {
+        let Some(seen) = holds_at(fault, policy, &scale) else {
+            return;
+        };
+        assert!(seen.limits.0 > 0, "no limit was committed: {seen:?}");
     }
 }

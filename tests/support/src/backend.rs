@@ -1,6 +1,7 @@
 //! A backend that counts what is in flight in it.
 
 use crate::background::Background;
+use crate::peaks::{Peaks, now};
 use bytes::Bytes;
 use http_body_util::channel::Channel;
 use http_body_util::{BodyExt, Either, Full};
@@ -13,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -61,6 +62,7 @@ pub struct BackendStats {
 #[derive(Debug)]
 struct Shared {
     stats: Mutex<BackendStats>,
+    peaks: Peaks,
     changed: Condvar,
     servers: Semaphore,
     capacity: Mutex<Capacity>,
@@ -123,6 +125,13 @@ impl Backend {
             .wait_timeout_while(self.shared.stats(), patience, |stats| !wanted(stats))
             .expect("nothing panics under the lock");
         *stats
+    }
+
+    /// The most in flight since each of these moments and until a tenth of a second later, of all tenths in which a
+    /// request began, in order.
+    #[must_use]
+    pub fn peaks(&self) -> Vec<(Instant, usize)> {
+        self.shared.peaks.all()
     }
 
     /// Forgets the most there ever were.
@@ -194,6 +203,7 @@ impl BackendBuilder {
         );
         let shared = Arc::new(Shared {
             stats: Mutex::default(),
+            peaks: Peaks::default(),
             changed: Condvar::new(),
             servers: Semaphore::new(self.capacity),
             capacity: Mutex::new(Capacity {
@@ -248,6 +258,8 @@ impl Counted {
         stats.in_flight += 1;
         stats.max_in_flight = stats.max_in_flight.max(stats.in_flight);
         stats.begun += 1;
+        // Under the lock, so that no later beginning comes before it.
+        shared.peaks.note(now(), stats.in_flight);
         drop(stats);
         shared.changed.notify_all();
         Self(Arc::clone(shared))

@@ -3,6 +3,7 @@
 //! | what | for |
 //! |---|---|
 //! | [`RedisServer`] | a real `redis-server` in its own directory, which can be killed, stopped, restarted with or without its data |
+//! | [`Monitor`] | every command that a Redis carries out |
 //! | [`TcpProxy`] | a link that can be slow, silent in either direction, cut or refused |
 //! | [`Backend`] | an HTTP/1.1 server that counts its own concurrency |
 //! | [`Client`] | a client that is cheap enough to be one of many |
@@ -23,7 +24,9 @@ mod child;
 mod client;
 mod example;
 mod load;
+mod monitor;
 mod output;
+mod peaks;
 mod port;
 mod proxy;
 mod redis;
@@ -36,6 +39,7 @@ pub use self::child::ChildGuard;
 pub use self::client::Client;
 pub use self::example::{example, example_path};
 pub use self::load::{Load, Offered, since_1970};
+pub use self::monitor::Monitor;
 pub use self::output::Output;
 pub use self::port::free_port;
 pub use self::proxy::{Direction, TcpProxy};

@@ -3,9 +3,10 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
+use std::sync::mpsc;
 use std::time::Duration;
 use std::{env, thread};
-use tidegate_test_support::{ChildGuard, Data, PATIENCE, RedisServer, Reply, TcpProxy};
+use tidegate_test_support::{ChildGuard, Data, Monitor, PATIENCE, RedisServer, Reply, TcpProxy};
 
 #[test]
 fn data_is_kept_or_lost_over_a_kill_as_told() {
@@ -34,6 +35,37 @@ fn a_password_is_asked_for() {
     stranger.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"-NOAUTH");
     assert!(redis.url().contains(":abc@"));
+}
+
+#[test]
+fn a_monitor_tells_what_scripts_do_and_what_comes_after_a_restart() {
+    let Some(mut redis) = RedisServer::start() else {
+        return;
+    };
+    let (sender, told) = mpsc::channel();
+    let _monitor = Monitor::start(redis.address(), move |line| {
+        let _ = sender.send(line.to_owned());
+    });
+    let tells = |part: &str| {
+        while let Ok(line) = told.recv_timeout(PATIENCE) {
+            if line.contains(part) {
+                return;
+            }
+        }
+        panic!("{part} was not told");
+    };
+    let script = "return redis.call('SET', 'tide', 'a b')";
+    redis.cli(&["EVAL", script, "0"]);
+    tells(r#"lua] "SET" "tide" "a b""#);
+    redis.restart(Data::Lose);
+    // It may take a moment to notice.
+    let again = (0..1000).any(|_| {
+        redis.cli(&["SET", "ebb", "low"]);
+        let soon = Duration::from_millis(20);
+        told.recv_timeout(soon)
+            .is_ok_and(|line| line.contains(r#""SET" "ebb" "low""#))
+    });
+    assert!(again, "nothing is told after a restart");
 }
 
 #[test]
