@@ -6,7 +6,7 @@ use crate::policy::Policy;
 use crate::scale::Scale;
 use clap::ValueEnum;
 use std::time::Duration;
-use tidegate_test_support::{Data, Direction, PATIENCE, Reply};
+use tidegate_test_support::{Data, Direction, PATIENCE, RedisBuilder, Reply, since_1970};
 
 /// A fault. What happens to one gateway happens to the last.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -33,6 +33,10 @@ pub enum Fault {
     Partition,
     /// The store hears one gateway, which does not hear the store.
     HalfOpen,
+    /// The store's wall clock is put forward by an hour, and stays so.
+    ClockAhead,
+    /// The store's wall clock is put back by an hour, and stays so.
+    ClockBehind,
     /// One gateway is stopped (SIGSTOP) for as long as a lease.
     StoppedOnce,
     /// One gateway is stopped for five times as long.
@@ -52,6 +56,8 @@ pub enum Fault {
 /// When a master with `min-replicas-max-lag 1` takes no more writes for certain: it looks once a second, and counts
 /// whole ones.
 const REFUSES_AFTER: Duration = Duration::from_secs(3);
+/// By how much a clock is set wrong, in seconds.
+const HOUR: i64 = 3_600;
 
 impl Fault {
     /// All of them.
@@ -74,12 +80,21 @@ impl Fault {
         }
     }
 
+    /// What it takes to make it happen, and is not here.
+    #[must_use]
+    pub fn lacks(self) -> Option<&'static str> {
+        let own_clock = self.store() == Store::OfItsOwnClock;
+        (own_clock && !RedisBuilder::can_have_own_clock())
+            .then_some("libfaketime is not installed: apt-get install libfaketime")
+    }
+
     /// The store that it happens to.
     #[must_use]
     pub const fn store(self) -> Store {
         match self {
             Self::Promoted | Self::Deposed => Store::Replicated,
             Self::DeposedReadOnly | Self::DeposedForAWhile => Store::ReplicatedOrReadOnly,
+            Self::ClockAhead | Self::ClockBehind => Store::OfItsOwnClock,
             _ => Store::Alone,
         }
     }
@@ -131,6 +146,8 @@ impl Fault {
             Self::Slow2S => slow(fleet, Duration::from_secs(2)),
             Self::Partition => fleet.victim().1.hold(),
             Self::HalfOpen => fleet.victim().1.hold_one_way(Direction::Responses),
+            Self::ClockAhead => set_clock(fleet, HOUR),
+            Self::ClockBehind => set_clock(fleet, -HOUR),
             Self::StoppedOnce | Self::StoppedFive => fleet.victim().0.process.stop(),
             Self::Killed => fleet
                 .gateways
@@ -192,6 +209,8 @@ impl Fault {
             | Self::Flushed
             | Self::ScriptsFlushed
             | Self::Resets
+            | Self::ClockAhead
+            | Self::ClockBehind
             | Self::Promoted => {}
         }
     }
@@ -202,6 +221,17 @@ fn slow(fleet: &Fleet, round_trip: Duration) {
         .links
         .iter()
         .for_each(|link| link.delay(round_trip / 2));
+}
+
+/// Steps the store's clock, and makes sure that it did.
+fn set_clock(fleet: &Fleet, ahead: i64) {
+    fleet.redis.set_clock(ahead);
+    let shown = fleet.redis.clock().as_secs() as i64 - since_1970().as_secs() as i64;
+    // A machine that does other things may be asked a little late.
+    assert!(
+        (ahead - 60..=ahead + 60).contains(&shown),
+        "the store's clock is {shown} s ahead instead of {ahead}"
+    );
 }
 
 /// Lets the replica miss that one gateway's slots went to the others.

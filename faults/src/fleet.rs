@@ -35,6 +35,8 @@ pub struct Fleet {
 pub enum Store {
     /// One server.
     Alone,
+    /// One server, whose wall clock can be set.
+    OfItsOwnClock,
     /// A server and its replica.
     Replicated,
     /// The same, and the server takes no writes when it has not heard of its replica for a second.
@@ -57,13 +59,17 @@ impl Fleet {
                 "1",
             ]);
         }
+        if store == Store::OfItsOwnClock {
+            master = master.own_clock();
+        }
         let redis = master.start()?;
-        let replica = if store == Store::Alone {
-            None
-        } else {
-            let link = TcpProxy::start(redis.address());
-            let replica = RedisServer::builder().replica_through(&redis, link.address());
-            Some((replica.start()?, link))
+        let replica = match store {
+            Store::Alone | Store::OfItsOwnClock => None,
+            Store::Replicated | Store::ReplicatedOrReadOnly => {
+                let link = TcpProxy::start(redis.address());
+                let replica = RedisServer::builder().replica_through(&redis, link.address());
+                Some((replica.start()?, link))
+            }
         };
         let mut committed = Committed::new(policy.memory(scale));
         committed.follow(redis.address());

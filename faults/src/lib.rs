@@ -22,8 +22,9 @@
 //! | `follow`, `arrivals` | gateways that are told nothing of a backend whose capacity changes |
 //! | `machine` | what else the machine did |
 //!
-//! The server's clock is not among the faults: no script asks it, which `i11_the_scripts_never_ask_the_servers_clock`
-//! holds them to. It can do one thing alone: a step of more than a day ahead expires the key, which is a [`Fault::Flushed`].
+//! The server's clock is stepped by libfaketime, and without that not at all. No script asks it, which
+//! `i11_the_scripts_never_ask_the_servers_clock` holds them to. It can do one thing alone: a step of more than a day ahead
+//! expires the key, which is a [`Fault::Flushed`].
 
 mod arrivals;
 mod clock;

@@ -82,6 +82,10 @@ fn main() -> ExitCode {
     println!("\n{}", head(scale.estimate));
     let mut all_well = true;
     for (number, (fault, policy)) in drills.iter().enumerate() {
+        if let Some(what) = fault.lacks() {
+            eprintln!("{} is left out: {what}", name(fault));
+            continue;
+        }
         let title = format!(
             "[{}/{}] {} under {}",
             number + 1,

@@ -1,6 +1,7 @@
 //! What is promised of real faults: no more in flight at the backend than the bound, while they last and after, and
 //! everybody has a share again.
 
+use std::io::Write;
 use std::time::Duration;
 use tidegate_faults::{Fault, Policy, Scale, Seen, Setup, drill, follow};
 
@@ -10,6 +11,11 @@ fn holds(fault: Fault, policy: Policy) -> Option<Seen> {
 }
 
 fn holds_at(fault: Fault, policy: Policy, scale: &Scale) -> Option<Seen> {
+    if let Some(what) = fault.lacks() {
+        // To the stream itself: what a passing test prints through macros is swallowed.
+        let _ = writeln!(std::io::stderr(), "SKIPPED, {fault:?}: {what}");
+        return None;
+    }
     let seen = drill(fault, policy, scale, |_| {})?;
     assert!(seen.most <= seen.bound, "over-admission: {seen:?}");
     assert!(seen.shared, "not shared again: {seen:?}");
@@ -39,6 +45,8 @@ drills! {
     i11_answers_300_ms_late: Slow300Ms under FailClosed;
     i11_answers_two_seconds_late: Slow2S under FailClosed;
     i11_connections_reset: Resets under FailClosed;
+    i11_a_clock_put_forward_by_an_hour: ClockAhead under FailClosed;
+    i11_a_clock_put_back_by_an_hour: ClockBehind under SafeShare;
     i11_one_gateway_cut_off: Partition under FailClosed, SafeShare;
     i11_one_gateway_unheard: HalfOpen under FailClosed;
 }

@@ -23,6 +23,7 @@ mod board;
 mod child;
 mod client;
 mod example;
+mod faketime;
 mod load;
 mod monitor;
 mod output;

@@ -2,6 +2,7 @@
 
 use crate::PATIENCE;
 use crate::child::ChildGuard;
+use crate::faketime;
 use crate::output::Output;
 use crate::port::free_port;
 use crate::resp::{self, Reply};
@@ -9,6 +10,7 @@ use crate::scratch::Scratch;
 use std::io::{self, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 use std::{env, thread};
 
 /// A running `redis-server` on a free loopback port, in a directory of its own. Without persistence unless asked.
@@ -48,6 +50,7 @@ pub enum Data {
 pub struct RedisBuilder {
     password: Option<String>,
     persistent: bool,
+    own_clock: bool,
     arguments: Vec<String>,
 }
 
@@ -129,6 +132,28 @@ impl RedisServer {
             .expect("the port is below those of outgoing connections, so nobody keeps it");
     }
 
+    /// From now on the server's wall clock is so many seconds ahead of the machine's.
+    ///
+    /// # Panics
+    /// If it has none of its own.
+    pub fn set_clock(&self, ahead: i64) {
+        assert!(self.setup.own_clock, "started without a clock of its own");
+        faketime::set(&self.directory.path().join(CLOCK), ahead);
+    }
+
+    /// What the server's wall clock shows, since 1970.
+    ///
+    /// # Panics
+    /// If the server does not tell.
+    #[must_use]
+    pub fn clock(&self) -> Duration {
+        let Reply::Array(told) = self.cli(&["TIME"]) else {
+            panic!("TIME is two numbers");
+        };
+        let number = |at: usize| told[at].text().parse().expect("TIME is two numbers");
+        Duration::from_secs(number(0)) + Duration::from_micros(number(1))
+    }
+
     /// Asks the server over a connection of its own.
     ///
     /// # Panics
@@ -156,6 +181,19 @@ impl RedisServer {
 }
 
 impl RedisBuilder {
+    /// Whether servers can have clocks of their own here: that takes libfaketime.
+    #[must_use]
+    pub fn can_have_own_clock() -> bool {
+        faketime::library().is_some()
+    }
+
+    /// A wall clock of its own, which [`RedisServer::set_clock`] steps. Time goes by as without it.
+    #[must_use]
+    pub const fn own_clock(mut self) -> Self {
+        self.own_clock = true;
+        self
+    }
+
     /// Clients must give this password.
     #[must_use]
     pub fn password(mut self, password: impl Into<String>) -> Self {
@@ -253,6 +291,10 @@ impl RedisBuilder {
             command.args(["--requirepass", password]);
         }
         command.args(&self.arguments);
+        if self.own_clock {
+            let library = faketime::library().expect("who asks for a clock knows there can be one");
+            faketime::preload(&mut command, &library, &directory.path().join(CLOCK));
+        }
         let process = ChildGuard::spawn_in(&command, directory);
         let sign = if self.is_replica() {
             "MASTER <-> REPLICA sync: Finished with success"
@@ -269,6 +311,9 @@ impl RedisBuilder {
         self.arguments.iter().any(|word| word == "--replicaof")
     }
 }
+
+/// What a server's own clock shows, in its directory.
+const CLOCK: &str = "clock";
 
 fn is_installed() -> bool {
     Command::new("redis-server")

@@ -6,7 +6,9 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 use std::{env, thread};
-use tidegate_test_support::{ChildGuard, Data, Monitor, PATIENCE, RedisServer, Reply, TcpProxy};
+use tidegate_test_support::{
+    ChildGuard, Data, Monitor, PATIENCE, RedisBuilder, RedisServer, Reply, TcpProxy, since_1970,
+};
 
 #[test]
 fn data_is_kept_or_lost_over_a_kill_as_told() {
@@ -66,6 +68,30 @@ fn a_monitor_tells_what_scripts_do_and_what_comes_after_a_restart() {
             .is_ok_and(|line| line.contains(r#""SET" "ebb" "low""#))
     });
     assert!(again, "nothing is told after a restart");
+}
+
+#[test]
+fn a_servers_own_clock_steps_and_its_time_goes_by() {
+    if !RedisBuilder::can_have_own_clock() {
+        eprintln!("SKIPPED, libfaketime is not installed");
+        return;
+    }
+    let Some(redis) = RedisServer::builder().own_clock().start() else {
+        return;
+    };
+    redis.cli(&["SET", "tide", "high", "PX", "600000"]);
+    for ahead in [0, 300, -3600, 0] {
+        redis.set_clock(ahead);
+        let shown = redis.clock().as_secs() as i64 - since_1970().as_secs() as i64;
+        assert!((ahead - 60..=ahead + 60).contains(&shown), "{shown} s");
+        assert_eq!(redis.cli(&["GET", "tide"]).text(), "high");
+    }
+    redis.set_clock(900);
+    assert_eq!(
+        redis.cli(&["GET", "tide"]),
+        Reply::Nil,
+        "its end has passed"
+    );
 }
 
 #[test]
