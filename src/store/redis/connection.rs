@@ -9,15 +9,16 @@ use futures_util::future::{BoxFuture, Shared};
 use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
 use redis::{Cmd, ErrorKind, FromRedisValue, PushInfo, PushKind, Script, ServerErrorKind, Value};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// How long one attempt to connect may take.
+/// How long one attempt to connect may take, with all that is asked of the server in it. It goes on when its callers have
+/// given up, and nothing shorter ends it: on a slow link every next one would take as long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// So many requests in a row given up by their callers, and the connection is made anew: the peer may be gone
-/// without a word.
+/// So many requests in a row given up by their callers and not answered since, and the connection is made anew: the peer
+/// may be gone without a word.
 const SILENT_AFTER: u32 = 2;
 
 /// How long an answer is listened for whose caller has given up.
@@ -31,8 +32,8 @@ type Attempt = Shared<BoxFuture<'static, Result<ConnectionManager, StoreError>>>
 pub(super) struct Connection {
     client: redis::Client,
     attempt: Mutex<Option<Attempt>>,
-    /// Requests that were given up since the last one that was answered.
-    unanswered: AtomicU32,
+    /// Requests that were sent and given up since anything was answered last, late or not.
+    unanswered: Arc<AtomicU32>,
     subscribers: Arc<Subscribers>,
 }
 
@@ -43,7 +44,7 @@ impl Connection {
         Self {
             client,
             attempt: Mutex::new(None),
-            unanswered: AtomicU32::new(0),
+            unanswered: Arc::default(),
             subscribers: Arc::default(),
         }
     }
@@ -61,38 +62,64 @@ impl Connection {
     /// Runs `script`, once: what is lost on the way is reported, not repeated.
     pub(super) async fn call(
         &self,
-        script: &Script,
+        script: &'static Script,
         name: &'static str,
         key: &str,
         words: &[String],
     ) -> Result<Value, StoreError> {
         self.replace_silent();
-        let patience = Patience(&self.unanswered);
         let mut manager = self.manager().await?;
         let mut call = script.key(key);
         words.iter().for_each(|word| {
             call.arg(word);
         });
-        let answered = call.invoke_async::<Value>(&mut manager).await;
-        patience.rewarded();
-        answered.map_err(|error| trouble(error, name))
+        let answered = async move { call.invoke_async::<Value>(&mut manager).await };
+        self.hear(answered, name).await
     }
 
     /// Sends `pipeline` once and answers reply by reply: a refusal is a [`Value::ServerError`] in its place, and does
     /// not hide the others.
     pub(super) async fn pipeline(
         &self,
-        pipeline: &redis::Pipeline,
+        pipeline: impl Into<Arc<redis::Pipeline>>,
         name: &'static str,
     ) -> Result<Vec<Value>, StoreError> {
         self.replace_silent();
-        let patience = Patience(&self.unanswered);
         let mut manager = self.manager().await?;
-        let answered = manager
-            .req_packed_commands(pipeline, 0, pipeline.len())
-            .await;
+        let pipeline = pipeline.into();
+        let answered = async move {
+            manager
+                .req_packed_commands(&pipeline, 0, pipeline.len())
+                .await
+        };
+        self.hear(answered, name).await
+    }
+
+    /// Waits for an answer. One whose caller has given up is listened for all the same: a peer that answers late is
+    /// slow, and not gone.
+    async fn hear<T: Send + 'static>(
+        &self,
+        answered: impl Future<Output = redis::RedisResult<T>> + Send + 'static,
+        name: &'static str,
+    ) -> Result<T, StoreError> {
+        let patience = Patience(&self.unanswered);
+        let unanswered = Arc::clone(&self.unanswered);
+        let heard = tokio::spawn(async move {
+            let answered = tokio::time::timeout(LATEST, answered).await;
+            if answered.is_ok() {
+                unanswered.store(0, Ordering::Relaxed);
+            }
+            answered
+        });
+        let answered = heard.await;
         patience.rewarded();
-        answered.map_err(|error| trouble(error, name))
+        match answered {
+            Ok(Ok(answered)) => answered.map_err(|error| trouble(error, name)),
+            Ok(Err(_)) | Err(_) => Err(StoreError::new(
+                StoreErrorKind::Timeout,
+                format!("the Redis did not answer {name} within {LATEST:?}"),
+            )),
+        }
     }
 
     /// A connection on which nothing is answered any more is made anew.
@@ -116,8 +143,11 @@ impl Connection {
     ) -> Result<Value, StoreError> {
         self.replace_silent();
         let (connection, script) = (Arc::clone(self), Arc::clone(script));
+        let sent = Arc::new(AtomicBool::new(false));
+        let is_sent = Arc::clone(&sent);
         let mut answered = Box::pin(async move {
             let mut manager = connection.manager().await?;
+            is_sent.store(true, Ordering::Relaxed);
             let mut answered = call.query_async::<Value>(&mut manager).await;
             let unknown = ErrorKind::Server(ServerErrorKind::NoScript);
             if answered
@@ -136,7 +166,9 @@ impl Connection {
                 answered
             }
             Err(_) => {
-                self.unanswered.fetch_add(1, Ordering::Relaxed);
+                if sent.load(Ordering::Relaxed) {
+                    self.unanswered.fetch_add(1, Ordering::Relaxed);
+                }
                 if let Some(late) = late {
                     tokio::spawn(async move {
                         if let Ok(Ok(value)) = tokio::time::timeout(LATEST, answered).await {
@@ -188,13 +220,13 @@ impl Connection {
         let attempt = lock(&self.attempt)
             .get_or_insert_with(|| {
                 let attempt = connect(self.client.clone(), Arc::clone(&self.subscribers));
-                let attempt = tokio::spawn(attempt).map(|ended| {
-                    ended.unwrap_or_else(|_| {
-                        Err(StoreError::new(
-                            StoreErrorKind::Unreachable,
-                            "the attempt to connect was stopped",
-                        ))
-                    })
+                let attempt = tokio::time::timeout(CONNECT_TIMEOUT, attempt);
+                let unreachable =
+                    |why: &str| Err(StoreError::new(StoreErrorKind::Unreachable, why));
+                let attempt = tokio::spawn(attempt).map(move |ended| match ended {
+                    Ok(Ok(made)) => made,
+                    Ok(Err(_)) => unreachable("the Redis did not answer whoever connects"),
+                    Err(_) => unreachable("the attempt to connect was stopped"),
                 });
                 attempt.boxed().shared()
             })
@@ -213,7 +245,7 @@ impl Connection {
     }
 }
 
-/// A caller waiting for an answer. Dropped before one came, it counts as given up.
+/// A caller waiting for an answer to what was sent. Dropped before one came, it counts as given up.
 struct Patience<'a>(&'a AtomicU32);
 
 impl Patience<'_> {
@@ -309,30 +341,4 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn servers_older_than_6_2_are_refused_by_name() {
-        for (version, welcome) in [
-            ("6.0.16", false),
-            ("5.0.7", false),
-            ("6.2.0", true),
-            ("7.4.1", true),
-            ("8.0.0", true),
-        ] {
-            let checked = check_version(&format!(
-                "# Server\r\nredis_version:{version}\r\nrun_id:abc\r\n"
-            ));
-            assert_eq!(checked.is_ok(), welcome, "{version}");
-            if let Err(error) = checked {
-                assert_eq!(error.kind(), StoreErrorKind::Unsupported);
-                assert!(error.to_string().contains(version), "{error}");
-            }
-        }
-        assert_eq!(
-            check_version("hello").expect_err("no version").kind(),
-            StoreErrorKind::Protocol
-        );
-    }
-}
+mod tests;

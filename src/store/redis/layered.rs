@@ -10,7 +10,7 @@ use crate::store::redis::RedisStore;
 use crate::store::redis::trouble::trouble;
 use crate::store::{StoreError, StoreErrorKind};
 use redis::{FromRedisValue, Pipeline, RedisError, Script, ServerErrorKind, Value};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 static FLUSH: LazyLock<(Script, &str)> =
     LazyLock::new(|| script(include_str!("lua/layered_flush.lua")));
@@ -48,7 +48,7 @@ impl RedisStore {
         }
         let mut words = self
             .connection
-            .pipeline(&pipeline, "a read")
+            .pipeline(pipeline, "a read")
             .await?
             .into_iter();
         let mut word = || words.next().ok_or_else(|| malformed("a read"));
@@ -173,13 +173,17 @@ impl RedisStore {
         (_, source): &(Script, &str),
         what: &'static str,
     ) -> Result<Vec<Value>, StoreError> {
-        let mut words = self.connection.pipeline(&pipeline, what).await?;
+        let pipeline = Arc::new(pipeline);
+        let mut words = self
+            .connection
+            .pipeline(Arc::clone(&pipeline), what)
+            .await?;
         let unknown = |word: &Value| matches!(word, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript));
         if words.iter().any(unknown) {
             let mut load = Pipeline::with_capacity(1);
             load.cmd("SCRIPT").arg("LOAD").arg(source);
-            self.connection.pipeline(&load, what).await?;
-            words = self.connection.pipeline(&pipeline, what).await?;
+            self.connection.pipeline(load, what).await?;
+            words = self.connection.pipeline(pipeline, what).await?;
         }
         // All refused is trouble, as with a replica, and not somebody's bad cell.
         let scripts = words.get(others..).unwrap_or_default();

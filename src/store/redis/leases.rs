@@ -20,7 +20,7 @@ impl Rates {
         let hash = self.spelling().script().get_hash();
         let repeats = patience.saturating_mul(REPEATS);
         let asked = self.pipeline(questions.iter(), "EVALSHA", hash, repeats, now);
-        let mut answers = connection.pipeline(&asked, LEASES).await?;
+        let mut answers = connection.pipeline(asked, LEASES).await?;
         // Repeated are only those that were not run: of the others the repetition would be an old question.
         let unknown: Vec<usize> = (0..answers.len())
             .filter(|at| is_unknown(&answers[*at]))
@@ -29,7 +29,7 @@ impl Rates {
             // With the script itself, which the server then knows whatever happens between.
             let again = unknown.iter().map(|at| &questions[*at]);
             let again = self.pipeline(again, "EVAL", self.spelling().code(), repeats, now);
-            let again = connection.pipeline(&again, LEASES).await?;
+            let again = connection.pipeline(again, LEASES).await?;
             for (at, answer) in unknown.into_iter().zip(again) {
                 answers[at] = answer;
             }
