@@ -2,6 +2,7 @@
 //! scripts, is slow or comes back.
 #![cfg(feature = "redis")]
 
+use std::io::Write;
 use std::time::Duration;
 use tidegate::decision::Verdict;
 use tidegate::limiter::BatchError;
@@ -10,7 +11,7 @@ use tidegate::store::RedisStore;
 use tidegate::strict::{OnFailure, StrictLimiter, StrictLimiterBuilder};
 use tidegate::time::{Clock, ManualClock};
 use tidegate::{Key, Quota};
-use tidegate_test_support::{Data, Direction, RedisServer, TcpProxy};
+use tidegate_test_support::{Data, Direction, RedisBuilder, RedisServer, TcpProxy};
 
 /// Long enough for a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -42,6 +43,36 @@ fn to_noon(server: &RedisServer) -> i16 {
     let script = "return redis.call('TIME')[1] % 86400";
     let minute = server.cli(&["EVAL", script, "0"]).integer() / 60;
     i16::try_from(12 * 60 - minute).expect("a day has 1440 minutes")
+}
+
+/// A real server's clock, where libfaketime is installed; what may be said of any hour is in the unit tests.
+#[tokio::test]
+async fn nobody_waits_an_hour_because_the_servers_clock_was_put_back_by_one() {
+    if !RedisBuilder::can_have_own_clock() {
+        // To the stream itself: what a passing test prints through macros is swallowed.
+        let _ = writeln!(std::io::stderr(), "SKIPPED, libfaketime is not installed");
+        return;
+    }
+    let Some(server) = RedisServer::builder().own_clock().start() else {
+        return;
+    };
+    let second = Quota::per_second(5);
+    let quotas = [
+        second,
+        second.fixed(),
+        second.sliding(),
+        second.sliding_log(),
+    ];
+    for (number, quota) in quotas.into_iter().enumerate() {
+        let limiter = limiter(&server, quota);
+        let key = Key::of(&(number as u64));
+        for ahead in [0, -3_600, 3_600, 0] {
+            server.set_clock(ahead);
+            let admitted = limiter.until_ready(&key, 1, PATIENCE).await;
+            assert!(admitted.is_allowed(), "{quota:?} keeps out at {ahead} s");
+            while limiter.decide(&key, 1).await.is_allowed() {}
+        }
+    }
 }
 
 #[tokio::test]

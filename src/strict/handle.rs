@@ -38,8 +38,9 @@ use std::time::Duration;
 ///   of a key, for as long as the key's counts; of more than that, one that repeats its message may count twice.
 /// * Nobody waits longer than [`patience`](StrictLimiterBuilder::patience), thrice that for a key that was decided on
 ///   without the store and is being told of, and nobody at all while the circuit breaker is open.
-/// * `retry_after` is exact on the store's clock, which is in microseconds. A store that is put back in time lets those
-///   who were denied wait so much longer; put forward, everything comes back so much earlier.
+/// * `retry_after` is exact on the store's clock, which is in microseconds. Put forward, everything comes back so much
+///   earlier: by an hour, up to the limit once more. Put back, nobody gets more for it, and what was counted goes on to
+///   count as if the clock had always been so: a key is kept out for two of its windows and ten seconds at most.
 /// * A store that forgot (restarted without persistence, failed over before it was copied, evicted) begins anew: up to
 ///   the limit once more.
 ///

@@ -9,12 +9,16 @@ if cost then
   local ticks = cost * B + r
   r = ticks % TICKS
   w = cost * A + w + (ticks - r) / TICKS
-  if w > C or (w == C and r > D) then return pack('>ddddd', 0, now, states[3] or 0, tw, tr) end
-  if now + w < NEVER then
+  if w > C or (w == C and r > D) then
+    -- No bucket takes longer, unless it is in debt or the clock was put back: see behind.
+    if (states[2] or 0) - ceil((now + C) / 1000) <= 2 * SLACK then
+      return pack('>ddddd', 0, now, states[3] or 0, tw, tr)
+    end
+  elseif now + w < NEVER then
     local lives = ceil((w + 1) / 1000)
     local ends = ceil(now / 1000) + lives
     if ends > (states[2] or 0) + 0 then
-      call('HSET', KEY, FIELD, pack('>dd', now + w, r), 'e', ends + SLACK)
+      call('HSET', KEY, FIELD, pack('>dd', now + w, r), 'e', ends + SLACK, 'm', now)
       call('PEXPIRE', KEY, lives + LIVES)
     else
       call('HSET', KEY, FIELD, pack('>dd', now + w, r))

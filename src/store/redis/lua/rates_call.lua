@@ -1,6 +1,7 @@
 -- One key's counts under all quotas of a limiter, in one step: all or nothing. The other spelling of `rule`.
 --
--- KEYS[1]  a hash: a field for each rule and window, `e` when it may expire, `r` units that were given back
+-- KEYS[1]  a hash: a field for each rule and window, `e` when it may expire, `m` the moment of a booking no more than five
+--          seconds or one window before the last, `r` units that were given back
 -- KEYS[2]  of a message that may be repeated: which one of each sender came last, as (sender, number), the newest at the
 --          end; it lives as long as KEYS[1]
 -- ARGV     to decide: the units, at least 1, under every quota; the moment (none or '' for this server's own); where

@@ -10,7 +10,8 @@ local settles = operation ~= 'decide' and operation ~= 'ask'
 local function div(a, b) return (a - fmod(a, b)) / b end
 
 -- Each rule: `state` for the answer; `fits`; `book`, which gives the state to write and for how long it counts;
--- `give_back`, by the booking's mark; `undo`, of what was booked last.
+-- `give_back`, by the booking's mark; `undo`, of what was booked last; `put_back`, the state of a clock that was put back by
+-- so much and more than `steps`, as it counts now.
 local rules = {}
 
 if uses.g then
@@ -50,6 +51,12 @@ if uses.g then
       local w, r = rules.g.after(q, state, units)
       if above(now + w, r, NEVER, NEVER_TICKS) then w, r = NEVER - now, NEVER_TICKS end
       return pack('>dd', now + w, r), w + 1
+    end,
+    steps = function(q) return q[3] end,
+    put_back = function(_, state, behind)
+      local w, r = unpack_numbers('>dd', state)
+      w, r = less(w, r, behind, 0)
+      return pack('>dd', w, r)
     end,
   }
   if settles then
@@ -100,6 +107,11 @@ if uses.f or uses.c then
       local here = rule.here(q, state)
       return pack('>dd', here[1], here[2] + units), rule.ends(q, here[1])
     end,
+    steps = function(q) return q[1] end,
+    put_back = function(q, state)
+      local sequence, count = unpack_numbers('>dd', state)
+      return pack('>dd', min(sequence, div(now, q[1])), count)
+    end,
   }
   if settles then
     local function count_less(state, units)
@@ -144,6 +156,11 @@ if uses.f or uses.c then
       end,
       -- The longest: a month may be the next one's clock's.
       ends = function(q) return 2 * (q[3] == 1 and HOUR or q[3] == 2 and 24 * HOUR or 744 * HOUR) end,
+      steps = function(q) return rules.c.ends(q) / 2 end,
+      put_back = function(q, state)
+        local sequence, count = count_state(state)
+        return pack('>dd', min(sequence, period_of(q[3], q[1])), count)
+      end,
     }
     rules.c.give_back, rules.c.undo = rules.f.give_back, rules.f.undo
   end
@@ -194,6 +211,11 @@ if uses.s or uses.p then
       local sequence, current, previous = cells_at(state, q[1])
       return pack('>ddd', sequence, current + units, previous), (sequence + 2) * q[1] - now
     end,
+    steps = function(q) return q[1] end,
+    put_back = function(q, state)
+      local sequence, current, previous = cell_state(state)
+      return pack('>ddd', min(sequence, div(now, q[1])), current, previous)
+    end,
   }
   if settles then
     rules.s.give_back = function(_, state, units, _, mark)
@@ -212,7 +234,7 @@ if uses.s or uses.p then
   end
   -- Soft limit: the window's length, the limit and the soft limit.
   rules.p = {
-    state = rules.s.state, book = rules.s.book,
+    state = rules.s.state, book = rules.s.book, steps = rules.s.steps, put_back = rules.s.put_back,
     fits = function(q, state, units)
       local _, _, _, used = cells_at(state, q[1])
       local wanted = used + units
@@ -295,6 +317,15 @@ if uses.l then
       rest[#rest + 1] = string.sub(log, 16 * place - 7)
       if units > 0 then rest[#rest + 1] = pack('>dd', moment, units) end
       return pack('>d', used) .. table.concat(rest), moment - now
+    end,
+    steps = function(q) return q[1] end,
+    put_back = function(_, state, behind)
+      local log = { string.sub(state, 1, 8) }
+      for place = 1, entries(state) do
+        local moment, units = entry(state, place)
+        log[#log + 1] = pack('>dd', max(0, moment - behind), units)
+      end
+      return table.concat(log)
     end,
   }
   if settles then

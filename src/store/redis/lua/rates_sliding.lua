@@ -16,16 +16,19 @@ if cost then
   -- A larger product is divided digit by digit, by the machinery below.
   if part < 9007199254740992 then
     spent = spent + cost
-    if spent + (part - part % A) / A > B then
+    if spent + (part - part % A) / A <= B then
+      local ends = ceil((here + 2) * A / 1000)
+      if ends > (states[2] or 0) + 0 then
+        call('HSET', KEY, FIELD, pack('>ddd', here, spent, before), 'e', ends + SLACK, 'm', now)
+        call('PEXPIRE', KEY, ends - ceil(now / 1000) + LIVES)
+      else
+        call('HSET', KEY, FIELD, pack('>ddd', here, spent, before))
+      end
+      return pack('>dddddd', 1, now, states[3] or 0, sequence, current, previous)
+    end
+    -- Two windows are the longest, unless the clock was put back: see behind.
+    if (states[2] or 0) - ceil((now + 2 * A) / 1000) <= 2 * SLACK then
       return pack('>dddddd', 0, now, states[3] or 0, sequence, current, previous)
     end
-    local ends = ceil((here + 2) * A / 1000)
-    if ends > (states[2] or 0) + 0 then
-      call('HSET', KEY, FIELD, pack('>ddd', here, spent, before), 'e', ends + SLACK)
-      call('PEXPIRE', KEY, ends - ceil(now / 1000) + LIVES)
-    else
-      call('HSET', KEY, FIELD, pack('>ddd', here, spent, before))
-    end
-    return pack('>dddddd', 1, now, states[3] or 0, sequence, current, previous)
   end
 end

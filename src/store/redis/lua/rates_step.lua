@@ -8,9 +8,29 @@ for place = 1, QUOTAS do
     rule = rules[WORDS[at]], units = cost or tonumber(ARGV[3 + place]),
   }
 end
-fields[QUOTAS + 1], fields[QUOTAS + 2] = 'e', 'r'
+fields[QUOTAS + 1], fields[QUOTAS + 2], fields[QUOTAS + 3] = 'e', 'r', 'm'
 local states = redis.call('HMGET', KEY, unpack(fields))
 local given_back = tonumber(states[QUOTAS + 2] or 0)
+
+-- This server's clock was put back since something was booked here: what comes back by it would come back by so much later,
+-- and keep out whoever asks. From now on it counts as if it had been booked by the clock as it is. What is not put back by
+-- more than its own window keeps nobody for longer than one more.
+local behind = tonumber(states[QUOTAS + 3] or 0) - now
+if behind > SLACK * 1000 then
+  local writes = {}
+  for place, quota in ipairs(quotas) do
+    if states[place] and behind > quota.rule.steps(quota) + SLACK * 1000 then
+      states[place] = quota.rule.put_back(quota, states[place], behind)
+      writes[#writes + 1], writes[#writes + 2] = fields[place], states[place]
+    end
+  end
+  if #writes == 2 * QUOTAS then
+    local ends = tonumber(states[QUOTAS + 1]) - floor(behind / 1000)
+    states[QUOTAS + 1] = string.format('%.0f', ends)
+    writes[#writes + 1], writes[#writes + 2] = 'e', states[QUOTAS + 1]
+  end
+  if #writes > 0 then redis.call('HSET', KEY, 'm', string.format('%.0f', now), unpack(writes)) end
+end
 
 local answer = { 1, now, given_back }
 for place, quota in ipairs(quotas) do
@@ -39,7 +59,7 @@ local function book()
   if expires then
     writes[#writes + 1], writes[#writes + 2] = 'e', string.format('%.0f', ends + SLACK)
   end
-  redis.call('HSET', KEY, unpack(writes))
+  redis.call('HSET', KEY, 'm', string.format('%.0f', now), unpack(writes))
   if expires then redis.call('PEXPIRE', KEY, math.ceil(lives / 1000) + LIVES) end
 end
 

@@ -259,6 +259,11 @@ fn plan(kind: Kind, policies: &[Policy], random: &mut fastrand::Rng) -> Vec<Step
         .min()
         .unwrap_or(1);
     let goes_back = !matches!(kind, Kind::Log | Kind::Several);
+    // A clock that is put back by more than a window, or what a bucket holds, is another matter: see `put_back`.
+    let bucket = matches!(kind, Kind::TokenBucket);
+    let limit = policies.iter().map(|policy| policy.quota().limit()).min();
+    let holds = window / u64::from(limit.unwrap_or(0).max(1)) * u64::from(most);
+    let back = if bucket { window.min(holds) } else { window } / 2;
     let mut state = vec![0; rules.words()];
     let (mut now, mut given_back, mut seen) = (BEGIN + random.u64(..window), 0, false);
     let mut bookings: Vec<Booking> = Vec::new();
@@ -271,7 +276,7 @@ fn plan(kind: Kind, policies: &[Policy], random: &mut fastrand::Rng) -> Vec<Step
             _ => random.u64(..=window / 8 + 1),
         };
         if goes_back && random.u32(..30) == 0 {
-            now -= random.u64(..=window / 2);
+            now -= random.u64(..=back);
         }
         now = now.min(END);
         let moment = StoreMoment::from_micros(now);

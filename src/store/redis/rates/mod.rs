@@ -5,6 +5,8 @@
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod put_back;
 mod spelling;
 mod standing;
 #[cfg(test)]
