@@ -1,6 +1,6 @@
 //! What gateways do while they cannot reach the store, and what is promised of it.
 
-use crate::scale::Scale;
+use crate::scale::{Estimate, Scale};
 use clap::ValueEnum;
 use std::time::Duration;
 
@@ -77,7 +77,12 @@ fn hold(scale: &Scale) -> Duration {
     scale.outage + 3 * scale.ttl
 }
 
-/// How many slots of a gateway are safe.
+/// How many slots of a gateway are safe: an equal part of the limit. One that the fleet finds is above what the backend
+/// serves at once, for the sake of a short queue.
 const fn safe_slots(scale: &Scale) -> usize {
-    scale.limit / scale.gateways
+    let part = scale.limit / scale.gateways;
+    match scale.estimate {
+        Estimate::Fixed => part,
+        Estimate::Fleet => part + 1,
+    }
 }
