@@ -4,7 +4,11 @@
 //! is the node that the driver drives, a [`Store`] the state that the memory store keeps.
 
 mod bytes;
+#[cfg(feature = "redis")]
+mod calls;
 
+#[cfg(feature = "redis")]
+pub use self::calls::load_scripts;
 use crate::adaptive::{Aimd, Algorithm, Estimator, Gradient2, Vegas, WindowSetup};
 use crate::criticality::Criticality;
 use crate::fleet::check;

@@ -12,6 +12,8 @@
 //! `min-replicas-to-write 1` and `min-replicas-max-lag m` a master takes no more writes m + 2 seconds after it has
 //! lost its replica: promote no sooner (`down-after-milliseconds` of Sentinel), or have `drain` that much longer.
 
+#[cfg(feature = "sim")]
+pub(crate) mod calls;
 #[cfg(test)]
 mod conformance;
 mod connection;
