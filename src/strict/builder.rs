@@ -9,7 +9,7 @@ use crate::strict::StrictLimiter;
 use crate::strict::breaker::Breaker;
 use crate::strict::denied::DeniedKeys;
 use crate::strict::failure::{Fallback, OnFailure};
-use crate::strict::handle::Parts;
+use crate::strict::parts::Parts;
 use crate::strict::untold::Untold;
 use crate::time::Clock;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The strict limiter as users hold it, and the way of a decision: remembered, asked, or made without the store.
+//! The strict limiter as users hold it.
 
 use crate::decision::{Decision, Decisions, Policy};
 use crate::key::Key;
@@ -6,21 +6,15 @@ use crate::limiter::lines::Lines;
 use crate::limits::NamedLimit;
 use crate::observe;
 use crate::quota::Quota;
-use crate::rule::{Carry, Moment};
-use crate::store::redis::rates::{Operation, Rates, Standing};
-use crate::store::{RedisStore, StoreError};
-use crate::strict::StrictLimiterBuilder;
-use crate::strict::breaker::{Breaker, Change, Pass};
+use crate::store::RedisStore;
+use crate::strict::breaker::Breaker;
 use crate::strict::clock_of_store::ClockOfStore;
-use crate::strict::denied::{DeniedKeys, Heard};
-use crate::strict::failure::{self, Fallback};
-use crate::strict::telling::{TellingAll, tell_all};
+use crate::strict::parts::Parts;
+use crate::strict::stats::Counts;
 use crate::strict::unheard::Unheard;
-use crate::strict::untold::Untold;
-use crate::time::Clock;
+use crate::strict::{StrictLimiterBuilder, StrictStats};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 /// Holds every key to a quota, or to several at once, counting in a store for all processes.
 ///
@@ -67,121 +61,15 @@ pub struct StrictLimiter(pub(super) Arc<Inner>);
 
 #[derive(Debug)]
 pub(super) struct Inner {
-    parts: Parts,
-    breaker: Mutex<Breaker>,
-    clock_of_store: ClockOfStore,
+    pub(super) parts: Parts,
+    pub(super) breaker: Mutex<Breaker>,
+    pub(super) clock_of_store: ClockOfStore,
     pub(super) unheard: Arc<Unheard>,
     pub(super) telling: AtomicBool,
     pub(super) telling_lines: Lines,
     pub(super) lines: Lines,
-    counts: Counts,
-    seen: observe::Decisions,
-}
-
-/// What a limiter is made of.
-#[derive(Debug)]
-pub(crate) struct Parts {
-    pub(crate) rates: Rates,
-    pub(crate) fallback: Fallback,
-    pub(crate) breaker: Breaker,
-    pub(crate) denied: DeniedKeys,
-    pub(crate) untold: Arc<Untold>,
-    pub(crate) patience: Duration,
-    pub(crate) clock: Clock,
-}
-
-impl Parts {
-    /// Decides while the store does not answer; what a share admits at `moment` is to be told.
-    pub(crate) fn decide_without(&self, key: Key, cost: u32, moment: Moment) -> Decisions {
-        let policies = self.rates.spelling().policies();
-        match &self.fallback {
-            Fallback::Deny => failure::unavailable(policies),
-            Fallback::Allow => failure::let_pass(policies),
-            Fallback::Share(share) => {
-                let decisions = share.check_each(&key, cost);
-                if cost > 0 && decisions.is_allowed() {
-                    self.untold.add(key, cost, moment);
-                }
-                decisions
-            }
-        }
-    }
-
-    /// Goes on with what was counted without the store before, at `moment` on its clock, if both count in one place.
-    /// Says how counts go on then.
-    pub(crate) fn take_over(&self, before: &Self, moment: Moment) -> Option<Carry> {
-        if !self.rates.counts_with(&before.rates) {
-            return None;
-        }
-        if let (Fallback::Share(next), Fallback::Share(before)) = (&self.fallback, &before.fallback)
-        {
-            next.take_over(before);
-        }
-        let [from, to] = [before, self].map(|parts| parts.rates.spelling().policies());
-        let carry = Carry::new(from, to);
-        let own = carry.clone();
-        before.untold.hand_over(&self.untold, own, moment);
-        Some(carry)
-    }
-
-    /// Books units whether they fit or not, while the store does not answer: it is told when it does.
-    pub(crate) fn book_without(&self, key: Key, units: u32, moment: Moment) {
-        self.book_in_share(key, units);
-        self.untold.add(key, units, moment);
-    }
-
-    /// The same of units that the store will be told of anyway.
-    pub(crate) fn book_in_share(&self, key: Key, units: u32) {
-        if let Fallback::Share(share) = &self.fallback
-            && let Ok(nothing) = share.reserve(&key, 0)
-        {
-            nothing.commit(units);
-        }
-    }
-
-    /// Gives back what was admitted without the store, and is not told yet.
-    pub(crate) fn give_back_without(&self, key: Key, units: u32, moment: Moment) {
-        if self.give_back_to_share(key, units) {
-            self.untold.give_back(key, units, moment);
-        }
-    }
-
-    /// Whether there is a share.
-    pub(crate) fn give_back_to_share(&self, key: Key, units: u32) -> bool {
-        let Fallback::Share(share) = &self.fallback else {
-            return false;
-        };
-        share.refund(&key, units);
-        true
-    }
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    asked: AtomicU64,
-    failures: AtomicU64,
-    without: AtomicU64,
-    remembered: AtomicU64,
-}
-
-/// What has happened to a [`StrictLimiter`] since it was built.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct StrictStats {
-    /// Whether the store is asked: false while the circuit breaker is open or probing.
-    pub up: bool,
-    /// Times that the store was asked.
-    pub asked: u64,
-    /// Times that it did not answer in time, or not as it should.
-    pub failures: u64,
-    /// Decisions that were made without it.
-    pub without: u64,
-    /// Denials that were remembered, and cost no round trip.
-    pub remembered: u64,
-    /// Keys that something was admitted on which the store does not know of yet, or has not said so.
-    pub untold: usize,
-    /// Units that were admitted and that the store will never know of, since there were too many keys.
-    pub lost: u64,
+    pub(super) counts: Counts,
+    pub(super) seen: observe::Decisions,
 }
 
 impl StrictLimiter {
@@ -286,212 +174,6 @@ impl StrictLimiter {
             seen: observe::Decisions::default(),
         }))
     }
-
-    /// The decisions on a request, and how the key stood if the store has decided.
-    pub(super) async fn weigh_in_store(
-        &self,
-        key: Key,
-        cost: u32,
-    ) -> (Decisions, Option<Standing>) {
-        let inner = &*self.0;
-        let parts = &inner.parts;
-        let now = parts.clock.now();
-        if let Some(decisions) = self.remembered(key, cost) {
-            return (decisions, None);
-        }
-        let spelling = parts.rates.spelling();
-        // A coin that is thrown again may fall otherwise.
-        let random = if spelling.needs_random() { draw() } else { 0 };
-        let asked = self.ask_to_decide(key, cost, random).await;
-        let told = asked.and_then(|standing| {
-            let decisions = standing.decisions(spelling, cost, random)?;
-            Ok((decisions, standing))
-        });
-        let Ok((decisions, standing)) = told else {
-            return (self.without(key, cost), None);
-        };
-        if cost > 0
-            && !decisions.is_allowed()
-            && let Some(wait) = standing.denied_for(spelling, cost)
-        {
-            let denial = Heard {
-                cost,
-                decisions: &decisions,
-                standing: Some(standing.clone()),
-                wait: Some(wait),
-            };
-            parts.denied.note(key, denial, now, parts.clock.now());
-        }
-        (decisions, Some(standing))
-    }
-
-    /// The decisions without the store.
-    pub(super) fn without(&self, key: Key, cost: u32) -> Decisions {
-        let inner = &*self.0;
-        inner.counts.without.fetch_add(1, Ordering::Relaxed);
-        inner.parts.decide_without(key, cost, inner.moment())
-    }
-
-    /// A denial that needs no store: of what could never be allowed, or one that still holds.
-    pub(super) fn remembered(&self, key: Key, cost: u32) -> Option<Decisions> {
-        let inner = &*self.0;
-        if cost == 0 {
-            return None;
-        }
-        let spelling = inner.parts.rates.spelling();
-        if let Some(never) = spelling.never(cost) {
-            return Some(never);
-        }
-        let now = inner.parts.clock.now();
-        let more = |standing: &Standing| standing.denial_of_more(spelling, cost);
-        let decisions = inner.parts.denied.find(key, cost, now, more)?;
-        inner.counts.remembered.fetch_add(1, Ordering::Relaxed);
-        Some(decisions)
-    }
-
-    /// Asks the store once, if it is to be asked, having told it first what it does not know of this key.
-    pub(super) async fn ask(
-        &self,
-        key: Key,
-        operation: Operation<'_>,
-    ) -> Result<Standing, StoreError> {
-        let parts = &self.0.parts;
-        let ask = || parts.rates.ask(key, operation, parts.patience);
-        self.ask_after_telling(key, ask).await
-    }
-
-    /// As [`Self::ask`]. What a share has admitted, since the answer came too late, need not be told if it was counted.
-    async fn ask_to_decide(
-        &self,
-        key: Key,
-        cost: u32,
-        random: u32,
-    ) -> Result<Standing, StoreError> {
-        let parts = &self.0.parts;
-        let operation = parts.rates.spelling().decide(cost, random);
-        if !matches!(parts.fallback, Fallback::Share(_)) {
-            return self.ask(key, operation).await;
-        }
-        let inner = Arc::clone(&self.0);
-        let late = move || {
-            let moment = inner.moment();
-            inner.unheard.give_back(key, cost, moment);
-        };
-        let (rates, patience) = (&parts.rates, parts.patience);
-        let ask = || rates.ask_or_hear_late(key, operation, patience, late);
-        self.ask_after_telling(key, ask).await
-    }
-
-    async fn ask_after_telling<F>(
-        &self,
-        key: Key,
-        ask: impl FnOnce() -> F,
-    ) -> Result<Standing, StoreError>
-    where
-        F: Future<Output = Result<Standing, StoreError>>,
-    {
-        let inner = &*self.0;
-        if inner.unheard.is_left() {
-            self.tell(key).await?;
-        }
-        let standing = inner.ask_once(ask).await?;
-        if inner.unheard.is_left()
-            && let Some(turn) = TellingAll::begin(self)
-        {
-            tokio::spawn(tell_all(turn));
-        }
-        Ok(standing)
-    }
-}
-
-impl Inner {
-    pub(super) const fn parts(&self) -> &Parts {
-        &self.parts
-    }
-
-    pub(super) fn count(&self, decision: &Decision) {
-        let policies = self.parts.rates.spelling().policies();
-        self.seen.count(policies, decision);
-    }
-
-    /// The present moment on the store's clock, as far as it is known here.
-    pub(super) fn moment(&self) -> Moment {
-        self.clock_of_store.at(self.parts.clock.now()).moment(0)
-    }
-
-    pub(super) async fn ask_once<F>(&self, ask: impl FnOnce() -> F) -> Result<Standing, StoreError>
-    where
-        F: Future<Output = Result<Standing, StoreError>>,
-    {
-        let now = self.parts.clock.now();
-        let Some(pass) = self.breaker().pass(now) else {
-            return Err(away());
-        };
-        let mut question = Question {
-            inner: self,
-            pass: Some(pass),
-        };
-        self.counts.asked.fetch_add(1, Ordering::Relaxed);
-        let answer = ask().await;
-        question.answered(answer.as_ref().err());
-        if let Ok(standing) = &answer {
-            self.clock_of_store
-                .note(standing.now(), self.parts.clock.now());
-        }
-        answer
-    }
-
-    /// Whether a question would not be refused by the breaker.
-    pub(super) fn may_ask(&self) -> bool {
-        self.breaker().would_pass(self.parts.clock.now())
-    }
-
-    fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A question under way. Dropped before its answer, it leaves the breaker as it is.
-struct Question<'a> {
-    inner: &'a Inner,
-    pass: Option<Pass>,
-}
-
-impl Question<'_> {
-    fn answered(&mut self, failure: Option<&StoreError>) {
-        let Some(pass) = self.pass.take() else {
-            return;
-        };
-        let now = self.inner.parts.clock.now();
-        let change = match failure {
-            None => self.inner.breaker().handle_answer(pass),
-            Some(_) => {
-                self.inner.counts.failures.fetch_add(1, Ordering::Relaxed);
-                self.inner.breaker().handle_failure(pass, now)
-            }
-        };
-        match (change, failure) {
-            (Change::Opened, Some(error)) => observe::rates_store_away(error),
-            (Change::Closed, _) => observe::rates_store_back(),
-            _ => {}
-        }
-    }
-}
-
-impl Drop for Question<'_> {
-    fn drop(&mut self) {
-        if let Some(pass) = self.pass.take() {
-            let now = self.inner.parts.clock.now();
-            self.inner.breaker().handle_abandoned(pass, now);
-        }
-    }
-}
-
-pub(super) fn away() -> StoreError {
-    StoreError::new(
-        crate::store::StoreErrorKind::Unreachable,
-        "the store has failed too often and is left alone for a while",
-    )
 }
 
 /// Keys of which a message to the store is unheard.
@@ -503,12 +185,4 @@ const MAX_UNHEARD: usize = 100_000;
 )]
 fn draw_sender() -> u64 {
     fastrand::u64(..)
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the edge: rules take the number as an argument"
-)]
-fn draw() -> u32 {
-    (fastrand::u64(..) >> 32) as u32
 }

@@ -6,15 +6,17 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `handle` | the limiter as users hold it, and the way of one decision |
+//! | `handle`, `stats` | the limiter as users hold it, and what has happened to it |
+//! | `weighing`, `asking` | the way of one decision, and of one question to the store |
 //! | `breaker` | when a store that fails is left alone |
-//! | `failure` | what is said meanwhile |
+//! | `failure`, `parts` | what is said meanwhile, and what becomes of counts |
 //! | `untold`, `unheard`, `telling` | what was admitted meanwhile, and how the store hears of it, once, when it is back |
 //! | `clock_of_store` | what time it is there |
 //! | `deciding` | how layers ask, and how anybody waits |
 //! | `denied` | keys that need not be asked about yet |
 //! | `reservation`, `batch` | costs that are known afterwards; many decisions in one round trip |
 
+mod asking;
 mod batch;
 mod breaker;
 mod builder;
@@ -23,16 +25,20 @@ mod deciding;
 mod denied;
 mod failure;
 mod handle;
+mod parts;
 mod reservation;
+mod stats;
 mod telling;
 mod unheard;
 mod untold;
+mod weighing;
 
 pub(crate) use self::breaker::{Breaker, Change, Pass};
 pub use self::builder::StrictLimiterBuilder;
 pub(crate) use self::clock_of_store::ClockOfStore;
 pub(crate) use self::denied::Heard;
 pub use self::failure::OnFailure;
-pub(crate) use self::handle::Parts;
-pub use self::handle::{StrictLimiter, StrictStats};
+pub use self::handle::StrictLimiter;
+pub(crate) use self::parts::Parts;
 pub use self::reservation::StrictReservation;
+pub use self::stats::StrictStats;

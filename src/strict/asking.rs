@@ -1,0 +1,162 @@
+//! The way of one question to the store: past the circuit breaker, after what it does not know yet.
+
+use crate::decision::Decision;
+use crate::key::Key;
+use crate::observe;
+use crate::rule::Moment;
+use crate::store::redis::rates::{Operation, Standing};
+use crate::store::{StoreError, StoreErrorKind};
+use crate::strict::StrictLimiter;
+use crate::strict::breaker::{Breaker, Change, Pass};
+use crate::strict::failure::Fallback;
+use crate::strict::handle::Inner;
+use crate::strict::parts::Parts;
+use crate::strict::telling::{TellingAll, tell_all};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+impl StrictLimiter {
+    /// Asks the store once, if it is to be asked, having told it first what it does not know of this key.
+    pub(super) async fn ask(
+        &self,
+        key: Key,
+        operation: Operation<'_>,
+    ) -> Result<Standing, StoreError> {
+        let parts = &self.0.parts;
+        let ask = || parts.rates.ask(key, operation, parts.patience);
+        self.ask_after_telling(key, ask).await
+    }
+
+    /// As [`Self::ask`]. What a share has admitted, since the answer came too late, need not be told if it was counted.
+    pub(super) async fn ask_to_decide(
+        &self,
+        key: Key,
+        cost: u32,
+        random: u32,
+    ) -> Result<Standing, StoreError> {
+        let parts = &self.0.parts;
+        let operation = parts.rates.spelling().decide(cost, random);
+        if !matches!(parts.fallback, Fallback::Share(_)) {
+            return self.ask(key, operation).await;
+        }
+        let inner = Arc::clone(&self.0);
+        let late = move || {
+            let moment = inner.moment();
+            inner.unheard.give_back(key, cost, moment);
+        };
+        let (rates, patience) = (&parts.rates, parts.patience);
+        let ask = || rates.ask_or_hear_late(key, operation, patience, late);
+        self.ask_after_telling(key, ask).await
+    }
+
+    async fn ask_after_telling<F>(
+        &self,
+        key: Key,
+        ask: impl FnOnce() -> F,
+    ) -> Result<Standing, StoreError>
+    where
+        F: Future<Output = Result<Standing, StoreError>>,
+    {
+        let inner = &*self.0;
+        if inner.unheard.is_left() {
+            self.tell(key).await?;
+        }
+        let standing = inner.ask_once(ask).await?;
+        if inner.unheard.is_left()
+            && let Some(turn) = TellingAll::begin(self)
+        {
+            tokio::spawn(tell_all(turn));
+        }
+        Ok(standing)
+    }
+}
+
+impl Inner {
+    pub(super) const fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    pub(super) fn count(&self, decision: &Decision) {
+        let policies = self.parts.rates.spelling().policies();
+        self.seen.count(policies, decision);
+    }
+
+    /// The present moment on the store's clock, as far as it is known here.
+    pub(super) fn moment(&self) -> Moment {
+        self.clock_of_store.at(self.parts.clock.now()).moment(0)
+    }
+
+    pub(super) async fn ask_once<F>(&self, ask: impl FnOnce() -> F) -> Result<Standing, StoreError>
+    where
+        F: Future<Output = Result<Standing, StoreError>>,
+    {
+        let now = self.parts.clock.now();
+        let Some(pass) = self.breaker().pass(now) else {
+            return Err(away());
+        };
+        let mut question = Question {
+            inner: self,
+            pass: Some(pass),
+        };
+        self.counts.asked.fetch_add(1, Ordering::Relaxed);
+        let answer = ask().await;
+        question.answered(answer.as_ref().err());
+        if let Ok(standing) = &answer {
+            self.clock_of_store
+                .note(standing.now(), self.parts.clock.now());
+        }
+        answer
+    }
+
+    /// Whether a question would not be refused by the breaker.
+    pub(super) fn may_ask(&self) -> bool {
+        self.breaker().would_pass(self.parts.clock.now())
+    }
+
+    pub(super) fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A question under way. Dropped before its answer, it leaves the breaker as it is.
+struct Question<'a> {
+    inner: &'a Inner,
+    pass: Option<Pass>,
+}
+
+impl Question<'_> {
+    fn answered(&mut self, failure: Option<&StoreError>) {
+        let Some(pass) = self.pass.take() else {
+            return;
+        };
+        let now = self.inner.parts.clock.now();
+        let change = match failure {
+            None => self.inner.breaker().handle_answer(pass),
+            Some(_) => {
+                self.inner.counts.failures.fetch_add(1, Ordering::Relaxed);
+                self.inner.breaker().handle_failure(pass, now)
+            }
+        };
+        match (change, failure) {
+            (Change::Opened, Some(error)) => observe::rates_store_away(error),
+            (Change::Closed, _) => observe::rates_store_back(),
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        if let Some(pass) = self.pass.take() {
+            let now = self.inner.parts.clock.now();
+            self.inner.breaker().handle_abandoned(pass, now);
+        }
+    }
+}
+
+pub(super) fn away() -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Unreachable,
+        "the store has failed too often and is left alone for a while",
+    )
+}

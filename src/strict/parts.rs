@@ -1,0 +1,91 @@
+//! What a strict limiter is made of, and what becomes of counts while the store does not answer.
+
+use crate::decision::Decisions;
+use crate::key::Key;
+use crate::rule::{Carry, Moment};
+use crate::store::redis::rates::Rates;
+use crate::strict::breaker::Breaker;
+use crate::strict::denied::DeniedKeys;
+use crate::strict::failure::{self, Fallback};
+use crate::strict::untold::Untold;
+use crate::time::Clock;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a limiter is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) rates: Rates,
+    pub(crate) fallback: Fallback,
+    pub(crate) breaker: Breaker,
+    pub(crate) denied: DeniedKeys,
+    pub(crate) untold: Arc<Untold>,
+    pub(crate) patience: Duration,
+    pub(crate) clock: Clock,
+}
+
+impl Parts {
+    /// Decides while the store does not answer; what a share admits at `moment` is to be told.
+    pub(crate) fn decide_without(&self, key: Key, cost: u32, moment: Moment) -> Decisions {
+        let policies = self.rates.spelling().policies();
+        match &self.fallback {
+            Fallback::Deny => failure::unavailable(policies),
+            Fallback::Allow => failure::let_pass(policies),
+            Fallback::Share(share) => {
+                let decisions = share.check_each(&key, cost);
+                if cost > 0 && decisions.is_allowed() {
+                    self.untold.add(key, cost, moment);
+                }
+                decisions
+            }
+        }
+    }
+
+    /// Goes on with what was counted without the store before, at `moment` on its clock, if both count in one place.
+    /// Says how counts go on then.
+    pub(crate) fn take_over(&self, before: &Self, moment: Moment) -> Option<Carry> {
+        if !self.rates.counts_with(&before.rates) {
+            return None;
+        }
+        if let (Fallback::Share(next), Fallback::Share(before)) = (&self.fallback, &before.fallback)
+        {
+            next.take_over(before);
+        }
+        let [from, to] = [before, self].map(|parts| parts.rates.spelling().policies());
+        let carry = Carry::new(from, to);
+        let own = carry.clone();
+        before.untold.hand_over(&self.untold, own, moment);
+        Some(carry)
+    }
+
+    /// Books units whether they fit or not, while the store does not answer: it is told when it does.
+    pub(crate) fn book_without(&self, key: Key, units: u32, moment: Moment) {
+        self.book_in_share(key, units);
+        self.untold.add(key, units, moment);
+    }
+
+    /// The same of units that the store will be told of anyway.
+    pub(crate) fn book_in_share(&self, key: Key, units: u32) {
+        if let Fallback::Share(share) = &self.fallback
+            && let Ok(nothing) = share.reserve(&key, 0)
+        {
+            nothing.commit(units);
+        }
+    }
+
+    /// Gives back what was admitted without the store, and is not told yet.
+    pub(crate) fn give_back_without(&self, key: Key, units: u32, moment: Moment) {
+        if self.give_back_to_share(key, units) {
+            self.untold.give_back(key, units, moment);
+        }
+    }
+
+    /// Whether there is a share.
+    pub(crate) fn give_back_to_share(&self, key: Key, units: u32) -> bool {
+        let Fallback::Share(share) = &self.fallback else {
+            return false;
+        };
+        share.refund(&key, units);
+        true
+    }
+}

@@ -1,0 +1,80 @@
+//! The way of a decision: remembered, asked of the store, or made without it.
+
+use crate::decision::Decisions;
+use crate::key::Key;
+use crate::store::redis::rates::Standing;
+use crate::strict::StrictLimiter;
+use crate::strict::denied::Heard;
+use std::sync::atomic::Ordering;
+
+impl StrictLimiter {
+    /// The decisions on a request, and how the key stood if the store has decided.
+    pub(super) async fn weigh_in_store(
+        &self,
+        key: Key,
+        cost: u32,
+    ) -> (Decisions, Option<Standing>) {
+        let inner = &*self.0;
+        let parts = &inner.parts;
+        let now = parts.clock.now();
+        if let Some(decisions) = self.remembered(key, cost) {
+            return (decisions, None);
+        }
+        let spelling = parts.rates.spelling();
+        // A coin that is thrown again may fall otherwise.
+        let random = if spelling.needs_random() { draw() } else { 0 };
+        let asked = self.ask_to_decide(key, cost, random).await;
+        let told = asked.and_then(|standing| {
+            let decisions = standing.decisions(spelling, cost, random)?;
+            Ok((decisions, standing))
+        });
+        let Ok((decisions, standing)) = told else {
+            return (self.without(key, cost), None);
+        };
+        if cost > 0
+            && !decisions.is_allowed()
+            && let Some(wait) = standing.denied_for(spelling, cost)
+        {
+            let denial = Heard {
+                cost,
+                decisions: &decisions,
+                standing: Some(standing.clone()),
+                wait: Some(wait),
+            };
+            parts.denied.note(key, denial, now, parts.clock.now());
+        }
+        (decisions, Some(standing))
+    }
+
+    /// The decisions without the store.
+    pub(super) fn without(&self, key: Key, cost: u32) -> Decisions {
+        let inner = &*self.0;
+        inner.counts.without.fetch_add(1, Ordering::Relaxed);
+        inner.parts.decide_without(key, cost, inner.moment())
+    }
+
+    /// A denial that needs no store: of what could never be allowed, or one that still holds.
+    pub(super) fn remembered(&self, key: Key, cost: u32) -> Option<Decisions> {
+        let inner = &*self.0;
+        if cost == 0 {
+            return None;
+        }
+        let spelling = inner.parts.rates.spelling();
+        if let Some(never) = spelling.never(cost) {
+            return Some(never);
+        }
+        let now = inner.parts.clock.now();
+        let more = |standing: &Standing| standing.denial_of_more(spelling, cost);
+        let decisions = inner.parts.denied.find(key, cost, now, more)?;
+        inner.counts.remembered.fetch_add(1, Ordering::Relaxed);
+        Some(decisions)
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the edge: rules take the number as an argument"
+)]
+fn draw() -> u32 {
+    (fastrand::u64(..) >> 32) as u32
+}
