@@ -1,0 +1,88 @@
+//! Regions that hear of each other over a global store.
+
+use crate::{LIMIT, ask, builder, counted, store, until};
+use std::time::Duration;
+use tidegate::Key;
+use tidegate_test_support::{Data, RedisServer};
+
+#[tokio::test]
+async fn regions_hear_of_each_other_also_after_the_global_store_was_away() {
+    let (Some(eu), Some(us), Some(mut global)) = (
+        RedisServer::start(),
+        RedisServer::start(),
+        RedisServer::start(),
+    ) else {
+        return;
+    };
+    let region = |origin: &RedisServer, name: &str| {
+        builder(&origin.url())
+            .global(store(&global.url()), name)
+            .global_every(Duration::from_millis(50))
+            .build()
+            .expect("settings that work")
+    };
+    let (eu, us) = ((region(&eu, "eu"), eu), (region(&us, "us"), us));
+    let key = Key::of("alice");
+    assert_eq!(ask(std::slice::from_ref(&eu.0), &key, 400).await, 400);
+    // Its first decision there is taken on what the others are known to have used.
+    until("it is heard of", || {
+        us.0.peek(&key).remaining() == LIMIT || us.0.stats().keys > 0
+    })
+    .await;
+    assert!(us.0.decide(&key, 1).await.is_allowed());
+    until("us hears of eu", || {
+        us.0.peek(&key).remaining() <= LIMIT - 401
+    })
+    .await;
+    until("eu hears of us", || {
+        eu.0.peek(&key).remaining() == LIMIT - 401
+    })
+    .await;
+    global.kill();
+    assert_eq!(ask(std::slice::from_ref(&eu.0), &key, 100).await, 100);
+    assert_eq!(ask(std::slice::from_ref(&us.0), &key, 100).await, 100);
+    until("trouble is seen", || eu.0.stats().global_failures > 0).await;
+    assert_eq!(eu.0.peek(&key).remaining(), LIMIT - 501);
+    global.restart(Data::Lose);
+    for limiter in [&eu.0, &us.0] {
+        until("both are heard again", || {
+            limiter.peek(&key).remaining() == LIMIT - 601
+        })
+        .await;
+    }
+    // Another region's counts are not one's own: origin has 500 and 101.
+    for (limiter, origin) in [&eu, &us] {
+        limiter.close().await.expect("origin is there");
+        assert!([500, 101].contains(&counted(origin)));
+    }
+}
+
+#[tokio::test]
+async fn a_region_that_closes_leaves_its_count_to_the_others() {
+    let (Some(eu), Some(us), Some(global)) = (
+        RedisServer::start(),
+        RedisServer::start(),
+        RedisServer::start(),
+    ) else {
+        return;
+    };
+    let region = |origin: &RedisServer, name: &str| {
+        builder(&origin.url())
+            .patience(Duration::from_secs(60))
+            .global(store(&global.url()), name)
+            // Once when it begins, and then not in this test.
+            .global_every(Duration::from_secs(600))
+            .build()
+            .expect("settings that work")
+    };
+    let (key, node) = (Key::of("alice"), region(&eu, "eu"));
+    assert!(node.decide(&key, 300).await.is_allowed());
+    node.close().await.expect("origin is there");
+    let node = region(&us, "us");
+    let mut asked = 0;
+    until("us has heard of eu", || {
+        asked += 1;
+        node.check(&key, 1).remaining() + asked == LIMIT - 300
+    })
+    .await;
+}

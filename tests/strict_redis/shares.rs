@@ -1,0 +1,103 @@
+//! What was admitted without the store counts once, however late it is told and whatever is lost on the way.
+
+use crate::{PAUSE, builder, limiter, on_a_manual_clock, so_many, until_up};
+use std::time::Duration;
+use tidegate::Key;
+use tidegate::decision::Verdict;
+use tidegate::strict::OnFailure;
+use tidegate_test_support::{Direction, RedisServer, TcpProxy};
+
+#[tokio::test]
+async fn a_local_share_is_kept_and_told_once() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    for quota in [
+        so_many(100),
+        so_many(100).fixed(),
+        so_many(100).sliding(),
+        so_many(100).sliding_log(),
+    ] {
+        let proxy = TcpProxy::start(server.address());
+        let key = Key::of(&quota.to_string());
+        let share = builder(&server.url_through(proxy.address()), quota)
+            .on_failure(OnFailure::local_share(5));
+        let (limiter, lever) = on_a_manual_clock(share);
+        assert!(limiter.decide(&key, 30).await.is_allowed());
+        proxy.refuse();
+        let mut allowed = 0;
+        for _ in 0..50 {
+            allowed += u32::from(limiter.decide(&key, 1).await.is_allowed());
+        }
+        assert_eq!(allowed, 20, "{quota}");
+        assert_eq!(limiter.stats().untold, 1);
+        proxy.heal();
+        until_up(&limiter, &lever).await;
+        let left = limiter.peek(&key).await.remaining();
+        assert_eq!((left, limiter.stats().untold), (50, 0), "{quota}");
+        assert_eq!(limiter.peek(&key).await.remaining(), 50);
+    }
+}
+
+#[tokio::test]
+async fn what_was_counted_though_its_answer_came_too_late_is_not_told_again() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let proxy = TcpProxy::start(server.address());
+    let key = Key::EVERYONE;
+    let share = builder(&server.url_through(proxy.address()), so_many(100))
+        .patience(Duration::from_secs(2))
+        .on_failure(OnFailure::local_share(2));
+    let (limiter, _lever) = on_a_manual_clock(share);
+    assert!(limiter.decide(&key, 30).await.is_allowed());
+    proxy.hold_one_way(Direction::Responses);
+    assert!(limiter.decide(&key, 7).await.is_allowed());
+    assert_eq!((limiter.stats().failures, limiter.stats().untold), (1, 1));
+    proxy.heal();
+    for _ in 0..2_000 {
+        if limiter.stats().untold == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(limiter.peek(&key).await.remaining(), 63);
+    assert_eq!(limiter.stats().failures, 1);
+}
+
+/// The server books what it is told, and the answer is lost: told again, it does not count again.
+#[tokio::test]
+async fn what_was_told_and_not_confirmed_counts_once() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    for quota in [
+        so_many(100),
+        so_many(100).fixed(),
+        so_many(100).sliding(),
+        so_many(100).sliding_log(),
+    ] {
+        let proxy = TcpProxy::start(server.address());
+        let key = Key::of(&quota.to_string());
+        let far = builder(&server.url_through(proxy.address()), quota);
+        let (far, lever) = on_a_manual_clock(far.patience(Duration::from_secs(1)));
+        let near = limiter(&server, quota);
+        let reservation = far.reserve(&key, 10).await.expect("room for it");
+        proxy.hold_one_way(Direction::Responses);
+        reservation.commit(30).await;
+        for _ in 0..3 {
+            let answer = far.peek(&key).await;
+            assert_eq!(answer.outcome(), Verdict::Unavailable, "{quota}");
+        }
+        assert_eq!((far.stats().failures, far.stats().untold), (2, 1));
+        proxy.cut();
+        proxy.heal();
+        lever.advance(PAUSE);
+        until_up(&far, &lever).await;
+        let left = [&far, &near].map(|limiter| limiter.peek(&key));
+        for left in futures_util::future::join_all(left).await {
+            assert_eq!(left.remaining(), 70, "{quota}");
+        }
+        assert_eq!(far.stats().untold, 0);
+    }
+}
