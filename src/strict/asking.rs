@@ -11,9 +11,9 @@ use crate::strict::breaker::{Breaker, Change, Pass};
 use crate::strict::failure::Fallback;
 use crate::strict::handle::Inner;
 use crate::strict::parts::Parts;
-use crate::strict::telling::{TellingAll, tell_all};
+use crate::strict::telling::Begin;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{MutexGuard, PoisonError};
 
 impl StrictLimiter {
     /// Asks the store once, if it is to be asked, having told it first what it does not know of this key.
@@ -27,7 +27,7 @@ impl StrictLimiter {
         self.ask_after_telling(key, ask).await
     }
 
-    /// As [`Self::ask`]. What a share has admitted, since the answer came too late, need not be told if it was counted.
+    /// As [`Self::ask`]. What was booked for nobody, since the answer came too late, goes back.
     pub(super) async fn ask_to_decide(
         &self,
         key: Key,
@@ -36,13 +36,15 @@ impl StrictLimiter {
     ) -> Result<Standing, StoreError> {
         let parts = &self.0.parts;
         let operation = parts.rates.spelling().decide(cost, random);
-        if !matches!(parts.fallback, Fallback::Share(_)) {
+        if matches!(parts.fallback, Fallback::Allow) {
+            // It was let pass, and is counted now.
             return self.ask(key, operation).await;
         }
-        let inner = Arc::clone(&self.0);
-        let late = move || {
-            let moment = inner.moment();
-            inner.unheard.give_back(key, cost, moment);
+        let limiter = self.clone();
+        let late = move |booked: Standing| {
+            limiter.go_back(key, &booked, cost, cost);
+            limiter.0.back.notify_one();
+            limiter.tell_the_rest(Begin::AtOnce);
         };
         let (rates, patience) = (&parts.rates, parts.patience);
         let ask = || rates.ask_or_hear_late(key, operation, patience, late);
@@ -58,15 +60,15 @@ impl StrictLimiter {
         F: Future<Output = Result<Standing, StoreError>>,
     {
         let inner = &*self.0;
-        if inner.unheard.is_left() {
-            self.tell(key).await?;
+        if inner.unheard.is_left()
+            && let Err(error) = self.tell(key).await
+            // A store that refuses what goes back may decide all the same: more is counted there than was used.
+            && !(error.kind() == StoreErrorKind::Rejected && inner.unheard.only_gives_back(key))
+        {
+            return Err(error);
         }
         let standing = inner.ask_once(ask).await?;
-        if inner.unheard.is_left()
-            && let Some(turn) = TellingAll::begin(self)
-        {
-            tokio::spawn(tell_all(turn));
-        }
+        self.tell_the_rest(Begin::AtOnce);
         Ok(standing)
     }
 }
@@ -139,7 +141,10 @@ impl Question<'_> {
         };
         match (change, failure) {
             (Change::Opened, Some(error)) => observe::rates_store_away(error),
-            (Change::Closed, _) => observe::rates_store_back(),
+            (Change::Closed, _) => {
+                observe::rates_store_back();
+                self.inner.back.notify_one();
+            }
             _ => {}
         }
     }

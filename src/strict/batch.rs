@@ -24,9 +24,9 @@ impl StrictLimiter {
     ///
     /// # Errors
     /// [`BatchError::Denied`] with the first that does not fit, or that the store did not answer; [`BatchError::TooMany`]
-    /// for more than 100. Nothing is booked then, unless the store failed in the middle: a check whose answer did not
-    /// come in time, and one that could not be given back, may stay booked. Under a window they count until it is over,
-    /// of a sliding one until the next is; in a bucket until they have come back by themselves. Nobody gets more for it.
+    /// for more than 100. Nothing is booked then, unless the store failed in the middle: a check whose answer was
+    /// lost may stay booked. Under a window it counts until that is over, of a sliding one until the next is; in a bucket
+    /// until it has come back by itself. Nobody gets more for it. What goes back is told until the store has confirmed it.
     ///
     /// # Cancel safety
     /// Dropping the future books nothing: it is decided in the background, and what was booked is given back, as far as

@@ -63,6 +63,11 @@ impl Breaker {
         matches!(self.state, State::Closed { .. })
     }
 
+    /// The first pause, and the longest.
+    pub(crate) const fn pauses(&self) -> (Duration, Duration) {
+        (self.shortest, self.longest)
+    }
+
     /// Whether [`Self::pass`] would give leave.
     pub(crate) fn would_pass(&self, now: LocalTime) -> bool {
         match self.state {

@@ -86,20 +86,19 @@ impl Remote for StrictLimiter {
     }
 
     async fn settled(&self, key: Key, booked: Option<Standing>, cost: u32, actual: u32) {
-        match actual.checked_sub(cost) {
-            Some(0) => {}
-            Some(more) => self.book(key, more).await,
-            None => self.give_back(key, booked, cost, cost - actual).await,
+        if self.note(key, booked, cost, actual) {
+            self.tell_of(key, actual.saturating_sub(cost)).await;
         }
     }
 
-    /// In the background. Without a runtime to do it on, what was booked stays so and comes back by itself.
+    /// In the background. Without a runtime to do it on, it is told with the next question.
     fn settle(&self, key: Key, booked: Option<Standing>, cost: u32, actual: u32) {
-        if actual != cost
+        if self.note(key, booked, cost, actual)
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             let limiter = self.clone();
-            runtime.spawn(async move { limiter.settled(key, booked, cost, actual).await });
+            let more = actual.saturating_sub(cost);
+            runtime.spawn(async move { limiter.tell_of(key, more).await });
         }
     }
 }

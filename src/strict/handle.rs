@@ -11,10 +11,12 @@ use crate::strict::breaker::Breaker;
 use crate::strict::clock_of_store::ClockOfStore;
 use crate::strict::parts::Parts;
 use crate::strict::stats::Counts;
+use crate::strict::telling::Begin;
 use crate::strict::unheard::Unheard;
 use crate::strict::{StrictLimiterBuilder, StrictStats};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use tokio::sync::Notify;
 
 /// Holds every key to a quota, or to several at once, counting in a store for all processes.
 ///
@@ -25,11 +27,14 @@ use std::sync::{Arc, Mutex};
 /// * Of all processes together no key ever gets more than the quota's rule says (see [`rule`](crate::rule)), as long as
 ///   the store keeps its data and failures are answered by [`OnFailure::Deny`](super::OnFailure::Deny).
 /// * Of several policies all allow a request, in one atomic step, or it consumes nothing of any.
-/// * No decision is repeated. One whose answer did not come in time may have been counted: that request is lost for its
-///   key, and nobody gets more for it.
-/// * What was admitted without the store is told in numbered messages, which are repeated until the store has confirmed
-///   them and count once, also where an answer was lost. Redis keeps the numbers of the last 64 processes that told it
-///   of a key, for as long as the key's counts; of more than that, one that repeats its message may count twice.
+/// * No decision is repeated. One whose answer did not come in time may have been counted: if the answer comes within a
+///   minute after all, what it booked goes back (but with [`OnFailure::Allow`](super::OnFailure::Allow), which let the
+///   request pass). Where the answer was lost with its connection, the request stays counted, and nobody gets more for it.
+/// * What was admitted without the store, and what goes back, by a [reservation](super::StrictReservation) or a
+///   [refund](Self::refund), is told in numbered messages, which are repeated until the store has confirmed them and count
+///   once, also where an answer was lost. What has come back by itself is not told. Redis keeps the numbers of the last 64
+///   processes that told it of a key, for as long as the key's counts; of more than that, one that repeats its message may
+///   count twice what it admitted, and does not give back what it was to.
 /// * Nobody waits longer than [`patience`](StrictLimiterBuilder::patience), thrice that for a key that was decided on
 ///   without the store and is being told of, and nobody at all while the circuit breaker is open.
 /// * `retry_after` is exact on the store's clock, which is in microseconds. Put forward, everything comes back so much
@@ -67,6 +72,8 @@ pub(super) struct Inner {
     pub(super) unheard: Arc<Unheard>,
     pub(super) telling: AtomicBool,
     pub(super) telling_lines: Lines,
+    /// The store has answered again.
+    pub(super) back: Notify,
     pub(super) lines: Lines,
     pub(super) counts: Counts,
     pub(super) seen: observe::Decisions,
@@ -146,6 +153,7 @@ impl StrictLimiter {
             remembered: read(&inner.counts.remembered),
             untold: inner.unheard.keys(),
             lost: inner.parts.untold.lost(),
+            kept: inner.unheard.kept(),
         }
     }
 
@@ -156,6 +164,7 @@ impl StrictLimiter {
             let moment = before.moment();
             if let Some(carry) = next.parts.take_over(&before.parts, moment) {
                 before.unheard.hand_over(&next.unheard, carry, moment);
+                self.tell_the_rest(Begin::AtOnce);
             }
         }
     }
@@ -169,6 +178,7 @@ impl StrictLimiter {
             unheard: unheard.into(),
             telling: AtomicBool::new(false),
             telling_lines: Lines::default(),
+            back: Notify::new(),
             lines: Lines::default(),
             counts: Counts::default(),
             seen: observe::Decisions::default(),

@@ -4,8 +4,9 @@ use crate::decision::{Decision, Decisions};
 use crate::key::Key;
 use crate::limiter::held::Held;
 use crate::limiter::remote::Remote;
-use crate::store::redis::rates::{Operation, Standing};
+use crate::store::redis::rates::{GiveBack, Standing};
 use crate::strict::StrictLimiter;
+use crate::strict::failure::Fallback;
 
 impl StrictLimiter {
     /// Books `cost` units on `key` until it is known what they come to.
@@ -32,48 +33,73 @@ impl StrictLimiter {
     /// Gives back the `units` that were booked last on `key`, as far as they have not come back by themselves: for what
     /// was booked a moment ago. Anything later is better [reserved](Self::reserve).
     ///
-    /// If the store does not answer, they stay booked.
+    /// Told until the store has confirmed it, as what a [reservation](StrictReservation) gives back, with which it shares
+    /// its messages. Only where everything passes while the store is away, by [`OnFailure::Allow`], a refund is not
+    /// remembered then: what passed was not booked.
+    ///
+    /// # Cancel safety
+    /// Dropped after it was polled, it goes on in the background.
+    ///
+    /// [`OnFailure::Allow`]: super::OnFailure::Allow
     pub async fn refund(&self, key: &Key, units: u32) {
+        let (inner, key) = (&*self.0, *key);
+        let parts = inner.parts();
+        parts.denied.forget(key);
+        if units == 0 {
+            return;
+        }
+        let now = inner.moment();
+        let away = !inner.may_ask();
+        match &parts.fallback {
+            Fallback::Allow if away => return,
+            // What the store is yet to hear of was booked last.
+            Fallback::Share(_) if inner.unheard.give_back(key, units, now) => {
+                parts.give_back_to_share(key, units);
+                return;
+            }
+            _ => inner.unheard.go_back_last(key, units, now),
+        }
+        let _ = self.tell(key).await;
+    }
+
+    /// What was booked for `cost` came to `actual`. Whether there is anything to tell the store.
+    pub(super) fn note(&self, key: Key, booked: Option<Standing>, cost: u32, actual: u32) -> bool {
         let inner = &*self.0;
-        inner.parts().denied.forget(*key);
-        let each = vec![u64::from(units); self.policies().len()];
-        let undo = Operation::Undo {
-            units: &each,
-            id: None,
-        };
-        if units > 0 && self.ask(*key, undo).await.is_err() {
-            self.give_back_without(*key, units);
+        if actual == cost {
+            return false;
+        }
+        if actual > cost {
+            inner.unheard.add(key, actual - cost, inner.moment());
+            return true;
+        }
+        let units = cost - actual;
+        inner.parts().denied.forget(key);
+        match booked {
+            Some(booked) => {
+                self.go_back(key, &booked, cost, units);
+                true
+            }
+            None => {
+                self.give_back_without(key, units);
+                false
+            }
         }
     }
 
-    /// Those who book on one key at the same time share a message.
-    pub(super) async fn book(&self, key: Key, units: u32) {
-        let inner = &*self.0;
-        inner.unheard.add(key, units, inner.moment());
-        if self.tell(key).await.is_err() {
-            inner.parts().book_in_share(key, units);
+    /// Tells the store what was noted on `key`, of which `more` units were booked on top. Those who do so on one key at
+    /// the same time share a message.
+    pub(super) async fn tell_of(&self, key: Key, more: u32) {
+        if self.tell(key).await.is_err() && more > 0 {
+            self.0.parts().book_in_share(key, more);
         }
     }
 
-    pub(super) async fn give_back(
-        &self,
-        key: Key,
-        booked: Option<Standing>,
-        cost: u32,
-        units: u32,
-    ) {
-        let Some(booked) = booked else {
-            return self.give_back_without(key, units);
-        };
-        self.0.parts().denied.forget(key);
-        let refund = Operation::GiveBack {
-            units,
-            booked: booked.now(),
-            given_back: booked.given_back(),
-            marks: &booked.marks(self.0.parts().rates.spelling(), cost),
-        };
-        // If the store does not answer, they stay booked.
-        let _ = self.ask(key, refund).await;
+    /// Units of a booking go back with the next message.
+    pub(super) fn go_back(&self, key: Key, booked: &Standing, cost: u32, units: u32) {
+        let inner = &*self.0;
+        let booking = booked.booking(inner.parts().rates.spelling(), cost);
+        let what = GiveBack::booked(units, booking);
+        inner.unheard.go_back(key, units, what);
     }
 
     /// What was admitted without the store, and is not told yet.
@@ -91,8 +117,14 @@ impl StrictLimiter {
 ///
 /// # Guarantees
 /// * What was reserved counts in full until it is settled.
-/// * Given back is at most what others lost by the reservation, and once: a refund whose answer is lost is not repeated,
-///   and the units then come back by themselves.
+/// * What goes back is told until the store has confirmed it: at once, with the next question about its key, and in the
+///   background, where it is repeated after the circuit breaker's pause, then after twice that, up to thirty times. It
+///   needs the runtime for it, and goes on when the limiter was dropped.
+/// * It is given back once, however often it is told, and never more than others lose by the reservation at the moment at
+///   which the store hears of it. What has come back by itself by then is not told any more.
+/// * Units stay booked, until they come back by themselves, where the process ends before the store has heard of them,
+///   where 100 000 bookings wait for it already (see [`StrictStats::kept`](super::StrictStats::kept)), and where an answer
+///   was lost and 64 other processes have told the store of the key before it was told again.
 #[derive(Debug)]
 #[must_use = "dropping a reservation cancels it"]
 pub struct StrictReservation(Held<StrictLimiter>);
@@ -110,10 +142,10 @@ impl StrictReservation {
     }
 
     /// It came to `actual` units. What was reserved and not used is given back; what was used and not reserved is booked
-    /// on top, beyond the limit if need be. The latter is told again until the store knows of it.
+    /// on top, beyond the limit if need be. Either is told until the store knows of it.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it may have done so or not.
+    /// Dropped after it was polled, it goes on in the background; before that, it is as the reservation dropped.
     pub async fn commit(self, actual: u32) {
         self.0.settled(actual).await;
     }

@@ -24,8 +24,11 @@ pub struct StrictStats {
     pub without: u64,
     /// Denials that were remembered, and cost no round trip.
     pub remembered: u64,
-    /// Keys that something was admitted on which the store does not know of yet, or has not said so.
+    /// Keys that something was admitted or goes back on which the store does not know of yet, or has not said so.
     pub untold: usize,
     /// Units that were admitted and that the store will never know of, since there were too many keys.
     pub lost: u64,
+    /// Units that were to be given back and stay booked, until they have come back by themselves, since there were too
+    /// many that the store had not heard of.
+    pub kept: u64,
 }

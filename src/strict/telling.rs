@@ -1,19 +1,41 @@
-//! Telling the store what was admitted without it: before the next question about a key, and all that is left in the
-//! background.
+//! Telling the store what was admitted without it and what goes back: before the next question about a key, and all that
+//! is left in the background, until it was heard.
 
 use crate::key::Key;
 use crate::store::redis::rates::Operation;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::strict::StrictLimiter;
 use crate::strict::asking::away;
-use crate::strict::handle::Inner;
 use crate::strict::unheard::{NoRoom, What};
 use futures_util::future::join_all;
 use std::sync::atomic::Ordering;
+use tokio::runtime::Handle;
 
 impl StrictLimiter {
-    /// Tells the store what was admitted on `key` without it, one message after the other, each until it was heard.
+    /// Tells the store what it does not know of `key`, one message after the other. What it has not confirmed is told again
+    /// in the background.
     pub(super) async fn tell(&self, key: Key) -> Result<(), StoreError> {
+        let mut rest = Rest {
+            limiter: self,
+            left: true,
+        };
+        let told = self.tell_now(key).await;
+        rest.left = told.is_err();
+        told
+    }
+
+    /// Tells what is left in the background, where there is a runtime to do so, until the store has confirmed it or it
+    /// has come back by itself.
+    pub(super) fn tell_the_rest(&self, begin: Begin) {
+        if self.0.unheard.is_left()
+            && let Some(turn) = TellingAll::begin(self)
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(tell_all(turn, begin));
+        }
+    }
+
+    async fn tell_now(&self, key: Key) -> Result<(), StoreError> {
         let inner = &*self.0;
         let (parts, unheard) = (inner.parts(), &inner.unheard);
         let began = parts.clock.now();
@@ -23,8 +45,11 @@ impl StrictLimiter {
             return Err(unheard_of());
         };
         if waits && unheard.has_message(key) {
-            // Who was in front has told it in vain.
-            return Err(unheard_of());
+            // Who was in front has told it in vain. What goes back need not be heard first.
+            return match unheard.only_gives_back(key) {
+                true => Ok(()),
+                false => Err(unheard_of()),
+            };
         }
         if !inner.may_ask() {
             unheard.unheard(key, inner.moment());
@@ -41,14 +66,14 @@ impl StrictLimiter {
                 return Ok(());
             };
             let mut telling = Telling {
-                inner,
+                limiter: self,
                 key,
                 heard: false,
             };
-            let (units, id) = (&*sent.units, Some(sent.id));
-            let operation = match sent.what {
-                What::Admitted => Operation::Book { units, id },
-                What::TakenBack => Operation::Undo { units, id },
+            let id = Some(sent.id);
+            let operation = match &sent.what {
+                What::Admitted(units) => Operation::Book { units, id },
+                What::GivesBack(each) => Operation::GiveBack { each, id },
             };
             let ask = || parts.rates.ask(key, operation, left);
             inner.ask_once(ask).await?;
@@ -60,23 +85,38 @@ impl StrictLimiter {
 fn unheard_of() -> StoreError {
     StoreError::new(
         StoreErrorKind::Unreachable,
-        "the store has not confirmed yet what was admitted without it",
+        "the store has not confirmed yet what it was told of the key",
     )
 }
 
 /// A message in hand. Dropped before the store has confirmed it, it is the next one's to repeat.
 struct Telling<'a> {
-    inner: &'a Inner,
+    limiter: &'a StrictLimiter,
     key: Key,
     heard: bool,
 }
 
 impl Drop for Telling<'_> {
     fn drop(&mut self) {
-        let moment = self.inner.moment();
-        match self.heard {
-            true => self.inner.unheard.heard(self.key, moment),
-            false => self.inner.unheard.unheard(self.key, moment),
+        let inner = &*self.limiter.0;
+        if self.heard {
+            inner.unheard.heard(self.key, inner.moment());
+        } else {
+            inner.unheard.unheard(self.key, inner.moment());
+        }
+    }
+}
+
+/// What may be left when somebody has told of a key, or waits no longer to do so.
+struct Rest<'a> {
+    limiter: &'a StrictLimiter,
+    left: bool,
+}
+
+impl Drop for Rest<'_> {
+    fn drop(&mut self) {
+        if self.left {
+            self.limiter.tell_the_rest(Begin::AfterAPause);
         }
     }
 }
@@ -87,8 +127,9 @@ pub(super) struct TellingAll(StrictLimiter);
 
 impl TellingAll {
     pub(super) fn begin(limiter: &StrictLimiter) -> Option<Self> {
-        let telling = limiter.0.telling.swap(true, Ordering::AcqRel);
-        (!telling).then(|| Self(limiter.clone()))
+        let telling = &limiter.0.telling;
+        let taken = telling.load(Ordering::Acquire) || telling.swap(true, Ordering::AcqRel);
+        (!taken).then(|| Self(limiter.clone()))
     }
 }
 
@@ -98,17 +139,41 @@ impl Drop for TellingAll {
     }
 }
 
-/// Tells everything that is untold, a few keys at a time, until it is told or the store fails.
-pub(super) async fn tell_all(turn: TellingAll) {
-    let limiter = &turn.0;
-    loop {
-        let keys = limiter.0.unheard.some(AT_A_TIME);
-        if keys.is_empty() {
-            break;
+/// When the background begins to tell.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Begin {
+    AtOnce,
+    /// The store has just not answered.
+    AfterAPause,
+}
+
+/// Tells everything that is left, a few keys at a time. After a failure it pauses, each time twice as long, as the circuit
+/// breaker does, unless that finds the store again meanwhile.
+async fn tell_all(turn: TellingAll, begin: Begin) {
+    let limiter = turn.0.clone();
+    let inner = &*limiter.0;
+    let mut turn = Some(turn);
+    let (shortest, longest) = inner.breaker().pauses();
+    let mut pause = shortest;
+    let mut failed = begin == Begin::AfterAPause;
+    // What is left while the turn ends found it taken.
+    while let Some(held) = turn.take() {
+        while inner.unheard.is_left() {
+            if failed {
+                let _ = tokio::time::timeout(pause, inner.back.notified()).await;
+                pause = pause.saturating_mul(2).min(longest);
+                inner.unheard.forget_what_is_back(inner.moment());
+            }
+            let keys = inner.unheard.some(AT_A_TIME);
+            let told = join_all(keys.into_iter().map(|key| limiter.tell_now(key))).await;
+            failed = told.iter().any(Result::is_err);
+            if !failed {
+                pause = shortest;
+            }
         }
-        let told = join_all(keys.into_iter().map(|key| limiter.tell(key))).await;
-        if told.iter().any(Result::is_err) {
-            break;
+        drop(held);
+        if inner.unheard.is_left() {
+            turn = TellingAll::begin(&limiter);
         }
     }
 }
@@ -129,7 +194,7 @@ mod tests {
         let turn = TellingAll::begin(&limiter).expect("nobody tells yet");
         assert!(TellingAll::begin(&limiter).is_none());
         // As a runtime does that ends before it was polled.
-        drop(tell_all(turn));
+        drop(tell_all(turn, Begin::AtOnce));
         assert!(TellingAll::begin(&limiter).is_some());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()

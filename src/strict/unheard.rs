@@ -2,20 +2,27 @@
 //! its number, so that it counts once however often it is sent.
 //!
 //! ```text
-//!   untold, fresh --> message, in hand --> heard: gone, unless some of it is to be taken back
-//!                          |   ^
-//!                  unheard v   | the next turn
-//!                        message
+//!   untold, fresh, going back --> message, in hand --> heard: gone, unless some of it was not used
+//!                                    |   ^
+//!                            unheard v   | the next turn
+//!                                  message
 //! ```
-//! Of a key one message is under way at a time: whoever has it in hand has the key's turn.
+//! Of a key one message is under way at a time: whoever has it in hand has the key's turn. What is to be booked goes
+//! before what goes back, which meanwhile is gathered, many bookings to a message.
 
 use crate::key::Key;
 use crate::rule::{Carry, Moment};
-use crate::store::redis::rates::MessageId;
+use crate::store::redis::rates::{GiveBack, MessageId};
 use crate::strict::untold::Untold;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+mod entry;
+mod message;
+
+use self::entry::{Entries, Entry};
+use self::message::{Admitted, Message, Says};
+pub(super) use self::message::{Sent, What};
 
 /// A limiter's messages to the store.
 #[derive(Debug)]
@@ -23,50 +30,14 @@ pub(super) struct Unheard {
     sender: AtomicU64,
     next: AtomicU64,
     untold: Arc<Untold>,
+    /// The most keys, half of them of which only something goes back, and as many bookings that go back.
     max_keys: usize,
     entries: Mutex<Entries>,
     /// Keys in nobody's hand, to be read without the lock.
     idle: AtomicUsize,
+    /// Units that were to go back and for which there was no room.
+    kept: AtomicU64,
     successor: OnceLock<(Arc<Self>, Carry)>,
-}
-
-#[derive(Debug, Default)]
-struct Entries {
-    keys: HashMap<Key, Entry>,
-    in_hand: usize,
-}
-
-#[derive(Debug, Default)]
-struct Entry {
-    message: Option<Message>,
-    /// Units that were booked just now under every rule: as they are in the next message.
-    fresh: u64,
-    in_hand: bool,
-}
-
-#[derive(Debug)]
-struct Message {
-    id: MessageId,
-    what: What,
-    /// Of the limiter's own rules: what has come back by itself need not be told.
-    state: Box<[u64]>,
-    /// The same of what turned out to have been counted otherwise.
-    take_back: Option<Box<[u64]>>,
-}
-
-/// What a message says of its units.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum What {
-    Admitted,
-    TakenBack,
-}
-
-/// A message as it is sent.
-#[derive(Debug)]
-pub(super) struct Sent {
-    pub(super) id: MessageId,
-    pub(super) what: What,
-    pub(super) units: Box<[u64]>,
 }
 
 impl Unheard {
@@ -80,6 +51,7 @@ impl Unheard {
             max_keys,
             entries: Mutex::default(),
             idle: AtomicUsize::new(0),
+            kept: AtomicU64::new(0),
             successor: OnceLock::new(),
         }
     }
@@ -93,6 +65,11 @@ impl Unheard {
     pub(super) fn keys(&self) -> usize {
         let entries = self.lock();
         self.untold.keys_with(entries.keys.keys())
+    }
+
+    /// Units that were to go back and stay booked, since there was no room to remember them.
+    pub(super) fn kept(&self) -> u64 {
+        self.kept.load(Ordering::Relaxed)
     }
 
     /// Keys that nobody is telling of, at most so many.
@@ -119,6 +96,25 @@ impl Unheard {
         }
     }
 
+    /// `what`, of so many units, goes back on `key` with one of the next messages, if there is room to remember it.
+    pub(super) fn go_back(&self, key: Key, units: u32, what: GiveBack) {
+        let mut entries = self.lock();
+        let place = entries.keys.contains_key(&key) || entries.keys.len() < self.max_keys / 2;
+        if place && entries.going_back < self.max_keys {
+            entries.keys.entry(key).or_default().going_back.push(what);
+            entries.going_back += 1;
+            self.count(&entries);
+        } else {
+            self.kept.fetch_add(units.into(), Ordering::Relaxed);
+        }
+    }
+
+    /// The last `units` that were booked on `key` at `at` go back, as [`Self::go_back`].
+    pub(super) fn go_back_last(&self, key: Key, units: u32, at: Moment) {
+        let last = GiveBack::last(self.each(units.into()), self.untold.rules(), at);
+        self.go_back(key, units, last);
+    }
+
     /// Whether there is a message about `key` that was not heard.
     pub(super) fn has_message(&self, key: Key) -> bool {
         let entries = self.lock();
@@ -126,26 +122,42 @@ impl Unheard {
         entry.is_some_and(|entry| entry.message.is_some())
     }
 
+    /// Whether all that the store is yet to hear of `key` is what goes back.
+    pub(super) fn only_gives_back(&self, key: Key) -> bool {
+        let entries = self.lock();
+        let gives_back = |entry: &Entry| {
+            let message = entry.message.as_ref();
+            entry.fresh == 0 && message.is_none_or(|message| message.gives_back() > 0)
+        };
+        entries.keys.get(&key).is_none_or(gives_back) && !self.untold.has(key)
+    }
+
     /// Takes the next message about `key` in hand, where nobody else may have one: the one that was not heard, or else
-    /// all that is to be told. None if that is nothing.
+    /// what is to be told. None if that is nothing.
     ///
     /// # Errors
     /// If there is no room for another message.
     pub(super) fn next(&self, key: Key, at: Moment) -> Result<Option<Sent>, NoRoom> {
-        let mut entries = self.lock();
-        if !self.has_room(&mut entries, key, at) {
+        let mut guard = self.lock();
+        let entries = &mut *guard;
+        if !entries.keys.contains_key(&key) && !self.untold.has(key) {
+            return Ok(None);
+        }
+        if !self.has_room(entries, key, at) {
             return Err(NoRoom);
         }
         let entry = entries.keys.entry(key).or_default();
+        let before = entry.goes_back();
         let again = entry.again(&self.untold, at);
         let sent = again.or_else(|| self.new_message(key, entry, at));
+        entries.going_back -= before - entry.goes_back();
         if sent.is_some() {
             entry.in_hand = true;
             entries.in_hand += 1;
-        } else {
+        } else if entry.is_empty() {
             entries.keys.remove(&key);
         }
-        self.count(&entries);
+        self.count(entries);
         Ok(sent)
     }
 
@@ -153,46 +165,62 @@ impl Unheard {
     pub(super) fn heard(&self, key: Key, at: Moment) {
         let mut entries = self.lock();
         entries.put_down(key, |entry| {
-            let take_back = entry.message.take().and_then(|message| message.take_back);
-            entry.message = take_back.map(|state| Message {
-                id: self.id(),
-                what: What::TakenBack,
-                state,
-                take_back: None,
-            });
+            let Some(message) = entry.message.take() else {
+                return;
+            };
+            if let Says::Admitted(Admitted {
+                unused: Some(unused),
+                ..
+            }) = message.says
+            {
+                let units = self.untold.outstanding(&unused, at);
+                let last = GiveBack::last(units, self.untold.rules(), at);
+                entry.going_back.push(last);
+            }
         });
-        self.pass_on(entries, at);
+        self.pass_on(entries, Some(key), at);
     }
 
     /// The message in hand may have been heard or not, or there was none to be made.
     pub(super) fn unheard(&self, key: Key, at: Moment) {
         let mut entries = self.lock();
         entries.put_down(key, |entry| self.leave_fresh(key, entry, at));
-        self.pass_on(entries, at);
+        self.pass_on(entries, Some(key), at);
     }
 
-    /// The last `units` that were admitted on `key` without the store were not used after all, or it has counted them.
-    pub(super) fn give_back(&self, key: Key, units: u32, at: Moment) {
+    /// The last `units` that were admitted on `key` without the store were not used after all. Whether the store is yet
+    /// to hear of any that were.
+    pub(super) fn give_back(&self, key: Key, units: u32, at: Moment) -> bool {
         if self.untold.give_back(key, units, at) {
-            return;
+            return true;
         }
         let mut entries = self.lock();
         let entry = entries.keys.get_mut(&key);
         let message = entry.and_then(|entry| entry.message.as_mut());
-        if let Some(message) = message.filter(|message| message.what == What::Admitted) {
-            let told = self.untold.outstanding(&message.state, at);
-            let nothing = || vec![0; message.state.len()].into();
-            let take_back = message.take_back.get_or_insert_with(nothing);
-            let already = self.untold.outstanding(take_back, at);
-            // Never more than was told.
-            let left = told.iter().zip(&already);
-            let more = left.map(|(told, already)| told.saturating_sub(*already).min(units.into()));
-            let more: Vec<u64> = more.collect();
-            self.untold.book(take_back, &more, at);
-        }
+        let Some(Says::Admitted(admitted)) = message.map(|message| &mut message.says) else {
+            return false;
+        };
+        let told = self.untold.outstanding(&admitted.state, at);
+        let nothing = || vec![0; admitted.state.len()].into();
+        let unused = admitted.unused.get_or_insert_with(nothing);
+        let already = self.untold.outstanding(unused, at);
+        // Never more than was told.
+        let left = told.iter().zip(&already);
+        let more = left.map(|(told, already)| told.saturating_sub(*already).min(units.into()));
+        let more: Vec<u64> = more.collect();
+        self.untold.book(unused, &more, at);
+        true
     }
 
-    /// Leaves everything, also what is still in hand, to `next`, under whose rules it counts as `carry` says.
+    /// Forgets what nobody is telling and what has come back by itself.
+    pub(super) fn forget_what_is_back(&self, at: Moment) {
+        let mut entries = self.lock();
+        self.forget(&mut entries, at);
+        self.count(&entries);
+    }
+
+    /// Leaves everything that was admitted, also what is still in hand, to `next`, under whose rules it counts as `carry`
+    /// says. What goes back does so under the rules under which it was booked.
     pub(super) fn hand_over(&self, next: &Arc<Self>, carry: Carry, at: Moment) {
         let entries = self.lock();
         // Who takes over first is the only one.
@@ -202,27 +230,41 @@ impl Unheard {
             let sender = sender.halves()[0] >> 11;
             self.sender.store(sender, Ordering::Relaxed);
         }
-        self.pass_on(entries, at);
+        self.pass_on(entries, None, at);
     }
 
     fn new_message(&self, key: Key, entry: &mut Entry, at: Moment) -> Option<Sent> {
+        let says = match self.admitted(key, entry, at) {
+            Some(admitted) => Says::Admitted(admitted),
+            None => Says::GivesBack(entry.some_back(at)?),
+        };
+        let id = MessageId {
+            sender: self.sender.load(Ordering::Relaxed),
+            number: self.next.fetch_add(1, Ordering::Relaxed),
+            again: false,
+        };
+        let message = entry.message.insert(Message { id, says });
+        let sent = message.sent(&self.untold, at);
+        message.id.again = true;
+        if sent.is_none() {
+            entry.message = None;
+        }
+        sent
+    }
+
+    fn admitted(&self, key: Key, entry: &mut Entry, at: Moment) -> Option<Admitted> {
         let mut units = self.untold.take(key, at);
         let fresh = std::mem::take(&mut entry.fresh);
         if fresh > 0 {
             let units = units.get_or_insert_with(|| self.each(0));
             units.iter_mut().for_each(|units| *units += fresh);
         }
-        let units = units?;
-        let (id, what) = (self.id(), What::Admitted);
         let mut state: Box<[u64]> = vec![0; self.untold.words()].into();
-        self.untold.book(&mut state, &units, at);
-        entry.message = Some(Message {
-            id,
-            what,
+        self.untold.book(&mut state, &units?, at);
+        Some(Admitted {
             state,
-            take_back: None,
-        });
-        Some(Sent { id, what, units })
+            unused: None,
+        })
     }
 
     /// From now on what was booked just now is what was admitted without the store.
@@ -233,71 +275,88 @@ impl Unheard {
         }
     }
 
-    /// Gives a successor, if there is one, what is in nobody's hand.
-    fn pass_on(&self, mut entries: MutexGuard<'_, Entries>, at: Moment) {
+    /// Gives a successor, if there is one, what was admitted on `key`, or on all keys, and is in nobody's hand.
+    fn pass_on(&self, mut entries: MutexGuard<'_, Entries>, key: Option<Key>, at: Moment) {
         self.count(&entries);
         let Some((next, carry)) = self.successor.get() else {
             return;
         };
-        let idle = entries.keys.extract_if(|_, entry| !entry.in_hand);
-        let idle: Vec<(Key, Entry)> = idle.collect();
+        let keys = match key {
+            Some(key) => vec![key],
+            None => entries.keys.keys().copied().collect(),
+        };
+        let mut admitted = Vec::new();
+        for key in keys {
+            let Some(entry) = entries.keys.get_mut(&key).filter(|it| !it.in_hand) else {
+                continue;
+            };
+            // Its ledger has been handed over before.
+            self.leave_fresh(key, entry, at);
+            let admits = |message: &mut Message| matches!(message.says, Says::Admitted(_));
+            if let Some(message) = entry.message.take_if(admits) {
+                admitted.push((key, message));
+            }
+            if entry.is_empty() {
+                entries.keys.remove(&key);
+            }
+        }
         self.count(&entries);
         drop(entries);
-        for (key, mut entry) in idle {
-            // Its ledger has been handed over before.
-            self.leave_fresh(key, &mut entry, at);
-            if let Some(message) = entry.message {
-                next.take_over(key, message, carry, at);
+        for (key, message) in admitted {
+            if let Says::Admitted(admitted) = message.says {
+                next.take_over(key, message.id, admitted, carry, at);
             }
         }
     }
 
-    fn take_over(&self, key: Key, mut message: Message, carry: &Carry, at: Moment) {
-        let words = self.untold.words();
-        let states = [Some(&mut message.state), message.take_back.as_mut()];
-        for state in states.into_iter().flatten() {
-            let mut carried = vec![0; words];
-            carry.carry(state, &mut carried, at);
-            *state = carried.into();
-        }
+    fn take_over(&self, key: Key, id: MessageId, admitted: Admitted, carry: &Carry, at: Moment) {
+        let carried = |state: Box<[u64]>| {
+            let mut carried = vec![0; self.untold.words()];
+            carry.carry(&state, &mut carried, at);
+            carried.into()
+        };
+        let admitted = Admitted {
+            state: carried(admitted.state),
+            unused: admitted.unused.map(carried),
+        };
         let mut entries = self.lock();
         let room = self.has_room(&mut entries, key, at);
         let place = room.then(|| entries.keys.entry(key).or_default());
         match place.filter(|entry| entry.message.is_none()) {
-            Some(entry) => entry.message = Some(message),
+            Some(entry) => {
+                let says = Says::Admitted(admitted);
+                entry.message = Some(Message { id, says });
+            }
             // Two of one key: this may count twice, and never not at all.
-            None if message.what == What::Admitted => {
-                let units = self.untold.outstanding(&message.state, at);
+            None => {
+                let units = self.untold.outstanding(&admitted.state, at);
                 self.untold.add_each(key, &units, at);
             }
-            None => {}
         }
         self.count(&entries);
     }
 
     /// Whether there is an entry for `key`, or room for one: what has come back by itself needs none.
     fn has_room(&self, entries: &mut Entries, key: Key, at: Moment) -> bool {
-        let keys = &mut entries.keys;
-        if keys.len() < self.max_keys || keys.contains_key(&key) {
+        if entries.keys.len() < self.max_keys || entries.keys.contains_key(&key) {
             return true;
         }
-        keys.retain(|_, entry| {
-            let message = entry.message.as_ref();
-            let counts = message.is_some_and(|message| message.counts(&self.untold, at));
-            entry.in_hand || entry.fresh > 0 || counts
+        self.forget(entries, at);
+        entries.keys.len() < self.max_keys
+    }
+
+    fn forget(&self, entries: &mut Entries, at: Moment) {
+        entries.keys.retain(|_, entry| {
+            if !entry.in_hand {
+                entry.forget(&self.untold, at);
+            }
+            !entry.is_empty()
         });
-        keys.len() < self.max_keys
+        entries.going_back = entries.keys.values().map(Entry::goes_back).sum();
     }
 
     fn each(&self, units: u64) -> Box<[u64]> {
-        vec![units; self.untold.rules()].into()
-    }
-
-    fn id(&self) -> MessageId {
-        MessageId {
-            sender: self.sender.load(Ordering::Relaxed),
-            number: self.next.fetch_add(1, Ordering::Relaxed),
-        }
+        vec![units; self.untold.rules().len()].into()
     }
 
     fn count(&self, entries: &Entries) {
@@ -313,42 +372,6 @@ impl Unheard {
 /// There are more keys of which messages are unheard than are kept.
 #[derive(Debug)]
 pub(super) struct NoRoom;
-
-impl Entries {
-    /// Nobody has it in hand any more; what is left after `change` may be nothing.
-    fn put_down(&mut self, key: Key, change: impl FnOnce(&mut Entry)) {
-        let Some(entry) = self.keys.get_mut(&key) else {
-            return;
-        };
-        if std::mem::take(&mut entry.in_hand) {
-            self.in_hand -= 1;
-        }
-        change(entry);
-        if entry.message.is_none() && entry.fresh == 0 {
-            self.keys.remove(&key);
-        }
-    }
-}
-
-impl Entry {
-    /// The message that was not heard, unless all of it has come back by itself.
-    fn again(&mut self, untold: &Untold, at: Moment) -> Option<Sent> {
-        self.message = self.message.take().filter(|it| it.counts(untold, at));
-        let message = self.message.as_ref()?;
-        Some(Sent {
-            id: message.id,
-            what: message.what,
-            units: untold.outstanding(&message.state, at),
-        })
-    }
-}
-
-impl Message {
-    fn counts(&self, untold: &Untold, at: Moment) -> bool {
-        let units = untold.outstanding(&self.state, at);
-        units.iter().any(|units| *units > 0)
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -125,6 +125,11 @@ impl Untold {
         true
     }
 
+    /// Whether there may be something to tell of `key`.
+    pub(super) fn has(&self, key: Key) -> bool {
+        self.keys() > 0 && self.lock().contains_key(&key)
+    }
+
     /// Takes out what is to be told of `key`: units under each rule.
     pub(crate) fn take(&self, key: Key, at: Moment) -> Option<Box<[u64]>> {
         let mut keys = self.lock();
@@ -145,8 +150,8 @@ impl Untold {
         keys.len() + others.filter(|other| !keys.contains_key(other)).count()
     }
 
-    pub(super) const fn rules(&self) -> usize {
-        self.rules.len()
+    pub(super) const fn rules(&self) -> &[Rule] {
+        &self.rules
     }
 
     pub(super) fn words(&self) -> usize {

@@ -5,6 +5,7 @@ use crate::key::Key;
 use crate::store::redis::rates::Standing;
 use crate::strict::StrictLimiter;
 use crate::strict::denied::Heard;
+use crate::strict::telling::Begin;
 use std::sync::atomic::Ordering;
 
 impl StrictLimiter {
@@ -50,7 +51,9 @@ impl StrictLimiter {
     pub(super) fn without(&self, key: Key, cost: u32) -> Decisions {
         let inner = &*self.0;
         inner.counts.without.fetch_add(1, Ordering::Relaxed);
-        inner.parts.decide_without(key, cost, inner.moment())
+        let decisions = inner.parts.decide_without(key, cost, inner.moment());
+        self.tell_the_rest(Begin::AfterAPause);
+        decisions
     }
 
     /// A denial that needs no store: of what could never be allowed, or one that still holds.

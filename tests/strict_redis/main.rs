@@ -7,6 +7,7 @@ mod clock;
 mod exact;
 mod failures;
 mod floods;
+mod giving_back;
 mod shares;
 
 use std::time::Duration;

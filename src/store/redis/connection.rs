@@ -24,9 +24,6 @@ const SILENT_AFTER: u32 = 2;
 /// How long an answer is listened for whose caller has given up.
 const LATEST: Duration = Duration::from_secs(60);
 
-/// What is to be done with such an answer.
-pub(super) type Late = Box<dyn FnOnce(Value) + Send>;
-
 type Attempt = Shared<BoxFuture<'static, Result<ConnectionManager, StoreError>>>;
 
 pub(super) struct Connection {
@@ -131,57 +128,83 @@ impl Connection {
     }
 
     /// Sends `call`, an `EVALSHA` of `script`, once, or again if the server did not know the script and so has done
-    /// nothing. Waits at most `patience`. A caller that is dropped before is no sign that the
-    /// peer is silent. An answer that comes later, if it comes at all, is for `late`.
+    /// nothing. Waits at most `patience`. A caller that is dropped before is no sign that the peer is silent.
     pub(super) async fn invoke(
         self: &Arc<Self>,
         call: Cmd,
         script: &Arc<Script>,
         name: &'static str,
         patience: Duration,
-        late: Option<Late>,
     ) -> Result<Value, StoreError> {
         self.replace_silent();
-        let (connection, script) = (Arc::clone(self), Arc::clone(script));
         let sent = Arc::new(AtomicBool::new(false));
-        let is_sent = Arc::clone(&sent);
-        let mut answered = Box::pin(async move {
-            let mut manager = connection.manager().await?;
-            is_sent.store(true, Ordering::Relaxed);
-            let mut answered = call.query_async::<Value>(&mut manager).await;
-            let unknown = ErrorKind::Server(ServerErrorKind::NoScript);
-            if answered
-                .as_ref()
-                .is_err_and(|error| error.kind() == unknown)
-            {
-                let loaded = script.load_async(&mut manager).await;
-                loaded.map_err(|error| trouble(error, name))?;
-                answered = call.query_async::<Value>(&mut manager).await;
-            }
-            answered.map_err(|error| trouble(error, name))
-        });
-        match tokio::time::timeout(patience, &mut answered).await {
-            Ok(answered) => {
-                self.unanswered.store(0, Ordering::Relaxed);
-                answered
-            }
-            Err(_) => {
-                if sent.load(Ordering::Relaxed) {
-                    self.unanswered.fetch_add(1, Ordering::Relaxed);
-                }
-                if let Some(late) = late {
-                    tokio::spawn(async move {
-                        if let Ok(Ok(value)) = tokio::time::timeout(LATEST, answered).await {
-                            late(value);
-                        }
-                    });
-                }
-                Err(StoreError::new(
-                    StoreErrorKind::Timeout,
-                    format!("the Redis did not answer {name} within {patience:?}"),
-                ))
-            }
+        let answered = Arc::clone(self).answered(call, Arc::clone(script), name, Arc::clone(&sent));
+        match tokio::time::timeout(patience, answered).await {
+            Ok(answered) => self.was_answered(answered),
+            Err(_) => Err(self.was_silent(&sent, name, patience)),
         }
+    }
+
+    /// As [`Self::invoke`]. An answer that comes later, if it comes at all, is for `late`.
+    pub(super) async fn invoke_or_hear_late(
+        self: &Arc<Self>,
+        call: Cmd,
+        script: &Arc<Script>,
+        name: &'static str,
+        patience: Duration,
+        late: impl FnOnce(Value) + Send + 'static,
+    ) -> Result<Value, StoreError> {
+        self.replace_silent();
+        let sent = Arc::new(AtomicBool::new(false));
+        let answered = Arc::clone(self).answered(call, Arc::clone(script), name, Arc::clone(&sent));
+        let mut answered = Box::pin(answered);
+        if let Ok(answered) = tokio::time::timeout(patience, &mut answered).await {
+            return self.was_answered(answered);
+        }
+        tokio::spawn(async move {
+            if let Ok(Ok(value)) = tokio::time::timeout(LATEST, answered).await {
+                late(value);
+            }
+        });
+        Err(self.was_silent(&sent, name, patience))
+    }
+
+    async fn answered(
+        self: Arc<Self>,
+        call: Cmd,
+        script: Arc<Script>,
+        name: &'static str,
+        sent: Arc<AtomicBool>,
+    ) -> Result<Value, StoreError> {
+        let mut manager = self.manager().await?;
+        sent.store(true, Ordering::Relaxed);
+        let mut answered = call.query_async::<Value>(&mut manager).await;
+        let unknown = ErrorKind::Server(ServerErrorKind::NoScript);
+        if answered
+            .as_ref()
+            .is_err_and(|error| error.kind() == unknown)
+        {
+            let loaded = script.load_async(&mut manager).await;
+            loaded.map_err(|error| trouble(error, name))?;
+            answered = call.query_async::<Value>(&mut manager).await;
+        }
+        answered.map_err(|error| trouble(error, name))
+    }
+
+    fn was_answered(&self, answered: Result<Value, StoreError>) -> Result<Value, StoreError> {
+        self.unanswered.store(0, Ordering::Relaxed);
+        answered
+    }
+
+    /// What was not sent, because it waited for a connection, says nothing of the peer.
+    fn was_silent(&self, sent: &AtomicBool, name: &'static str, patience: Duration) -> StoreError {
+        if sent.load(Ordering::Relaxed) {
+            self.unanswered.fetch_add(1, Ordering::Relaxed);
+        }
+        StoreError::new(
+            StoreErrorKind::Timeout,
+            format!("the Redis did not answer {name} within {patience:?}"),
+        )
     }
 
     /// Sends what is pushed on `channel` to `sender`, until it is closed.

@@ -60,7 +60,7 @@ local function take_back(place, units)
     states[place] = quota.rule.give_back(quota, state, units, nil, line[1])
   elseif state == pack('>dd', line[1], line[2]) then
     -- Only from the end, so that nobody else's units change their place.
-    states[place] = quota.rule.undo(quota, state, units)
+    states[place] = quota.rule.undo(quota, state, units, now)
     line[1], line[2] = unpack_numbers('>dd', states[place])
   end
   line.held = line.held - units

@@ -6,9 +6,11 @@
 --          end; it lives as long as KEYS[1]
 -- ARGV     to decide: the units, at least 1, under every quota; the moment (none or '' for this server's own); where
 --          chance decides, a random number below 2^32
---          else: operation (ask, book, undo, give back), the moment, 0, units under each quota, and when giving back:
---          what had been given back at the booking, its moment, and two words of its mark for each quota; of a message
---          that may be repeated, its sender and number
+--          else: operation (ask, book, give back), the moment, 0. To ask and to book: units under each quota; then of a
+--          message its sender, its number, and 1 if it may have been heard before. To give back: the same three words, or
+--          none of them; then for each booking what had been given back on the key before it, its moment, and for each
+--          quota units and the two words of its mark. Or, of what was booked last at a moment: '', the moment, and units
+--          for each quota
 -- The quotas stand in the script, so that they are not sent each time. One quota of the usual rules stands behind this as
 -- FIELD, A, B, C, D, with a short way to decide (`rates_bucket.lua` and its like); all stand before `rates_rules.lua`, as
 -- QUOTAS, how many, and WORDS, six for each: rule, field, and what the rule needs to know.

@@ -10,8 +10,8 @@ local settles = operation ~= 'decide' and operation ~= 'ask'
 local function div(a, b) return (a - fmod(a, b)) / b end
 
 -- Each rule: `state` for the answer; `fits`; `book`, which gives the state to write and for how long it counts;
--- `give_back`, by the booking's mark; `undo`, of what was booked last; `put_back`, the state of a clock that was put back by
--- so much and more than `steps`, as it counts now.
+-- `give_back`, by the booking's mark; `undo`, of what was booked last at some moment; `put_back`, the state of a clock that
+-- was put back by so much and more than `steps`, as it counts now.
 local rules = {}
 
 if uses.g then
@@ -75,9 +75,9 @@ if uses.g then
       if above(lw, lr, bw, br) then lw, lr = bw, br end
       return take(state, lw, lr)
     end
-    rules.g.undo = function(q, state, units)
+    rules.g.undo = function(q, state, units, booked)
       local bw, br = times(units, q[1], q[2], 0, 0)
-      return take(state, bw, br)
+      return take(state, less(bw, br, max(0, now - booked), 0))
     end
   end
 end
@@ -113,16 +113,15 @@ if uses.f or uses.c then
       return pack('>dd', min(sequence, div(now, q[1])), count)
     end,
   }
+  -- `units` less, of a window no earlier than `first` and no later than `last`.
+  local count_less = settles and function(state, units, first, last)
+    local sequence, count = unpack_numbers('>dd', state)
+    if sequence < first or sequence > last then return state end
+    return pack('>dd', sequence, max(0, count - units))
+  end
   if settles then
-    local function count_less(state, units)
-      local sequence, count = unpack_numbers('>dd', state)
-      return pack('>dd', sequence, max(0, count - units))
-    end
-    rules.f.give_back = function(_, state, units, _, mark)
-      local sequence = unpack_numbers('>dd', state)
-      return sequence == mark and count_less(state, units) or state
-    end
-    rules.f.undo = function(_, state, units) return count_less(state, units) end
+    rules.f.give_back = function(_, state, units, _, mark) return count_less(state, units, mark, mark) end
+    rules.f.undo = function(q, state, units, booked) return count_less(state, units, 0, div(booked, q[1])) end
   end
 
   if uses.c then
@@ -136,8 +135,8 @@ if uses.f or uses.c then
       return (era * 400 + year) * 12 + floor((5 * day + 2) / 153) + 2
     end
 
-    local function period_of(period, offset)
-      local hour = max(0, div(now + SINCE_1970 * 1000000 + offset, HOUR))
+    local function period_of(period, offset, moment)
+      local hour = max(0, div(moment + SINCE_1970 * 1000000 + offset, HOUR))
       if period == 1 then return hour end
       local day = floor(hour / 24)
       if period == 2 then return day end
@@ -148,7 +147,7 @@ if uses.f or uses.c then
     rules.c = {
       state = rules.f.state, fits = rules.f.fits, book = rules.f.book,
       here = function(q, state)
-        local period = period_of(q[3], q[1])
+        local period = period_of(q[3], q[1], now)
         local sequence, count = count_state(state)
         -- A clock that was far ahead.
         if sequence > period + 1 then return { period, count } end
@@ -159,10 +158,13 @@ if uses.f or uses.c then
       steps = function(q) return rules.c.ends(q) / 2 end,
       put_back = function(q, state)
         local sequence, count = count_state(state)
-        return pack('>dd', min(sequence, period_of(q[3], q[1])), count)
+        return pack('>dd', min(sequence, period_of(q[3], q[1], now)), count)
       end,
     }
-    rules.c.give_back, rules.c.undo = rules.f.give_back, rules.f.undo
+    rules.c.give_back = rules.f.give_back
+    rules.c.undo = settles and function(q, state, units, booked)
+      return count_less(state, units, 0, period_of(q[3], q[1], booked))
+    end
   end
 end
 
@@ -227,9 +229,15 @@ if uses.s or uses.p then
       end
       return pack('>ddd', sequence, current, previous)
     end
-    rules.s.undo = function(_, state, units)
+    rules.s.undo = function(q, state, units, booked)
       local sequence, current, previous = cell_state(state)
-      return pack('>ddd', sequence, max(0, current - units), previous)
+      local here = div(booked, q[1])
+      if sequence <= here then
+        current = max(0, current - units)
+      elseif sequence - 1 == here then
+        previous = max(0, previous - units)
+      end
+      return pack('>ddd', sequence, current, previous)
     end
   end
   -- Soft limit: the window's length, the limit and the soft limit.
@@ -342,19 +350,17 @@ if uses.l then
       end
       return pack('>d', total) .. table.concat(out)
     end
-    rules.l.undo = function(_, state, units)
-      local total, last = unpack_numbers('>d', state), entries(state)
-      while last > 0 and units > 0 do
-        local moment, here = entry(state, last)
-        if moment <= now then break end
-        local goes = min(units, here)
-        units, total = units - goes, total - goes
-        if here > goes then
-          return pack('>d', total) .. string.sub(state, 9, 16 * last - 8) .. pack('>dd', moment, here - goes)
+    rules.l.undo = function(q, state, units, booked)
+      local out, total = {}, 0
+      for place = entries(state), 1, -1 do
+        local moment, here = entry(state, place)
+        if moment > now and moment <= booked + q[1] then
+          local goes = min(units, here)
+          units, here = units - goes, here - goes
         end
-        last = last - 1
+        out[place], total = here > 0 and pack('>dd', moment, here) or '', total + here
       end
-      return pack('>d', total) .. string.sub(state, 9, 16 * last + 8)
+      return pack('>d', total) .. table.concat(out)
     end
   end
 end

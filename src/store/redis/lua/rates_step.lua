@@ -5,7 +5,7 @@ for place = 1, QUOTAS do
   fields[place] = WORDS[at + 1]
   quotas[place] = {
     WORDS[at + 2], WORDS[at + 3], WORDS[at + 4], WORDS[at + 5],
-    rule = rules[WORDS[at]], units = cost or tonumber(ARGV[3 + place]),
+    rule = rules[WORDS[at]], units = cost or operation ~= 'give back' and tonumber(ARGV[3 + place]) or 0,
   }
 end
 fields[QUOTAS + 1], fields[QUOTAS + 2], fields[QUOTAS + 3] = 'e', 'r', 'm'
@@ -63,43 +63,57 @@ local function book()
   if expires then redis.call('PEXPIRE', KEY, math.ceil(lives / 1000) + LIVES) end
 end
 
-local function give_back(change)
-  local most = 0
-  for place, quota in ipairs(quotas) do
-    if states[place] and quota.units > 0 then
-      write(place, change(place, quota))
-      most = max(most, quota.units)
+-- What goes back, one after the other: what one gives back is told to the next.
+local function give_back()
+  local at, changed = 7, {}
+  while ARGV[at] do
+    local last, most = ARGV[at] == '', 0
+    local others = last and 0 or max(0, given_back - tonumber(ARGV[at]))
+    local refund = { others = others, booked = tonumber(ARGV[at + 1]) }
+    at = at + 2
+    for place, quota in ipairs(quotas) do
+      local units, state = tonumber(ARGV[at]), states[place]
+      if state and units > 0 then
+        if last then
+          states[place] = quota.rule.undo(quota, state, units, refund.booked)
+        else
+          local mark, rest = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+          states[place] = quota.rule.give_back(quota, state, units, refund, mark, rest)
+        end
+        changed[place], most = true, max(most, units)
+      end
+      at = at + (last and 1 or 3)
     end
+    given_back = given_back + most
   end
-  if #writes == 0 then return end
-  redis.call('HSET', KEY, 'r', string.format('%.0f', given_back + most), unpack(writes))
+  for place in pairs(changed) do write(place, states[place]) end
+  if #writes > 0 then redis.call('HSET', KEY, 'r', string.format('%.0f', given_back), unpack(writes)) end
 end
 
 -- Whether the message was heard before; and if not, what is to be remembered of it. A sender is forgotten after so many
--- others on the key.
+-- others on the key: then nobody knows any more, and what would be given back twice is not given back.
 local SENDERS = 64
-local function heard()
-  local sender, number = tonumber(ARGV[4 + QUOTAS]), tonumber(ARGV[5 + QUOTAS])
+local function heard(id)
+  local sender, number, again = tonumber(ARGV[id]), tonumber(ARGV[id + 1]), ARGV[id + 2] == '1'
   local marks = redis.call('GET', KEYS[2]) or ''
+  local full, known = #marks >= 16 * SENDERS, false
   for at = 1, #marks, 16 do
-    local known, last = unpack_numbers('>dd', marks, at)
-    if known == sender then
+    local other, last = unpack_numbers('>dd', marks, at)
+    if other == sender then
       if last >= number then return true end
-      marks = string.sub(marks, 1, at - 1) .. string.sub(marks, at + 16)
+      known, marks = true, string.sub(marks, 1, at - 1) .. string.sub(marks, at + 16)
       break
     end
   end
+  if operation == 'give back' and again and full and not known then return true end
   return false, string.sub(marks, -16 * (SENDERS - 1)) .. pack('>dd', sender, number)
 end
 
-local function undo()
-  give_back(function(place, quota) return quota.rule.undo(quota, states[place], quota.units) end)
-end
-
 if KEYS[2] then
-  local before, marks = heard()
+  local gives = operation == 'give back'
+  local before, marks = heard(gives and 4 or 4 + QUOTAS)
   if not before then
-    if operation == 'book' then book() else undo() end
+    if gives then give_back() else book() end
     local lives = redis.call('PTTL', KEY)
     if lives > 0 then redis.call('SET', KEYS[2], marks, 'PX', lives) end
   end
@@ -115,14 +129,7 @@ elseif operation == 'ask' then
   answer[1] = 0
 elseif operation == 'book' then
   book()
-elseif operation == 'undo' then
-  undo()
 else
-  local at = 3 + QUOTAS
-  local refund = { others = max(0, given_back - tonumber(ARGV[at + 1])), booked = tonumber(ARGV[at + 2]) }
-  give_back(function(place, quota)
-    local mark = at + 1 + 2 * place
-    return quota.rule.give_back(quota, states[place], quota.units, refund, tonumber(ARGV[mark]), tonumber(ARGV[mark + 1]))
-  end)
+  give_back()
 end
 return answer

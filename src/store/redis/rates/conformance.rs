@@ -7,9 +7,12 @@
 use crate::decision::{Decisions, Policy, PolicyName};
 use crate::key::Key;
 use crate::quota::{Calendar, Quota};
-use crate::rule::{Refund, RuleSet};
-use crate::store::redis::rates::{MessageId, Operation, Rates, Spelling, Standing, StoreMoment};
+use crate::rule::{Moment, Refund, Rule, RuleSet};
+use crate::store::redis::rates::{
+    Booking, GiveBack, Operation, Rates, Spelling, Standing, StoreMoment,
+};
 use crate::store::{RedisStore, StoreError};
+use crate::time::LocalTime;
 use futures_util::future::join_all;
 use std::time::Duration;
 use tidegate_test_support::RedisServer;
@@ -78,51 +81,6 @@ async fn a_key_lives_until_its_counts_are_over_and_seconds_longer() {
     }
 }
 
-/// Two of many senders, and more than are remembered: what is repeated or was overtaken changes nothing.
-#[tokio::test]
-async fn a_message_counts_once_however_often_it_comes() {
-    let Some(server) = RedisServer::start() else {
-        return;
-    };
-    let quota = Quota::new(1_000, Quota::MAX_WINDOW).expect("a window within bounds");
-    let store = RedisStore::new(server.url()).expect("an address");
-    let spelling = Spelling::new(&[quota.fixed().into()]).expect("whole microseconds");
-    let rates = Rates::new(store, "messages", spelling);
-    let key = Key::of("a");
-    let tell = async |sender: u64, number: u64, undo: bool| {
-        let id = Some(MessageId { sender, number });
-        let operation = match undo {
-            true => Operation::Undo { units: &[1], id },
-            false => Operation::Book { units: &[1], id },
-        };
-        rates.ask(key, operation, PATIENCE).await.expect("heard");
-        let standing = rates.ask(key, Operation::Ask(0), PATIENCE).await;
-        let decisions = standing
-            .expect("an answer")
-            .decisions(rates.spelling(), 0, 0);
-        1_000 - decisions.expect("as here").binding().remaining()
-    };
-    let largest = (1 << 53) - 1;
-    assert_eq!(tell(largest, 8, false).await, 1);
-    assert_eq!(tell(largest, 8, false).await, 1);
-    assert_eq!(tell(largest, 7, false).await, 1, "overtaken");
-    assert_eq!(tell(7, 7, false).await, 2, "another sender");
-    assert_eq!(tell(largest, 8, false).await, 2);
-    assert_eq!(tell(largest, 9, true).await, 1);
-    assert_eq!(tell(largest, 9, true).await, 1);
-    for sender in 100..163 {
-        tell(sender, 1, false).await;
-    }
-    assert_eq!(tell(largest, 9, false).await, 64, "the last of 64 senders");
-    assert_eq!(tell(7, 7, false).await, 65, "one that was forgotten");
-    let left = ["rates", "heard"].map(|what| server.cli(&["PTTL", &rates.key(key, what)]));
-    let [counts, heard] = left.map(|left| left.integer());
-    assert!(
-        heard > 0 && heard.abs_diff(counts) < 60_000,
-        "{heard} ms of {counts}"
-    );
-}
-
 fn walk_through_all(decisions: usize) {
     let Some(server) = RedisServer::start() else {
         return;
@@ -186,16 +144,7 @@ struct Step {
 enum Sent {
     Decide,
     Book(Vec<u64>),
-    Undo(Vec<u64>),
-    GiveBack(Booking, u32),
-}
-
-#[derive(Clone)]
-struct Booking {
-    units: u32,
-    booked: StoreMoment,
-    given_back: u64,
-    marks: Box<[u64]>,
+    GiveBack(Vec<GiveBack>),
 }
 
 async fn walk(store: &RedisStore, kind: Kind, seed: u64) -> Counted {
@@ -236,13 +185,7 @@ async fn send(rates: &Rates, key: Key, step: &Step) -> Result<Standing, StoreErr
     let operation = match &step.operation {
         Sent::Decide => rates.spelling().decide(cost, random),
         Sent::Book(units) => Operation::Book { units, id: None },
-        Sent::Undo(units) => Operation::Undo { units, id: None },
-        Sent::GiveBack(booking, units) => Operation::GiveBack {
-            units: *units,
-            booked: booking.booked,
-            given_back: booking.given_back,
-            marks: &booking.marks,
-        },
+        Sent::GiveBack(each) => Operation::GiveBack { each, id: None },
     };
     let answer = rates.ask_at(key, operation, Some(step.now), PATIENCE);
     answer.await
@@ -251,6 +194,7 @@ async fn send(rates: &Rates, key: Key, step: &Step) -> Result<Standing, StoreErr
 /// Walks through the rules of this process.
 fn plan(kind: Kind, policies: &[Policy], random: &mut fastrand::Rng) -> Vec<Step> {
     let rules = RuleSet::new(policies);
+    let single: Vec<Rule> = policies.iter().map(|policy| Rule::new(*policy)).collect();
     let shortest = policies.iter().map(|policy| policy.quota().window()).min();
     let window = shortest.expect("a policy").as_micros() as u64;
     let most = policies
@@ -266,7 +210,7 @@ fn plan(kind: Kind, policies: &[Policy], random: &mut fastrand::Rng) -> Vec<Step
     let back = if bucket { window.min(holds) } else { window } / 2;
     let mut state = vec![0; rules.words()];
     let (mut now, mut given_back, mut seen) = (BEGIN + random.u64(..window), 0, false);
-    let mut bookings: Vec<Booking> = Vec::new();
+    let mut bookings: Vec<(u32, Booking)> = Vec::new();
     let mut steps = Vec::with_capacity(STEPS);
     for _ in 0..STEPS {
         now += match random.u32(..20) {
@@ -297,33 +241,46 @@ fn plan(kind: Kind, policies: &[Policy], random: &mut fastrand::Rng) -> Vec<Step
                 Sent::Book(units)
             }
             1 => {
-                rules.give_back_last(&mut state, cost, at);
+                let past = random.u64(..=window / 2) * random.u64(..=1);
+                let by = StoreMoment::from_micros(now - past).moment(0);
+                give_back_last(policies, &mut state, cost, by, at);
                 given_back += if seen { u64::from(cost) } else { 0 };
-                Sent::Undo(vec![u64::from(cost); policies.len()])
+                let each = vec![u64::from(cost); policies.len()];
+                Sent::GiveBack(vec![GiveBack::last(each.into(), &single, by)])
             }
             2..=5 if !bookings.is_empty() => {
-                let booking = bookings.swap_remove(random.usize(..bookings.len()));
-                let units = random.u32(..=booking.units);
-                let refund = Refund {
-                    units,
-                    booked: booking.booked.moment(0).now,
-                    others: given_back - booking.given_back,
-                };
-                rules.give_back(&mut state, refund, &booking.marks, at);
-                given_back += u64::from(units);
-                Sent::GiveBack(booking, units)
+                let some = random.usize(1..=bookings.len().min(3));
+                let some = (0..some).map(|_| {
+                    let at = random.usize(..bookings.len());
+                    let (booked, booking) = bookings.swap_remove(at);
+                    (random.u32(..=booked), booking)
+                });
+                let some: Vec<(u32, Booking)> = some.collect();
+                for (units, booking) in &some {
+                    let refund = Refund {
+                        units: *units,
+                        booked: booking.booked.moment(0).now,
+                        others: given_back - booking.given_back,
+                    };
+                    rules.give_back(&mut state, refund, &booking.marks, at);
+                    given_back += u64::from(*units);
+                }
+                let each = some.into_iter();
+                let each = each.map(|(units, booking)| GiveBack::booked(units, booking));
+                Sent::GiveBack(each.collect())
             }
             _ => {
                 expected = rules.decide_each(&mut state, cost, at);
                 asked = (cost, drawn);
                 if cost > 0 && expected.is_allowed() {
                     seen = true;
-                    bookings.push(Booking {
-                        units: cost,
+                    let booking = Booking {
                         booked: moment,
                         given_back,
                         marks: rules.marks(&state),
-                    });
+                        over: LocalTime::NEVER,
+                    };
+                    bookings.push((cost, booking));
                 }
                 Sent::Decide
             }
@@ -337,6 +294,49 @@ fn plan(kind: Kind, policies: &[Policy], random: &mut fastrand::Rng) -> Vec<Step
         });
     }
     steps
+}
+
+/// What the script does with units that were booked last by the moment `by`.
+fn give_back_last(policies: &[Policy], state: &mut [u64], units: u32, by: Moment, at: Moment) {
+    let mut rest = state;
+    for policy in policies {
+        let rule = Rule::new(*policy);
+        let (own, others) = rest.split_at_mut(rule.words());
+        rest = others;
+        let refund = |units| Refund {
+            units,
+            booked: by.now,
+            others: 0,
+        };
+        // The window that `by` is in, of rules that have windows.
+        let mut empty = vec![0; rule.words()];
+        rule.book(&mut empty, 1, by);
+        let here = empty[0];
+        match rule {
+            // By a mark that is long over, only what cannot be back since counts.
+            Rule::Gcra(_) => rule.give_back(own, refund(units), 1, at),
+            Rule::FixedWindow(_) | Rule::Calendar(_) => {
+                let units = if own[0] <= here { units } else { 0 };
+                own[1] = own[1].saturating_sub(units.into());
+            }
+            Rule::SlidingWindow(_) | Rule::Suppress(_) => {
+                if own[0] <= here {
+                    own[1] = own[1].saturating_sub(units.into());
+                } else if own[0] - 1 == here {
+                    own[2] = own[2].saturating_sub(units.into());
+                }
+            }
+            Rule::SlidingLog(_) => {
+                let last = by.now.saturating_add(policy.quota().window()).as_nanos();
+                let counts = |moment: &u64| (at.now.as_nanos() + 1..=last).contains(moment);
+                let mut moments: Vec<u64> = own[1..].iter().copied().filter(counts).collect();
+                moments.sort_unstable();
+                for moment in moments.into_iter().rev().take(units as usize) {
+                    rule.give_back(own, refund(1), moment, at);
+                }
+            }
+        }
+    }
 }
 
 fn policies(kind: Kind, random: &mut fastrand::Rng) -> Vec<Policy> {

@@ -5,6 +5,9 @@
 
 #[cfg(test)]
 mod conformance;
+mod giving_back;
+#[cfg(test)]
+mod messages;
 #[cfg(test)]
 mod put_back;
 mod spelling;
@@ -12,13 +15,14 @@ mod standing;
 #[cfg(test)]
 mod vectors;
 
+pub(crate) use self::giving_back::{Booking, GiveBack};
 pub(crate) use self::spelling::Spelling;
 pub(super) use self::standing::read_words;
 pub(crate) use self::standing::{Standing, StoreMoment};
 
 use crate::key::Key;
 use crate::store::{RedisStore, StoreError};
-use redis::{Cmd, Value};
+use redis::{Cmd, RedisWrite, ToRedisArgs, Value};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,19 +38,10 @@ pub(crate) enum Operation<'a> {
         units: &'a [u64],
         id: Option<MessageId>,
     },
-    /// Gives back the units that were booked last; a number for each quota.
-    Undo {
-        units: &'a [u64],
-        id: Option<MessageId>,
-    },
-    /// Gives back units of a booking.
+    /// Gives back units, one after the other.
     GiveBack {
-        units: u32,
-        booked: StoreMoment,
-        /// What had been given back on the key before the booking.
-        given_back: u64,
-        /// Of each quota.
-        marks: &'a [u64],
+        each: &'a [GiveBack],
+        id: Option<MessageId>,
     },
 }
 
@@ -58,6 +53,8 @@ pub(crate) struct MessageId {
     pub(crate) sender: u64,
     /// Of the sender's messages on a key each is greater than the one before.
     pub(crate) number: u64,
+    /// Whether it may have been heard before. Where nobody knows any more, nothing is given back.
+    pub(crate) again: bool,
 }
 
 /// The limits of one limiter, as a Redis counts them.
@@ -98,11 +95,7 @@ impl Rates {
         patience: Duration,
     ) -> Result<Standing, StoreError> {
         let (call, name) = self.call(key, &operation, None);
-        let value =
-            self.store
-                .connection
-                .invoke(call, self.spelling.script(), name, patience, None);
-        Standing::read(&value.await?, &self.spelling)
+        self.invoke(call, name, patience).await
     }
 
     /// As [`Self::ask`]. If the answer comes when nobody waits for it any more, and it says that something was booked,
@@ -112,23 +105,19 @@ impl Rates {
         key: Key,
         operation: Operation<'_>,
         patience: Duration,
-        late: impl FnOnce() + Send + 'static,
+        late: impl FnOnce(Standing) + Send + 'static,
     ) -> Result<Standing, StoreError> {
         let (call, name) = self.call(key, &operation, None);
         let spelling = Arc::clone(&self.spelling);
         let late = move |value: Value| {
-            if Standing::read(&value, &spelling).is_ok_and(|standing| standing.booked()) {
-                late();
+            if let Ok(standing) = Standing::read(&value, &spelling)
+                && standing.booked()
+            {
+                late(standing);
             }
         };
-        let connection = &self.store.connection;
-        let value = connection.invoke(
-            call,
-            self.spelling.script(),
-            name,
-            patience,
-            Some(Box::new(late)),
-        );
+        let (connection, script) = (&self.store.connection, self.spelling.script());
+        let value = connection.invoke_or_hear_late(call, script, name, patience, late);
         Standing::read(&value.await?, &self.spelling)
     }
 
@@ -142,10 +131,17 @@ impl Rates {
         patience: Duration,
     ) -> Result<Standing, StoreError> {
         let (call, name) = self.call(key, &operation, now);
-        let value =
-            self.store
-                .connection
-                .invoke(call, self.spelling.script(), name, patience, None);
+        self.invoke(call, name, patience).await
+    }
+
+    async fn invoke(
+        &self,
+        call: Cmd,
+        name: &'static str,
+        patience: Duration,
+    ) -> Result<Standing, StoreError> {
+        let (connection, script) = (&self.store.connection, self.spelling.script());
+        let value = connection.invoke(call, script, name, patience);
         Standing::read(&value.await?, &self.spelling)
     }
 
@@ -158,9 +154,9 @@ impl Rates {
     ) -> (Cmd, &'static str) {
         let mut call = redis::cmd("EVALSHA");
         call.arg(self.spelling.script().get_hash());
-        let id = match *operation {
-            Operation::Book { id, .. } | Operation::Undo { id, .. } => id,
-            _ => None,
+        let id = match operation {
+            Operation::Book { id, .. } | Operation::GiveBack { id, .. } => *id,
+            Operation::Decide { .. } | Operation::Ask(_) => None,
         };
         call.arg(if id.is_some() { 2 } else { 1 });
         call.arg(self.key(key, "rates"));
@@ -168,7 +164,8 @@ impl Rates {
             call.arg(self.key(key, "heard"));
         }
         let moment = now.map_or_else(String::new, |now| now.as_micros().to_string());
-        let (name, units) = match *operation {
+        let rules = self.spelling.rules();
+        let name = match *operation {
             // No more words than the script needs: each takes the server a tenth of the time of a decision.
             Operation::Decide { cost, random } => {
                 call.arg(cost);
@@ -177,41 +174,33 @@ impl Rates {
                 } else if now.is_some() {
                     call.arg(moment);
                 }
-                return (call, "decide");
+                "decide"
             }
-            Operation::Ask(units) => ("ask", Units::All(units)),
-            Operation::Book { units, .. } => ("book", Units::Each(units)),
-            Operation::Undo { units, .. } => ("undo", Units::Each(units)),
-            Operation::GiveBack { units, .. } => ("give back", Units::All(units)),
-        };
-        call.arg(name).arg(moment).arg(0);
-        match units {
-            Units::All(units) => self.spelling.rules().iter().for_each(|_| {
-                call.arg(units);
-            }),
-            Units::Each(units) => {
-                let quotas = self.spelling.rules().len();
-                assert_eq!(units.len(), quotas, "a number for each quota");
-                call.arg(units);
+            Operation::Ask(units) => {
+                call.arg("ask").arg(moment).arg(0);
+                rules.iter().for_each(|_| {
+                    call.arg(units);
+                });
+                "ask"
             }
-        }
-        if let Some(MessageId { sender, number }) = id {
-            call.arg(sender).arg(number);
-        }
-        if let Operation::GiveBack {
-            booked,
-            given_back,
-            marks,
-            ..
-        } = operation
-        {
-            call.arg(given_back).arg(booked.as_micros());
-            for (rule, mark) in self.spelling.rules().iter().zip(*marks) {
-                for word in spelling::mark_words(rule, *mark) {
-                    call.arg(word);
+            Operation::Book { units, id } => {
+                assert_eq!(units.len(), rules.len(), "a number for each quota");
+                call.arg("book").arg(moment).arg(0).arg(units);
+                if let Some(id) = id {
+                    call.arg(id);
                 }
+                "book"
             }
-        }
+            Operation::GiveBack { each, id } => {
+                call.arg("give back").arg(moment).arg(0);
+                match id {
+                    Some(id) => call.arg(id),
+                    None => call.arg(&["", "", ""]),
+                };
+                each.iter().for_each(|it| it.write(&mut call, rules));
+                "give back"
+            }
+        };
         (call, name)
     }
 
@@ -225,8 +214,13 @@ impl Rates {
     }
 }
 
-/// Units under the quotas of a limiter.
-enum Units<'a> {
-    All(u32),
-    Each(&'a [u64]),
+impl ToRedisArgs for MessageId {
+    fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
+        let words = [self.sender, self.number, self.again.into()];
+        (&words).write_redis_args(out);
+    }
+
+    fn num_of_args(&self) -> usize {
+        3
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::decision::{Decision, Decisions, NO_WAIT, NOT_DRAWN, Policy, Verdict};
 use crate::rule::{Moment, Rule};
-use crate::store::redis::rates::Spelling;
+use crate::store::redis::rates::{Booking, Spelling};
 use crate::store::{StoreError, StoreErrorKind};
 use crate::time::{LocalTime, WallTime};
 use redis::{FromRedisValue, Value};
@@ -24,6 +24,11 @@ impl StoreMoment {
     /// What a server's clock shows that goes right.
     pub(crate) const fn of_wall(wall: WallTime) -> Self {
         Self((wall.as_unix_nanos() / 1_000).saturating_sub(SINCE_1970 * 1_000_000))
+    }
+
+    /// Of which [`Self::moment`] is `at`.
+    pub(crate) const fn of(at: Moment) -> Self {
+        Self(at.now.as_nanos() / 1_000)
     }
 
     /// For the rules, whose windows then begin where the script's do.
@@ -99,7 +104,8 @@ impl Standing {
         self.booked
     }
 
-    pub(crate) const fn given_back(&self) -> u64 {
+    #[cfg(test)]
+    pub(super) const fn given_back(&self) -> u64 {
         self.given_back
     }
 
@@ -160,22 +166,31 @@ impl Standing {
         self.decisions(spelling, cost, 0).ok()
     }
 
-    /// The mark that a booking of `cost` has left under each quota: see [`Rule::mark`].
-    pub(crate) fn marks(&self, spelling: &Spelling, cost: u32) -> Box<[u64]> {
+    /// The booking of `cost` that was made then.
+    pub(crate) fn booking(&self, spelling: &Spelling, cost: u32) -> Booking {
         let at = self.now.moment(0);
         let each = spelling.policies().iter().zip(spelling.rules());
-        let mark = |((policy, rule), state): ((&Policy, &Rule), &State)| match state {
+        let left = |((policy, rule), state): ((&Policy, &Rule), &State)| match state {
             State::Words(words) => {
                 let mut words = words.clone();
                 rule.book(&mut words, cost, at);
-                rule.mark(&words)
+                (rule.mark(&words), rule.ask(&words, 0, at).reset_after())
             }
             State::Log { newest, .. } => {
                 let comes_back = self.now.0 + policy.quota().window_nanos() / 1_000;
-                comes_back.max(*newest) * 1_000
+                let mark = LocalTime::from_nanos(comes_back.max(*newest) * 1_000);
+                (mark.as_nanos(), mark.since(at.now))
             }
         };
-        each.zip(&self.states).map(mark).collect()
+        let left = each.zip(&self.states).map(left);
+        let (marks, waits): (Vec<u64>, Vec<Duration>) = left.unzip();
+        let longest = waits.into_iter().max().unwrap_or_default();
+        Booking {
+            booked: self.now,
+            given_back: self.given_back,
+            marks: marks.into(),
+            over: at.now.saturating_add(longest),
+        }
     }
 }
 

@@ -1,0 +1,176 @@
+//! What goes back reaches the server once, whatever is lost on the way: reservations, refunds, and what was booked for
+//! nobody.
+
+use crate::{PAUSE, builder, limiter, on_a_manual_clock, so_many, until, until_up};
+use std::time::Duration;
+use tidegate::decision::Verdict;
+use tidegate::strict::{OnFailure, StrictLimiter};
+use tidegate::{Key, Quota};
+use tidegate_test_support::{Data, Direction, RedisServer, TcpProxy};
+
+/// One of each kind of which what is given back can be seen.
+fn kinds() -> [Quota; 4] {
+    [
+        so_many(100),
+        so_many(100).fixed(),
+        so_many(100).sliding(),
+        so_many(100).sliding_log(),
+    ]
+}
+
+async fn left(limiter: &StrictLimiter, key: Key) -> u32 {
+    limiter.peek(&key).await.remaining()
+}
+
+/// The server hears of it, and the answer is lost: told again, it does not count again.
+#[tokio::test]
+async fn what_was_given_back_and_not_confirmed_goes_back_once() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    for quota in kinds() {
+        let proxy = TcpProxy::start(server.address());
+        let key = Key::of(&quota.to_string());
+        let far = builder(&server.url_through(proxy.address()), quota);
+        let (far, lever) = on_a_manual_clock(far.patience(Duration::from_secs(1)));
+        let near = limiter(&server, quota);
+        let [first, second] = [far.reserve(&key, 10).await, far.reserve(&key, 20).await];
+        assert!(near.decide(&key, 30).await.is_allowed());
+        proxy.hold_one_way(Direction::Responses);
+        first.expect("room for it").commit(4).await;
+        second.expect("room for it").cancel().await;
+        let stats = far.stats();
+        assert_eq!((stats.failures, stats.untold, stats.up), (2, 1, false));
+        until(async || left(&near, key).await == 46).await;
+        proxy.cut();
+        proxy.heal();
+        lever.advance(PAUSE);
+        until_up(&far, &lever).await;
+        for limiter in [&far, &near] {
+            assert_eq!(left(limiter, key).await, 66, "{quota}");
+        }
+        assert_eq!(far.stats().untold, 0);
+    }
+}
+
+/// What is lost is the message itself: nobody asks anything, and it goes back all the same.
+#[tokio::test]
+async fn what_the_server_did_not_hear_of_is_told_in_the_background() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    for quota in kinds() {
+        let proxy = TcpProxy::start(server.address());
+        let key = Key::of(&quota.to_string());
+        let far = builder(&server.url_through(proxy.address()), quota);
+        let far = far.patience(Duration::from_secs(2));
+        let far = far.breaker(1, Duration::from_millis(10)).build().unwrap();
+        let near = limiter(&server, quota);
+        let reservation = far.reserve(&key, 10).await.expect("room for it");
+        assert!(far.decide(&key, 5).await.is_allowed());
+        proxy.refuse();
+        far.refund(&key, 2).await;
+        drop(reservation);
+        until(async || far.stats().untold == 1 && !far.stats().up).await;
+        assert_eq!(left(&near, key).await, 85, "{quota}");
+        // Also when nobody has the limiter any more.
+        drop(far);
+        proxy.heal();
+        until(async || left(&near, key).await == 97).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_was_away_hears_of_everything_that_goes_back_in_few_messages() {
+    let Some(mut server) = RedisServer::builder().persistent().start() else {
+        return;
+    };
+    let (limiter, lever) = on_a_manual_clock(builder(&server.url(), so_many(1_000).fixed()));
+    let key = Key::of("a");
+    let mut reservations = Vec::new();
+    for _ in 0..200 {
+        reservations.push(limiter.reserve(&key, 2).await.expect("room for it"));
+    }
+    server.kill();
+    for reservation in reservations {
+        reservation.commit(1).await;
+    }
+    assert_eq!(limiter.stats().untold, 1);
+    server.restart(Data::Keep);
+    lever.advance(PAUSE);
+    until_up(&limiter, &lever).await;
+    let before = limiter.stats().asked;
+    assert_eq!(left(&limiter, key).await, 800);
+    let messages = limiter.stats().asked - before;
+    assert!((1..=6).contains(&messages), "{messages}");
+    assert_eq!((limiter.stats().untold, limiter.stats().kept), (0, 0));
+}
+
+/// Refused, since no answer came in time; it came later, and said that it was booked.
+#[tokio::test]
+async fn what_was_booked_for_nobody_goes_back_when_the_answer_comes() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    for policy in [OnFailure::Deny, OnFailure::local_share(2)] {
+        let proxy = TcpProxy::start(server.address());
+        let key = Key::of(&format!("{policy:?}"));
+        let far = builder(&server.url_through(proxy.address()), so_many(100));
+        let far = far.patience(Duration::from_secs(1)).on_failure(policy);
+        let (far, _lever) = on_a_manual_clock(far);
+        let near = limiter(&server, so_many(100));
+        assert!(far.decide(&key, 30).await.is_allowed());
+        proxy.hold_one_way(Direction::Responses);
+        // More than a share.
+        let refused = far.decide(&key, 60).await;
+        assert!(!refused.is_allowed(), "{refused:?}");
+        until(async || left(&near, key).await == 10).await;
+        proxy.heal();
+        until(async || left(&near, key).await == 70).await;
+        assert_eq!(far.stats().failures, 1);
+    }
+}
+
+#[tokio::test]
+async fn where_everything_passes_no_refund_is_remembered_of_what_was_never_booked() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let proxy = TcpProxy::start(server.address());
+    let key = Key::of("a");
+    let far = builder(&server.url_through(proxy.address()), so_many(100).fixed());
+    let (far, lever) = on_a_manual_clock(far.on_failure(OnFailure::Allow));
+    assert!(far.decide(&key, 50).await.is_allowed());
+    proxy.refuse();
+    while far.stats().up {
+        assert_eq!(far.decide(&key, 10).await.outcome(), Verdict::Allow);
+    }
+    far.refund(&key, 10).await;
+    assert_eq!(far.stats().untold, 0);
+    proxy.heal();
+    until_up(&far, &lever).await;
+    assert_eq!(left(&far, key).await, 50);
+    far.refund(&key, 10).await;
+    assert_eq!(left(&far, key).await, 60);
+}
+
+/// Something else is where the server keeps the numbers of messages: what goes back cannot be told, and all else can.
+#[tokio::test]
+async fn a_server_that_refuses_what_goes_back_decides_all_the_same() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let limiter = limiter(&server, so_many(100).fixed());
+    let key = Key::of("a");
+    let reservation = limiter.reserve(&key, 10).await.expect("room for it");
+    let rates = server.cli(&["EVAL", "return redis.call('KEYS', '*')[1]", "0"]);
+    let heard = rates.text().replace(":rates", ":heard");
+    server.cli(&["LPUSH", &heard, "a stranger"]);
+    reservation.cancel().await;
+    for left in (85..90).rev() {
+        let decision = limiter.decide(&key, 1).await;
+        assert_eq!((decision.is_allowed(), decision.remaining()), (true, left));
+    }
+    server.cli(&["DEL", &heard]);
+    assert_eq!(left(&limiter, key).await, 95);
+}
