@@ -1,6 +1,6 @@
 //! What was admitted without the store counts once, however late it is told and whatever is lost on the way.
 
-use crate::{PAUSE, builder, limiter, on_a_manual_clock, so_many, until_up};
+use crate::{PAUSE, builder, limiter, on_a_manual_clock, so_many, until, until_up};
 use std::time::Duration;
 use tidegate::Key;
 use tidegate::decision::Verdict;
@@ -99,5 +99,50 @@ async fn what_was_told_and_not_confirmed_counts_once() {
             assert_eq!(left.remaining(), 70, "{quota}");
         }
         assert_eq!(far.stats().untold, 0);
+    }
+}
+
+/// Of each decision under way the server has booked it, and its answer is lost for good with the connection.
+#[tokio::test]
+async fn what_was_under_way_when_the_connection_broke_counts_twice_at_most_and_once_at_least() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    for quota in [so_many(100), so_many(100).fixed(), so_many(100).sliding()] {
+        let proxy = TcpProxy::start(server.address());
+        let key = Key::of(&quota.to_string());
+        let share = builder(&server.url_through(proxy.address()), quota)
+            .on_failure(OnFailure::local_share(2));
+        let (far, lever) = on_a_manual_clock(share);
+        let near = limiter(&server, quota);
+        assert!(far.decide(&key, 10).await.is_allowed());
+        proxy.hold_one_way(Direction::Responses);
+        let under_way: Vec<_> = (0..3)
+            .map(|_| {
+                tokio::spawn({
+                    let far = far.clone();
+                    async move { far.decide(&key, 5).await.is_allowed() }
+                })
+            })
+            .collect();
+        until(async || near.peek(&key).await.remaining() == 75).await;
+        proxy.refuse();
+        for decision in under_way {
+            assert!(decision.await.expect("no panic"), "within the share");
+        }
+        // The breaker is open: nothing of these is under way.
+        while far.stats().up {
+            let _ = far.peek(&key).await;
+        }
+        assert!(far.decide(&key, 6).await.is_allowed());
+        proxy.heal();
+        until_up(&far, &lever).await;
+        until(async || far.stats().untold == 0).await;
+        let counted = 100 - near.peek(&key).await.remaining();
+        let (once, twice) = (10 + 3 * 5 + 6, 3 * 5);
+        assert!(
+            (once..=once + twice).contains(&counted),
+            "{quota}: {counted}"
+        );
     }
 }
