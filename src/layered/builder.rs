@@ -94,6 +94,11 @@ impl LayeredLimiterBuilder {
 
     /// Shares counts with other regions over `store`, which is the same for all of them; `region` is this one's name, 1
     /// to 64 bytes, the same in all of its processes and in no other region.
+    ///
+    /// While `store` is away or silent each region goes on with what it knows of the others in the windows that have begun,
+    /// and in later ones holds the limit by itself: so many regions admit at most so many times the limit. Nobody waits for
+    /// it. When it is back it is told of every window that still counts, once, and within two exchanges all regions know
+    /// of each other again.
     pub fn global(mut self, store: RedisStore, region: &str) -> Self {
         self.global = Some((store, region.to_owned()));
         self

@@ -1,10 +1,12 @@
 //! The layered limit over real Redis servers, through the public API: what is counted, and everything that can go wrong
 //! with an origin, a global store and a clock.
 //!
-//! Windows are so long that none of them ends in a test; how well windows are kept is shown in virtual time.
+//! Windows are so long that none of them ends in a test, but for those of `away`; how well windows are kept is shown in
+//! virtual time.
 
 #![cfg(feature = "redis")]
 
+mod away;
 mod converging;
 mod failures;
 mod policies;
