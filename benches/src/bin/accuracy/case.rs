@@ -1,0 +1,127 @@
+//! What is measured: how many nodes, under which load, how far from their Redis.
+
+use std::time::Duration;
+use tidegate_test_support::Load;
+
+pub(crate) const WINDOW: Duration = Duration::from_secs(10);
+
+/// One line of the table.
+#[derive(Clone, Copy)]
+pub(crate) struct Case {
+    pub(crate) what: &'static str,
+    pub(crate) bar: &'static str,
+    pub(crate) nodes: usize,
+    pub(crate) regions: usize,
+    pub(crate) limit: u32,
+    /// Times the limit.
+    pub(crate) load: u32,
+    /// Milliseconds to origin and back.
+    pub(crate) round_trip: u64,
+    /// What is shown.
+    pub(crate) show: Show,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Show {
+    Accuracy,
+    Reads,
+    Writes,
+}
+
+pub(crate) const fn case(nodes: usize, limit: u32, load: u32, round_trip: u64) -> Case {
+    Case {
+        what: "admitted / exact",
+        bar: ".95 to 1.05",
+        nodes,
+        regions: 1,
+        limit,
+        load,
+        round_trip,
+        show: Show::Accuracy,
+    }
+}
+
+/// Of layered limits.
+pub(crate) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for nodes in [1, 3, 5, 9] {
+        for round_trip in [0, 20] {
+            cases.push(case(nodes, 1_000, 2, round_trip));
+        }
+    }
+    cases.extend(
+        [(1_000, "<= 1.05"), (10_000, "<= 1.06")].map(|(limit, bar)| Case {
+            bar,
+            ..case(5, limit, 2, 300)
+        }),
+    );
+    cases.push(Case {
+        what: "reads / request",
+        bar: "<= .05",
+        show: Show::Reads,
+        ..case(5, 1_000, 10, 0)
+    });
+    cases.push(Case {
+        what: "writes / accept",
+        bar: "<= .05",
+        show: Show::Writes,
+        ..case(5, 20_000, 2, 0)
+    });
+    cases.extend([1, 2, 10].map(|load| Case {
+        what: "two regions, last windows",
+        bar: "<= 1.05",
+        regions: 2,
+        ..case(3, 1_000, load, 0)
+    }));
+    cases
+}
+
+/// Of strict ones.
+pub(crate) fn strict_cases() -> impl Iterator<Item = Case> {
+    let case = |(load, round_trip)| Case {
+        what: "strict, admitted / exact",
+        bar: "1",
+        ..case(5, 1_000, load, round_trip)
+    };
+    [(2, 0), (2, 20), (10, 0)].into_iter().map(case)
+}
+
+/// Of leased ones.
+pub(crate) fn leased_cases() -> impl Iterator<Item = Case> {
+    let case = |(limit, load, round_trip)| Case {
+        what: "leased, admitted / exact",
+        bar: "<= 1",
+        ..case(5, limit, load, round_trip)
+    };
+    let cases = [
+        (1_000, 2, 0),
+        (1_000, 2, 20),
+        (10_000, 2, 20),
+        (10_000, 1, 20),
+        (10_000, 2, 300),
+    ];
+    cases.into_iter().map(case)
+}
+
+impl Case {
+    /// The line of the table, with a value and what else there is to say.
+    pub(crate) fn line(&self, value: f64, note: &str) -> String {
+        let nodes = format!("{} x {}", self.regions, self.nodes);
+        format!(
+            "{:28} {nodes:>6} {:>7} {:>5}x {:>5} ms   {value:>6.3}   {}{note}",
+            self.what, self.limit, self.load, self.round_trip, self.bar
+        )
+    }
+
+    /// The load, for so many windows.
+    pub(crate) const fn load(&self, windows: u32, skip: u32) -> Load {
+        Load {
+            limit: self.limit,
+            window: WINDOW,
+            requests: self.limit * self.load,
+            windows,
+            skip,
+            nodes: self.nodes * self.regions,
+        }
+    }
+}
