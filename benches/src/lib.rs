@@ -10,6 +10,7 @@ pub mod permit;
 pub mod slices;
 pub mod table;
 pub mod tower_service;
+pub mod warm;
 
 pub use self::clocks::Clocks;
 pub use self::slices::Candidate;

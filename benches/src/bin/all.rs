@@ -7,7 +7,9 @@
 //! ```
 
 use tidegate_bench::table::Table;
-use tidegate_bench::{Candidate, Clocks, actix_app, axum_router, deciding, permit, tower_service};
+use tidegate_bench::{
+    Candidate, Clocks, actix_app, axum_router, deciding, permit, tower_service, warm,
+};
 
 /// What a section does when it is asked for.
 type Measurement = fn() -> Table;
@@ -20,9 +22,10 @@ fn main() {
         profile(section, name, calls.parse().expect("a number of calls"));
         return;
     }
-    let tables: [(&str, Measurement); 5] = [
+    let tables: [(&str, Measurement); 6] = [
         ("permit", permit::table),
         ("deciding", deciding::table),
+        ("warm", warm::table),
         ("tower", tower_service::table),
         ("axum", axum_router::table),
         ("actix", actix_app::table),
