@@ -195,7 +195,7 @@ impl LayeredLimiterBuilder {
             reason = "the edge: names, jitter and placing are drawn here and passed in"
         )]
         let (seed, task_seed) = (fastrand::u64(..), fastrand::u64(..));
-        let clock = Clock::system();
+        let clock = Clock::counter();
         let now = clock.now();
         let wall = self.wall_clock.unwrap_or_else(since_1970);
         let wall = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);
