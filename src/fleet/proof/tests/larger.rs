@@ -15,7 +15,7 @@ fn two_nodes_a_flushed_store_and_a_message_late_for_ever() {
         sights: &[FULL, LEARNING],
         ..two_nodes()
     };
-    holds(bounds, 11_686_779);
+    holds(bounds, 9_707_194);
 }
 
 #[test]
