@@ -134,6 +134,13 @@ impl Trial {
         run(scenarios, || {}).into_iter().map(Self).collect()
     }
 
+    /// Runs `scenario` for all its seeds under its own limiter.
+    #[must_use]
+    pub fn of_all_seeds(scenario: Scenario) -> Self {
+        let mut cases = run(vec![scenario], || {});
+        Self(cases.pop().expect("there is a case for the scenario"))
+    }
+
     /// The scenario's name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -224,6 +224,12 @@ impl Scenario {
         self.warmup = self.warmup.min(self.duration / 2);
     }
 
+    /// How long it lasts.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        seconds(self.duration)
+    }
+
     /// Uses the limiter `name` with its defaults, of which nothing is expected.
     pub(crate) fn use_limiter(&mut self, name: &str) {
         self.limiter = LimiterSpec::named(name);
