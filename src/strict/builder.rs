@@ -99,7 +99,11 @@ impl StrictLimiterBuilder {
 
     /// Keys whose denial is remembered, so that a flood of requests for them costs no round trip: the smallest cost that
     /// was denied last, and what is larger (but of a sliding log, where it is that cost alone). Between a soft limit and
-    /// the limit itself chance decides, and every request asks the store. With 0 each request asks the store: worth it only where refunds from other processes must be seen at once.
+    /// the limit itself chance decides, and every request asks the store.
+    ///
+    /// A denial holds here until its wait is over or something goes back through this limiter: what another process gives
+    /// back meanwhile, by a refund, a cancelled reservation or a request that did not count, is not seen before. With 0
+    /// each request asks the store, and sees it at once.
     pub const fn denied_keys(mut self, denied_keys: usize) -> Self {
         self.denied_keys = denied_keys;
         self

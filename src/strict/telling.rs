@@ -101,6 +101,8 @@ impl Drop for Telling<'_> {
         let inner = &*self.limiter.0;
         if self.heard {
             inner.unheard.heard(self.key, inner.moment());
+            // What was denied before something went back may fit now.
+            inner.parts().denied.forget(self.key);
         } else {
             inner.unheard.unheard(self.key, inner.moment());
         }

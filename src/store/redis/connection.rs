@@ -161,11 +161,18 @@ impl Connection {
         if let Ok(answered) = tokio::time::timeout(patience, &mut answered).await {
             return self.was_answered(answered);
         }
-        tokio::spawn(async move {
-            if let Ok(Ok(value)) = tokio::time::timeout(LATEST, answered).await {
-                late(value);
-            }
-        });
+        // What was not sent yet must not be: its caller has been told that it was not decided.
+        if sent.load(Ordering::Relaxed) {
+            let unanswered = Arc::clone(&self.unanswered);
+            tokio::spawn(async move {
+                if let Ok(answered) = tokio::time::timeout(LATEST, answered).await {
+                    unanswered.store(0, Ordering::Relaxed);
+                    if let Ok(value) = answered {
+                        late(value);
+                    }
+                }
+            });
+        }
         Err(self.was_silent(&sent, name, patience))
     }
 
