@@ -57,6 +57,32 @@ async fn an_attempt_to_connect_goes_on_when_its_callers_have_given_up() {
     assert_eq!(link.accepted(), 1);
 }
 
+/// Its caller has been told that nothing was decided.
+#[tokio::test]
+async fn what_waited_for_a_connection_in_vain_is_not_sent_when_there_is_one() {
+    let Some((_server, link, connection)) = linked() else {
+        return;
+    };
+    let count = Arc::new(Script::new("return redis.call('INCR', KEYS[1])"));
+    link.hold();
+    for _ in 0..3 {
+        let mut call = redis::cmd("EVALSHA");
+        call.arg(count.get_hash()).arg(1).arg("key");
+        let given_up = connection.invoke_or_hear_late(call, &count, "count", MS, drop);
+        let error = given_up.await.expect_err("the link is silent");
+        assert_eq!(error.kind(), StoreErrorKind::Timeout);
+    }
+    link.heal();
+    let ping = connection.call(&PING, "ping", "key", &[]).await;
+    ping.expect("an answer");
+    // Time for whoever still waited for that connection.
+    tokio::time::sleep(100 * MS).await;
+    let mut call = redis::cmd("EVALSHA");
+    call.arg(count.get_hash()).arg(1).arg("key");
+    let counted = connection.invoke(call, &count, "count", PATIENCE).await;
+    assert_eq!(counted.expect("an answer"), Value::Int(1));
+}
+
 #[test]
 fn servers_older_than_6_2_are_refused_by_name() {
     for (version, welcome) in [
