@@ -39,7 +39,8 @@ use tokio::sync::Notify;
 ///   without the store and is being told of, and nobody at all while the circuit breaker is open.
 /// * `retry_after` is exact on the store's clock, which is in microseconds. Put forward, everything comes back so much
 ///   earlier: by an hour, up to the limit once more. Put back, nobody gets more for it, and what was counted goes on to
-///   count as if the clock had always been so: a key is kept out for two of its windows and ten seconds at most.
+///   count as if the clock had always been so: a key is kept out for two of its windows and ten seconds at most. Only what
+///   was booked before that and goes back after it may go back once more than it should.
 /// * A store that forgot (restarted without persistence, failed over before it was copied, evicted) begins anew: up to
 ///   the limit once more.
 ///

@@ -118,13 +118,15 @@ impl StrictLimiter {
 /// # Guarantees
 /// * What was reserved counts in full until it is settled.
 /// * What goes back is told until the store has confirmed it: at once, with the next question about its key, and in the
-///   background, where it is repeated after the circuit breaker's pause, then after twice that, up to thirty times. It
-///   needs the runtime for it, and goes on when the limiter was dropped.
+///   background, where it is repeated after the circuit breaker's pause, then after twice that, up to a pause of thirty
+///   times the first. It needs the runtime for it, and goes on when the limiter was dropped.
 /// * It is given back once, however often it is told, and never more than others lose by the reservation at the moment at
 ///   which the store hears of it. What has come back by itself by then is not told any more.
 /// * Units stay booked, until they come back by themselves, where the process ends before the store has heard of them,
-///   where 100 000 bookings wait for it already (see [`StrictStats::kept`](super::StrictStats::kept)), and where an answer
-///   was lost and 64 other processes have told the store of the key before it was told again.
+///   where 100 000 bookings wait for it already (see [`StrictStats::kept`](super::StrictStats::kept)), where an answer
+///   was lost and 64 other processes have told the store of the key before it was told again, and where the store did not
+///   decide: what a local share admitted and the store was told of before the reservation was settled, and what
+///   [`OnFailure::Allow`](super::OnFailure::Allow) let pass and the store had booked without answering in time.
 #[derive(Debug)]
 #[must_use = "dropping a reservation cancels it"]
 pub struct StrictReservation(Held<StrictLimiter>);
