@@ -154,8 +154,7 @@ impl LeasedLimiterBuilder {
             ));
         }
         room::keys(self.max_keys)?;
-        let mut parts = self.counted.parts(Spelling::leased)?;
-        parts.denied = parts.denied.no_longer_than(REMEMBERED);
+        let parts = self.counted.parts(Spelling::leased)?;
         for policy in parts.rates.spelling().policies() {
             if matches!(policy.quota().kind(), Kind::SlidingLog | Kind::Suppress) {
                 return Err(ConfigError::setting(
@@ -179,5 +178,3 @@ impl LeasedLimiterBuilder {
         Ok(LeasedLimiter::new(shared, self.max_keys, close))
     }
 }
-
-const REMEMBERED: Duration = Duration::from_secs(1);

@@ -1,4 +1,7 @@
-//! Keys that were denied a moment ago: until their time has come the store need not be asked again.
+//! Keys that were denied a moment ago: the store need not be asked again at once.
+//!
+//! A denial is remembered for a second at most, whatever is left to wait: another process may give back what it had, and
+//! then whoever asks is to know. A flood of denied requests for one key costs a process one round trip a second.
 
 use crate::decision::Decisions;
 use crate::key::Key;
@@ -13,7 +16,6 @@ use std::time::Duration;
 pub(crate) struct DeniedKeys {
     shards: Box<[Mutex<Shard>]>,
     max_keys: usize,
-    longest: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -49,14 +51,7 @@ impl DeniedKeys {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             max_keys: max_keys.div_ceil(SHARDS),
-            longest: Duration::MAX,
         }
-    }
-
-    /// Remembers nothing for longer: where others give back what they had.
-    pub(crate) const fn no_longer_than(mut self, longest: Duration) -> Self {
-        self.longest = longest;
-        self
     }
 
     /// The denial that still holds for this cost at `now`, with what is left to wait. Under every rule what is too much
@@ -90,9 +85,10 @@ impl DeniedKeys {
         if self.max_keys == 0 {
             return;
         }
-        let wait = denial.wait.unwrap_or(FOR_EVER);
+        // What can never be allowed is asked about again all the same, for the sake of the headers.
+        let wait = denial.wait.unwrap_or(LONGEST);
         // The store decided after it was asked: what is waited for comes later still.
-        let until = asked.saturating_add(wait.min(self.longest));
+        let until = asked.saturating_add(wait.min(LONGEST));
         let mut shard = self.shard(key);
         if shard.denials.len() >= self.max_keys && !shard.denials.contains_key(&key) {
             if heard < shard.full_until {
@@ -126,8 +122,7 @@ impl DeniedKeys {
 }
 
 const SHARDS: usize = 16;
-/// What can never be allowed is asked about again after this, for the sake of the headers.
-const FOR_EVER: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
@@ -184,16 +179,20 @@ mod tests {
     }
 
     #[test]
-    fn where_others_give_back_it_does_not_hold_as_long() {
-        let keys = DeniedKeys::new(100).no_longer_than(Duration::from_millis(200));
-        let key = Key::of("a");
-        note(&keys, key, 1, at(0), at(40));
-        let told = find(&keys, key, 1, at(140)).expect("it holds");
-        assert_eq!(
-            told.binding().retry_after(),
-            Some(Duration::from_millis(400))
-        );
-        assert_eq!(find(&keys, key, 1, at(200)), None);
+    fn no_denial_is_remembered_for_longer_than_a_second() {
+        let (keys, key) = (DeniedKeys::new(100), Key::of("a"));
+        let decisions = denial();
+        for wait in [Some(Duration::from_secs(3_600)), None] {
+            let denial = Heard {
+                cost: 1,
+                decisions: &decisions,
+                standing: None,
+                wait,
+            };
+            keys.note(key, denial, at(0), at(40));
+            assert!(find(&keys, key, 1, at(999)).is_some());
+            assert_eq!(find(&keys, key, 1, at(1_000)), None);
+        }
     }
 
     #[test]

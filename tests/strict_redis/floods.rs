@@ -1,11 +1,12 @@
 //! Denials that are remembered: a flood of what is denied anyway costs no round trips.
 
-use crate::{builder, limiter, on_a_manual_clock, so_many, to_noon};
+use crate::{builder, limiter, on_a_manual_clock, so_many, to_noon, until};
+use std::pin::pin;
 use std::time::Duration;
 use tidegate::decision::Verdict;
 use tidegate::quota::Calendar;
 use tidegate::{Key, Quota};
-use tidegate_test_support::RedisServer;
+use tidegate_test_support::{Direction, RedisServer, TcpProxy};
 
 #[tokio::test]
 async fn a_flood_of_denied_requests_costs_no_round_trips() {
@@ -17,12 +18,13 @@ async fn a_flood_of_denied_requests_costs_no_round_trips() {
     assert!(limiter.decide(&key, 1).await.is_allowed());
     let first = limiter.decide(&key, 1).await;
     let asked = limiter.stats().asked;
-    lever.advance(Duration::from_secs(60));
+    let moment = Duration::from_millis(900);
+    lever.advance(moment);
     for _ in 0..1_000 {
         let again = limiter.decide(&key, 1).await;
         assert_eq!(
             first.retry_after().unwrap() - again.retry_after().unwrap(),
-            Duration::from_secs(60)
+            moment
         );
     }
     assert_eq!(limiter.stats().asked, asked);
@@ -34,6 +36,47 @@ async fn a_flood_of_denied_requests_costs_no_round_trips() {
     // The time of this process is over: the store is asked, whose is not.
     assert!(!limiter.decide(&key, 1).await.is_allowed());
     assert_eq!(limiter.stats().asked, asked + 3);
+}
+
+#[tokio::test]
+async fn what_another_process_gives_back_is_seen_within_a_second() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let quota = Quota::per_hour(1);
+    let (limiter, lever) = on_a_manual_clock(builder(&server.url(), quota));
+    let other = builder(&server.url(), quota).build().expect("a limiter");
+    let key = Key::of("a");
+    let reservation = other.reserve(&key, 1).await.expect("room for it");
+    assert!(!limiter.decide(&key, 1).await.is_allowed());
+    reservation.cancel().await;
+    assert!(!limiter.decide(&key, 1).await.is_allowed());
+    lever.advance(Duration::from_secs(1));
+    assert!(limiter.decide(&key, 1).await.is_allowed());
+}
+
+/// Asked before it went back, and answered after.
+#[tokio::test]
+async fn a_denial_is_forgotten_when_it_is_heard_that_something_went_back() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let proxy = TcpProxy::start(server.address());
+    let quota = Quota::per_hour(1);
+    let (far, _lever) = on_a_manual_clock(builder(&server.url_through(proxy.address()), quota));
+    let (near, key) = (limiter(&server, quota), Key::of("a"));
+    let reservation = far.reserve(&key, 1).await.expect("room for it");
+    proxy.hold_one_way(Direction::Responses);
+    let mut decision = pin!(far.decide(&key, 1));
+    assert!(futures_util::poll!(&mut decision).is_pending());
+    let mut cancelled = pin!(reservation.cancel());
+    assert!(futures_util::poll!(&mut cancelled).is_pending());
+    until(async || near.peek(&key).await.remaining() == 1).await;
+    proxy.heal();
+    assert_eq!(decision.await.outcome(), Verdict::Deny);
+    cancelled.await;
+    // No time has passed here since it was denied.
+    assert!(far.decide(&key, 1).await.is_allowed());
 }
 
 #[tokio::test]

@@ -1,0 +1,34 @@
+//! A server whose wall clock is stepped.
+
+use crate::{PATIENCE, limiter};
+use std::io::Write;
+use tidegate::{Key, Quota};
+use tidegate_test_support::{RedisBuilder, RedisServer};
+
+/// A real server's clock, where libfaketime is installed; what may be said of any hour is in the unit tests.
+#[tokio::test]
+async fn nobody_waits_an_hour_because_the_servers_clock_was_put_back_by_one() {
+    if !RedisBuilder::can_have_own_clock() {
+        // To the stream itself: what a passing test prints through macros is swallowed.
+        let _ = writeln!(std::io::stderr(), "SKIPPED, libfaketime is not installed");
+        return;
+    }
+    let Some(server) = RedisServer::builder().own_clock().start() else {
+        return;
+    };
+    let second = Quota::per_second(5);
+    let quotas = [second, second.fixed(), second.sliding()];
+    for (number, quota) in quotas.into_iter().enumerate() {
+        // One that has units in hand when it happens, and one that has none.
+        let limiters = [limiter(&server, quota), limiter(&server, quota)];
+        let key = Key::of(&(number as u64));
+        for ahead in [0, -3_600, 3_600, 0] {
+            server.set_clock(ahead);
+            for limiter in &limiters {
+                let admitted = limiter.until_ready(&key, 1, PATIENCE).await;
+                assert!(admitted.is_allowed(), "{quota:?} keeps out at {ahead} s");
+            }
+            while limiters[0].decide(&key, 1).await.is_allowed() {}
+        }
+    }
+}
