@@ -41,8 +41,9 @@ use tokio::sync::{mpsc, oneshot};
 /// * In hand is what was taken in advance, at most [`max_batch`](LeasedLimiterBuilder::max_batch) units of a key; what came
 ///   for callers that have gone, for the last [`check`](Self::check) or back from a reservation is put to it.
 /// * At most `max_keys` keys are held, and those that somebody waits for.
-/// * A store that forgot begins anew: up to the limit once more. One whose clock is put back keeps what was used out for
-///   so much longer, which a strict limit does not.
+/// * A store that forgot begins anew: up to the limit once more. One whose clock is put back keeps nobody out for longer
+///   than two windows and ten seconds; what was in hand then may be spent in another window than the one it counts in, and
+///   is not given back.
 ///
 /// # Examples
 /// ```no_run

@@ -102,6 +102,8 @@ impl LeasedLimiter {
 /// * What was reserved counts in full until it is settled.
 /// * What comes back is put in hand, and goes back to the store as all that is there; of it nothing that has come back by
 ///   itself meanwhile.
+/// * What a local share had admitted goes back to it until the store has heard of it, and then stays booked until it
+///   comes back by itself.
 #[derive(Debug)]
 #[must_use = "dropping a reservation cancels it"]
 pub struct LeasedReservation(Held<LeasedLimiter>);

@@ -2,6 +2,7 @@
 //! they end, the store ends, or scripts are forgotten.
 #![cfg(feature = "redis")]
 
+mod clock;
 mod exact;
 mod failures;
 mod units;

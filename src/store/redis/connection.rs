@@ -136,13 +136,8 @@ impl Connection {
         name: &'static str,
         patience: Duration,
     ) -> Result<Value, StoreError> {
-        self.replace_silent();
-        let sent = Arc::new(AtomicBool::new(false));
-        let answered = Arc::clone(self).answered(call, Arc::clone(script), name, Arc::clone(&sent));
-        match tokio::time::timeout(patience, answered).await {
-            Ok(answered) => self.was_answered(answered),
-            Err(_) => Err(self.was_silent(&sent, name, patience)),
-        }
+        self.invoke_or_hear_late(call, script, name, patience, drop)
+            .await
     }
 
     /// As [`Self::invoke`]. An answer that comes later, if it comes at all, is for `late`.

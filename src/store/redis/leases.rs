@@ -310,4 +310,74 @@ mod tests {
             assert_eq!(again.expect("an answer"), [None]);
         }
     }
+
+    /// Nobody is kept out for hours, and nobody gets what was granted before.
+    #[tokio::test]
+    async fn a_clock_put_back_by_hours_keeps_no_holder_out_for_them() {
+        let Some(server) = RedisServer::start() else {
+            return;
+        };
+        let store = RedisStore::new(server.url()).expect("an address");
+        let (second, hour) = (1_000_000, 3_600_000_000);
+        for quotas in [
+            "60/min",
+            "60/min fixed",
+            "60/min sliding",
+            "60/hour calendar",
+            "60/min fixed, 100000/day calendar",
+        ] {
+            let policy = |(place, quota): (usize, &str)| {
+                let name = PolicyName::new(&format!("p{place}")).expect("a name");
+                Policy::new(name, quota.trim().parse().expect("a quota"))
+            };
+            let policies: Vec<Policy> = quotas.split(',').enumerate().map(policy).collect();
+            let window = if quotas.contains("hour") {
+                hour
+            } else {
+                60 * second
+            };
+            let spelling = Spelling::leased(&policies).expect("whole microseconds");
+            let rates = Rates::new(store.clone(), &format!("put back {quotas}"), spelling);
+            let mut number = 0;
+            let mut ask = async |holder, need, give, at: u64| {
+                number += 1;
+                let line = AskLine {
+                    give,
+                    ..AskLine::default()
+                };
+                let ask = Ask {
+                    key: Key::EVERYONE,
+                    holder,
+                    number,
+                    heard: number - 1,
+                    need,
+                    least: 1,
+                    lines: vec![line; policies.len()].into(),
+                };
+                let at = Some(StoreMoment::from_micros(at));
+                let told = rates.exchange(&[ask], PATIENCE, at).await;
+                told.expect("an answer")[0]
+                    .clone()
+                    .expect("no old question")
+                    .granted[0]
+            };
+            // At the beginning of a month and of all windows.
+            let mut now = 205_113_600 * second + 12 * hour + window / 4;
+            assert_eq!(ask(1, 40, 0, now).await, 40, "{quotas}");
+            assert_eq!(ask(2, 40, 0, now).await, 20, "{quotas}");
+            now -= 3 * hour;
+            // What comes back has been booked by another clock.
+            assert_eq!(ask(1, 40, 30, now).await, 0, "{quotas}");
+            let end = now + 2 * window + 10 * second;
+            let mut granted = 0;
+            while granted == 0 {
+                now += window / 10;
+                assert!(now < end, "{quotas}: nobody has anything");
+                granted = ask(2, 60, 0, now).await;
+            }
+            now += 3 * window;
+            assert_eq!(ask(2, 60, 0, now).await, 60, "{quotas}: as before");
+            assert_eq!(ask(2, 60, 10, now).await, 10, "{quotas}: as before");
+        }
+    }
 }

@@ -1,4 +1,4 @@
--- One question of a holder about a key, behind `rates_rules.lua`. The other spelling of Ledger::exchange.
+-- One question of a holder about a key, behind `rates_clock.lua`. The other spelling of Ledger::exchange.
 --
 -- ARGV     'lease', the moment, for how many milliseconds a repetition may arrive, then the holder, the number of the question, the last one that was heard, what callers
 --          need, the least that helps one, and for each quota what is given back, owed, and welcome
@@ -23,15 +23,20 @@ for place = 1, QUOTAS do
   }
 end
 local OWN = 'h' .. ARGV[4]
-fields[QUOTAS + 1], fields[QUOTAS + 2] = 'e', OWN
+fields[QUOTAS + 1], fields[QUOTAS + 2], fields[QUOTAS + 3] = 'e', OWN, 'm'
 local states = redis.call('HMGET', KEY, unpack(fields))
 local expires, record = states[QUOTAS + 1], states[QUOTAS + 2]
+local last = max(now, tonumber(states[QUOTAS + 3] or 0))
+local behind = set_right(quotas, states, last)
+if behind then last, expires = now, earlier(expires, behind) end
 
-local unheard = false
+local unheard, elsewhere = false, false
 if record then
-  local last = unpack_numbers('>d', record)
-  if number <= last then return { 0 } end
-  unheard = last > heard
+  local before, second = unpack_numbers('>dd', record)
+  if number <= before then return { 0 } end
+  unheard = before > heard
+  -- By a clock that was put back since: what this holder had is in no window that can be found.
+  elsewhere = second * 1000000 > now + SLACK * 1000
 elseif redis.call('HLEN', KEY) > RECORDS then
   local all, gone = redis.call('HGETALL', KEY), {}
   for at = 1, #all, 2 do
@@ -70,6 +75,7 @@ for place, quota in ipairs(quotas) do
   local line = { 0, 0, granted = 0, gave = 0, owed = 0, held = 0 }
   if record then
     line.granted, line.gave, line.owed, line.held, line[1], line[2] = unpack_numbers('>dddddd', record, 48 * place - 31)
+    if elsewhere then line.held = 0 end
   end
   lines[place] = line
   local give, owe = quota.give, quota.owe
@@ -133,7 +139,7 @@ end
 -- tells repetitions.
 local ends = floor(now / 1000) + max(math.ceil(lives / 1000), REPEATS)
 local later = ends > tonumber(expires or 0)
-if later then writes[#writes + 1], writes[#writes + 2] = 'e', string.format('%.0f', ends + SLACK) end
-redis.call('HSET', KEY, OWN, kept, unpack(writes))
+if later then expires = string.format('%.0f', ends + SLACK) end
+redis.call('HSET', KEY, OWN, kept, 'e', expires, 'm', string.format('%.0f', last), unpack(writes))
 if later then redis.call('PEXPIRE', KEY, ends - floor(now / 1000) + LIVES) end
 return answer

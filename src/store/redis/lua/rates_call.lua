@@ -3,7 +3,7 @@
 -- KEYS[1]  a hash: a field for each rule and window, `e` when it may expire, `m` the moment of a booking no more than five
 --          seconds or one window before the last, `r` units that were given back
 -- KEYS[2]  of a message that may be repeated: which one of each sender came last, as (sender, number), the newest at the
---          end; it lives as long as KEYS[1]
+--          end; it lives for as long as KEYS[1] would when the last message came
 -- ARGV     to decide: the units, at least 1, under every quota; the moment (none or '' for this server's own); where
 --          chance decides, a random number below 2^32
 --          else: operation (ask, book, give back), the moment, 0. To ask and to book: units under each quota; then of a

@@ -1,4 +1,5 @@
--- The step under all quotas, behind `rates_rules.lua`.
+-- The step under all quotas, behind `rates_clock.lua`.
+local PUT_BACK = 35184372088832 -- units given back that no counts here reach: a booking before them is of another clock
 local quotas, fields = {}, {}
 for place = 1, QUOTAS do
   local at = 6 * place - 5
@@ -12,24 +13,17 @@ fields[QUOTAS + 1], fields[QUOTAS + 2], fields[QUOTAS + 3] = 'e', 'r', 'm'
 local states = redis.call('HMGET', KEY, unpack(fields))
 local given_back = tonumber(states[QUOTAS + 2] or 0)
 
--- This server's clock was put back since something was booked here: what comes back by it would come back by so much later,
--- and keep out whoever asks. From now on it counts as if it had been booked by the clock as it is. What is not put back by
--- more than its own window keeps nobody for longer than one more.
-local behind = tonumber(states[QUOTAS + 3] or 0) - now
-if behind > SLACK * 1000 then
+local last = max(now, tonumber(states[QUOTAS + 3] or 0))
+local behind = set_right(quotas, states, last)
+if behind then
+  last, given_back = now, given_back + PUT_BACK
+  states[QUOTAS + 1] = earlier(states[QUOTAS + 1], behind)
   local writes = {}
-  for place, quota in ipairs(quotas) do
-    if states[place] and behind > quota.rule.steps(quota) + SLACK * 1000 then
-      states[place] = quota.rule.put_back(quota, states[place], behind)
-      writes[#writes + 1], writes[#writes + 2] = fields[place], states[place]
-    end
+  for place in ipairs(quotas) do
+    if states[place] then writes[#writes + 1], writes[#writes + 2] = fields[place], states[place] end
   end
-  if #writes == 2 * QUOTAS then
-    local ends = tonumber(states[QUOTAS + 1]) - floor(behind / 1000)
-    states[QUOTAS + 1] = string.format('%.0f', ends)
-    writes[#writes + 1], writes[#writes + 2] = 'e', states[QUOTAS + 1]
-  end
-  if #writes > 0 then redis.call('HSET', KEY, 'm', string.format('%.0f', now), unpack(writes)) end
+  redis.call('HSET', KEY, 'm', string.format('%.0f', now), 'e', states[QUOTAS + 1],
+    'r', string.format('%.0f', given_back), unpack(writes))
 end
 
 local answer = { 1, now, given_back }
@@ -59,7 +53,7 @@ local function book()
   if expires then
     writes[#writes + 1], writes[#writes + 2] = 'e', string.format('%.0f', ends + SLACK)
   end
-  redis.call('HSET', KEY, 'm', string.format('%.0f', now), unpack(writes))
+  redis.call('HSET', KEY, 'm', string.format('%.0f', last), unpack(writes))
   if expires then redis.call('PEXPIRE', KEY, math.ceil(lives / 1000) + LIVES) end
 end
 
@@ -67,14 +61,16 @@ end
 local function give_back()
   local at, changed = 7, {}
   while ARGV[at] do
-    local last, most = ARGV[at] == '', 0
-    local others = last and 0 or max(0, given_back - tonumber(ARGV[at]))
+    local newest, most = ARGV[at] == '', 0
+    local others = newest and 0 or max(0, given_back - tonumber(ARGV[at]))
     local refund = { others = others, booked = tonumber(ARGV[at + 1]) }
+    -- By a clock that was put back since: whose units those would be now nobody knows.
+    local lost = others >= PUT_BACK or newest and refund.booked > now + SLACK * 1000
     at = at + 2
     for place, quota in ipairs(quotas) do
       local units, state = tonumber(ARGV[at]), states[place]
-      if state and units > 0 then
-        if last then
+      if state and units > 0 and not lost then
+        if newest then
           states[place] = quota.rule.undo(quota, state, units, refund.booked)
         else
           local mark, rest = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
@@ -82,7 +78,7 @@ local function give_back()
         end
         changed[place], most = true, max(most, units)
       end
-      at = at + (last and 1 or 3)
+      at = at + (newest and 1 or 3)
     end
     given_back = given_back + most
   end

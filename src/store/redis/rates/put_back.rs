@@ -5,7 +5,7 @@ use crate::decision::Policy;
 use crate::key::Key;
 use crate::quota::{Calendar, Quota};
 use crate::store::RedisStore;
-use crate::store::redis::rates::{Operation, Rates, Spelling, StoreMoment};
+use crate::store::redis::rates::{GiveBack, Operation, Rates, Spelling, Standing, StoreMoment};
 use std::time::Duration;
 use tidegate_test_support::RedisServer;
 
@@ -30,11 +30,14 @@ impl Limit {
         }
     }
 
-    async fn admits(&self, at: u64) -> bool {
-        let decide = self.rates.spelling().decide(1, 0);
+    async fn ask(&self, operation: Operation<'_>, at: u64) -> Standing {
         let now = Some(StoreMoment::from_micros(at));
-        let answer = self.rates.ask_at(self.key, decide, now, PATIENCE).await;
-        let standing = answer.expect("an answer");
+        let answer = self.rates.ask_at(self.key, operation, now, PATIENCE).await;
+        answer.expect("an answer")
+    }
+
+    async fn admits(&self, at: u64) -> bool {
+        let standing = self.ask(self.rates.spelling().decide(1, 0), at).await;
         let decisions = standing.decisions(self.rates.spelling(), 1, 0);
         decisions.expect("decided as here").is_allowed()
     }
@@ -147,4 +150,78 @@ async fn a_debt_is_kept_when_the_clock_is_put_back() {
     assert!(!limit.admits(now).await);
     assert!(!limit.admits(now + 300 * SECOND).await);
     assert!(limit.admits(now + 312 * SECOND).await);
+}
+
+/// Units that had been booked by a clock as it was may have come back since, and be somebody else's now.
+#[tokio::test]
+async fn what_was_booked_before_a_clock_was_put_back_takes_nothing_from_others() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let store = RedisStore::new(server.url()).expect("an address");
+    for (number, (quotas, window)) in quotas().into_iter().enumerate() {
+        let limit = Limit::new(&store, number, &quotas);
+        let spelling = limit.rates.spelling();
+        let mut now = BEGIN + 12 * HOUR + window / 2;
+        let standing = limit.ask(spelling.decide(3, 0), now).await;
+        let mut give_back = vec![GiveBack::booked(3, standing.booking(spelling, 3))];
+        let then = StoreMoment::from_micros(now).moment(0);
+        let each = vec![3; quotas.len()].into();
+        give_back.push(GiveBack::last(each, spelling.rules(), then));
+        now -= 11 * HOUR;
+        // It is found out when somebody is denied.
+        limit.takes(20, now).await;
+        // All of it is back, and others have taken it.
+        now += 3 * window;
+        assert!(limit.takes(20, now).await >= 5, "{quotas:?}");
+        for it in &give_back {
+            let each = std::slice::from_ref(it);
+            limit.ask(Operation::GiveBack { each, id: None }, now).await;
+            assert!(!limit.admits(now).await, "{quotas:?}: {it:?}");
+        }
+        // What is booked by the clock as it is goes back as ever.
+        now += 3 * window;
+        let standing = limit.ask(spelling.decide(3, 0), now).await;
+        assert!(limit.takes(20, now).await >= 2);
+        let each = &[GiveBack::booked(3, standing.booking(spelling, 3))];
+        limit.ask(Operation::GiveBack { each, id: None }, now).await;
+        assert!(limit.takes(20, now).await >= 3, "{quotas:?}");
+    }
+}
+
+/// Less than a window each, and under several quotas more than one of them and less than another.
+#[tokio::test]
+async fn many_small_steps_back_keep_nobody_out_for_longer_than_one() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let store = RedisStore::new(server.url()).expect("an address");
+    let (minute, hour) = (Quota::per_minute(600), Quota::per_hour(6_000));
+    let day = Quota::calendar(100_000, Calendar::DAY);
+    for (number, (quotas, longest)) in [
+        (vec![minute], 60 * SECOND),
+        (vec![minute.fixed()], 60 * SECOND),
+        (vec![minute.sliding()], 60 * SECOND),
+        (vec![minute, hour], HOUR),
+        (vec![minute.fixed(), day], 60 * SECOND),
+        (vec![minute.sliding(), hour.fixed()], HOUR),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let limit = Limit::new(&store, number, &quotas);
+        let mut now = BEGIN + 36 * HOUR + 30 * SECOND;
+        for step in [50, 70] {
+            for _ in 0..300 {
+                limit.takes(1, now).await;
+                now -= step * SECOND;
+            }
+            limit.takes(1_000, now).await;
+            let end = now + 2 * longest + 10 * SECOND;
+            while !limit.admits(now).await {
+                now += SECOND;
+                assert!(now <= end, "{quotas:?} keeps them out after {step} s");
+            }
+        }
+    }
 }

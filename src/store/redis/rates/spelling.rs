@@ -54,6 +54,7 @@ impl Spelling {
             short_way,
             &quotas,
             include_str!("../lua/rates_rules.lua"),
+            include_str!("../lua/rates_clock.lua"),
             step,
         ];
         let code = parts.concat();
