@@ -4,9 +4,10 @@ use crate::decision::Decision;
 use crate::key::Key;
 use crate::observe;
 use crate::rule::Moment;
-use crate::store::redis::rates::{Operation, Standing};
+use crate::store::redis::rates::Standing;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::strict::StrictLimiter;
+use crate::strict::booked::Passed;
 use crate::strict::breaker::{Breaker, Change, Pass};
 use crate::strict::failure::Fallback;
 use crate::strict::handle::Inner;
@@ -16,33 +17,27 @@ use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 
 impl StrictLimiter {
-    /// Asks the store once, if it is to be asked, having told it first what it does not know of this key.
-    pub(super) async fn ask(
-        &self,
-        key: Key,
-        operation: Operation<'_>,
-    ) -> Result<Standing, StoreError> {
-        let parts = &self.0.parts;
-        let ask = || parts.rates.ask(key, operation, parts.patience);
-        self.ask_after_telling(key, ask).await
-    }
-
-    /// As [`Self::ask`]. What was booked for nobody, since the answer came too late, goes back.
+    /// Asks the store once, if it is to be asked, having told it first what it does not know of this key. What was booked
+    /// for nobody, since the answer came too late, goes back: all of it where somebody else has decided meanwhile, and what
+    /// was not used of a request that was let `passed`.
     pub(super) async fn ask_to_decide(
         &self,
         key: Key,
         cost: u32,
         random: u32,
+        passed: Option<Passed>,
     ) -> Result<Standing, StoreError> {
         let parts = &self.0.parts;
         let operation = parts.rates.spelling().decide(cost, random);
-        if matches!(parts.fallback, Fallback::Allow) {
-            // It was let pass, and is counted now.
-            return self.ask(key, operation).await;
-        }
         let limiter = self.clone();
         let late = move |booked: Standing| {
-            limiter.go_back(key, &booked, cost, cost);
+            let unused = match &passed {
+                Some(passed) => limiter.counted_after_all(passed, booked, key, cost),
+                None => Some((booked, cost)),
+            };
+            if let Some((booked, units)) = unused.filter(|(_, units)| *units > 0) {
+                limiter.go_back(key, &booked, cost, units);
+            }
             limiter.0.back.notify_one();
             limiter.tell_the_rest(Begin::AtOnce);
         };
@@ -70,6 +65,22 @@ impl StrictLimiter {
         let standing = inner.ask_once(ask).await?;
         self.tell_the_rest(Begin::AtOnce);
         Ok(standing)
+    }
+}
+
+impl StrictLimiter {
+    /// A request that was let pass is counted by the store. What is left of it to give back, if that is known already.
+    fn counted_after_all(
+        &self,
+        passed: &Passed,
+        booked: Standing,
+        key: Key,
+        cost: u32,
+    ) -> Option<(Standing, u32)> {
+        if let Fallback::Allow(uncounted) = &self.0.parts.fallback {
+            uncounted.give_back(key, cost, self.0.moment());
+        }
+        passed.heard(booked)
     }
 }
 

@@ -97,13 +97,13 @@ impl StrictLimiterBuilder {
         self
     }
 
-    /// Keys whose denial is remembered, so that a flood of requests for them costs no round trip: the smallest cost that
-    /// was denied last, and what is larger (but of a sliding log, where it is that cost alone). Between a soft limit and
-    /// the limit itself chance decides, and every request asks the store.
+    /// Keys whose denial is remembered, so that a flood of requests for one of them costs a round trip a second: the
+    /// smallest cost that was denied last, and what is larger (but of a sliding log, where it is that cost alone). Between
+    /// a soft limit and the limit itself chance decides, and every request asks the store.
     ///
-    /// A denial holds here until its wait is over or something goes back through this limiter: what another process gives
-    /// back meanwhile, by a refund, a cancelled reservation or a request that did not count, is not seen before. With 0
-    /// each request asks the store, and sees it at once.
+    /// A denial holds here until its wait is over, something goes back through this limiter, or a second has passed: what
+    /// another process gives back, by a refund, a cancelled reservation or a request that did not count, is seen after
+    /// that. With 0 each request asks the store, and sees it at once.
     pub const fn denied_keys(mut self, denied_keys: usize) -> Self {
         self.denied_keys = denied_keys;
         self
@@ -160,9 +160,10 @@ impl StrictLimiterBuilder {
         }
         let policies = self.policies()?;
         let spelling = spell(&policies)?;
-        let fallback = Fallback::new(self.on_failure, &policies, &self.clock)?;
+        let rules = spelling.rules();
+        let fallback = Fallback::new(self.on_failure, &policies, rules, MAX_UNTOLD, &self.clock)?;
         Ok(Parts {
-            untold: Untold::new(spelling.rules(), MAX_UNTOLD).into(),
+            untold: Untold::new(rules, MAX_UNTOLD).into(),
             rates: Rates::new(self.store, namespace, spelling),
             fallback,
             breaker: Breaker::new(

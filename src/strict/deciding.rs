@@ -5,7 +5,7 @@ use crate::key::Key;
 use crate::limiter::count::Booking;
 use crate::limiter::lines::Lines;
 use crate::limiter::remote::{Attempt, Remote, Weighed};
-use crate::store::redis::rates::Standing;
+use crate::strict::booked::Booked;
 use crate::strict::{StrictLimiter, StrictReservation};
 use crate::time::Clock;
 use std::time::Duration;
@@ -30,8 +30,7 @@ impl StrictLimiter {
 }
 
 impl Remote for StrictLimiter {
-    /// None where it was decided without the store.
-    type Booked = Option<Standing>;
+    type Booked = Booked;
     type Asked = ();
     type Reservation = StrictReservation;
 
@@ -50,7 +49,7 @@ impl Remote for StrictLimiter {
     /// A flood of remembered denials is not boxed.
     fn attempt(&self, key: Key, cost: u32, _: Booking) -> Attempt<Self> {
         match self.remembered(key, cost) {
-            Some(denied) => Attempt::Decided((denied, None)),
+            Some(denied) => Attempt::Decided((denied, Booked::Nothing)),
             None => Attempt::Asked(()),
         }
     }
@@ -72,27 +71,27 @@ impl Remote for StrictLimiter {
     }
 
     async fn give_up(&self, key: Key, cost: u32) -> Weighed<Self> {
-        let (mut decisions, standing) = self.weigh_in_store(key, 0).await;
-        if standing.is_none() {
+        let (mut decisions, asked) = self.weigh_in_store(key, 0).await;
+        if !matches!(asked, Booked::InStore(_)) {
             // Without the store there is nothing to wait for.
-            return (self.without(key, cost), None);
+            return self.without(key, cost, None);
         }
         decisions.deny_until_reset();
-        (decisions, standing)
+        (decisions, Booked::Nothing)
     }
 
     fn room_behind(&self, decision: &Decision) -> u32 {
         decision.remaining()
     }
 
-    async fn settled(&self, key: Key, booked: Option<Standing>, cost: u32, actual: u32) {
+    async fn settled(&self, key: Key, booked: Booked, cost: u32, actual: u32) {
         if self.note(key, booked, cost, actual) {
             self.tell_of(key, actual.saturating_sub(cost)).await;
         }
     }
 
     /// In the background. Without a runtime to do it on, it is told with the next question.
-    fn settle(&self, key: Key, booked: Option<Standing>, cost: u32, actual: u32) {
+    fn settle(&self, key: Key, booked: Booked, cost: u32, actual: u32) {
         if self.note(key, booked, cost, actual)
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {

@@ -4,8 +4,11 @@ use crate::decision::{Decision, Decisions, NO_WAIT, NOT_DRAWN, Policy, UNKNOWN, 
 use crate::error::ConfigError;
 use crate::limiter::RateLimiter;
 use crate::quota::{Kind, Quota};
+use crate::rule::Rule;
+use crate::strict::untold::Untold;
 use crate::time::Clock;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 /// What a limiter says while its store does not answer.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -54,7 +57,8 @@ impl OnFailure {
 #[derive(Debug)]
 pub(crate) enum Fallback {
     Deny,
-    Allow,
+    /// What passed and was not counted, as far as it would not have come back yet: no refund of it is one of the store's.
+    Allow(Arc<Untold>),
     Share(RateLimiter),
 }
 
@@ -64,11 +68,13 @@ impl Fallback {
     pub(super) fn new(
         on_failure: OnFailure,
         policies: &[Policy],
+        rules: &[Rule],
+        max_keys: usize,
         clock: &Clock,
     ) -> Result<Self, ConfigError> {
         let of = match on_failure {
             OnFailure::Deny => return Ok(Self::Deny),
-            OnFailure::Allow => return Ok(Self::Allow),
+            OnFailure::Allow => return Ok(Self::Allow(Untold::new(rules, max_keys).into())),
             OnFailure::LocalShare { of } => of,
         };
         let shares = shares(policies, of)?;

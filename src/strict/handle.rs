@@ -29,7 +29,8 @@ use tokio::sync::Notify;
 /// * Of several policies all allow a request, in one atomic step, or it consumes nothing of any.
 /// * No decision is repeated. One whose answer did not come in time may have been counted: if the answer comes within a
 ///   minute after all, what it booked goes back (but with [`OnFailure::Allow`](super::OnFailure::Allow), which let the
-///   request pass). Where the answer was lost with its connection, the request stays counted, and nobody gets more for it.
+///   request pass: it is counted then). Where the answer was lost with its connection, the request stays counted, and
+///   nobody gets more for it.
 /// * What was admitted without the store, and what goes back, by a [reservation](super::StrictReservation) or a
 ///   [refund](Self::refund), is told in numbered messages, which are repeated until the store has confirmed them and count
 ///   once, also where an answer was lost. What has come back by itself is not told. Redis keeps the numbers of the last 64
@@ -39,8 +40,8 @@ use tokio::sync::Notify;
 ///   without the store and is being told of, and nobody at all while the circuit breaker is open.
 /// * `retry_after` is exact on the store's clock, which is in microseconds. Put forward, everything comes back so much
 ///   earlier: by an hour, up to the limit once more. Put back, nobody gets more for it, and what was counted goes on to
-///   count as if the clock had always been so: a key is kept out for two of its windows and ten seconds at most. Only what
-///   was booked before that and goes back after it may go back once more than it should.
+///   count as if the clock had always been so: a key is kept out for two of its windows and ten seconds at most. What was
+///   booked before that and is to go back after it stays booked, until it comes back by itself.
 /// * A store that forgot (restarted without persistence, failed over before it was copied, evicted) begins anew: up to
 ///   the limit once more.
 ///

@@ -11,6 +11,8 @@
 //! | `breaker` | when a store that fails is left alone |
 //! | `failure`, `parts` | what is said meanwhile, and what becomes of counts |
 //! | `untold`, `unheard`, `telling` | what was admitted meanwhile, and how the store hears of it, once, when it is back |
+//! | `looked_through` | the tables of keys of both, which make room a few keys at a time |
+//! | `booked` | where a request is counted, as its refund needs to know it |
 //! | `clock_of_store` | what time it is there |
 //! | `deciding` | how layers ask, and how anybody waits |
 //! | `denied` | keys that need not be asked about yet |
@@ -18,6 +20,7 @@
 
 mod asking;
 mod batch;
+mod booked;
 mod breaker;
 mod builder;
 mod clock_of_store;
@@ -25,6 +28,7 @@ mod deciding;
 mod denied;
 mod failure;
 mod handle;
+mod looked_through;
 mod parts;
 mod reservation;
 mod stats;

@@ -30,7 +30,7 @@ impl Parts {
         let policies = self.rates.spelling().policies();
         match &self.fallback {
             Fallback::Deny => failure::unavailable(policies),
-            Fallback::Allow => failure::let_pass(policies),
+            Fallback::Allow(_) => failure::let_pass(policies),
             Fallback::Share(share) => {
                 let decisions = share.check_each(&key, cost);
                 if cost > 0 && decisions.is_allowed() {
@@ -47,12 +47,15 @@ impl Parts {
         if !self.rates.counts_with(&before.rates) {
             return None;
         }
-        if let (Fallback::Share(next), Fallback::Share(before)) = (&self.fallback, &before.fallback)
-        {
-            next.take_over(before);
-        }
         let [from, to] = [before, self].map(|parts| parts.rates.spelling().policies());
         let carry = Carry::new(from, to);
+        match (&self.fallback, &before.fallback) {
+            (Fallback::Share(next), Fallback::Share(before)) => next.take_over(before),
+            (Fallback::Allow(next), Fallback::Allow(before)) => {
+                before.hand_over(next, carry.clone(), moment);
+            }
+            _ => {}
+        }
         let own = carry.clone();
         before.untold.hand_over(&self.untold, own, moment);
         Some(carry)

@@ -4,8 +4,10 @@ use crate::decision::{Decision, Decisions};
 use crate::key::Key;
 use crate::limiter::held::Held;
 use crate::limiter::remote::Remote;
+use crate::rule::Moment;
 use crate::store::redis::rates::{GiveBack, Standing};
 use crate::strict::StrictLimiter;
+use crate::strict::booked::Booked;
 use crate::strict::failure::Fallback;
 
 impl StrictLimiter {
@@ -34,8 +36,9 @@ impl StrictLimiter {
     /// was booked a moment ago. Anything later is better [reserved](Self::reserve).
     ///
     /// Told until the store has confirmed it, as what a [reservation](StrictReservation) gives back, with which it shares
-    /// its messages. Only where everything passes while the store is away, by [`OnFailure::Allow`], a refund is not
-    /// remembered then: what passed was not booked.
+    /// its messages. What a local share has admitted is given back to it. Where everything passes while the store does not
+    /// answer, by [`OnFailure::Allow`], what passed uncounted is taken to be refunded first, as long as it would have
+    /// counted: no refund of it is one of what others had booked.
     ///
     /// # Cancel safety
     /// Dropped after it was polled, it goes on in the background.
@@ -49,21 +52,25 @@ impl StrictLimiter {
             return;
         }
         let now = inner.moment();
-        let away = !inner.may_ask();
-        match &parts.fallback {
-            Fallback::Allow if away => return,
-            // What the store is yet to hear of was booked last.
-            Fallback::Share(_) if inner.unheard.give_back(key, units, now) => {
-                parts.give_back_to_share(key, units);
-                return;
+        let in_store = match &parts.fallback {
+            Fallback::Deny => units,
+            Fallback::Allow(uncounted) if uncounted.is_full() => 0,
+            Fallback::Allow(uncounted) => uncounted.give_back(key, units, now),
+            Fallback::Share(_) => {
+                // What the store is yet to hear of was booked last.
+                let in_store = inner.unheard.give_back(key, units, now);
+                parts.give_back_to_share(key, units - in_store);
+                in_store
             }
-            _ => inner.unheard.go_back_last(key, units, now),
+        };
+        if in_store > 0 {
+            inner.unheard.go_back_last(key, in_store, now);
+            let _ = self.tell(key).await;
         }
-        let _ = self.tell(key).await;
     }
 
     /// What was booked for `cost` came to `actual`. Whether there is anything to tell the store.
-    pub(super) fn note(&self, key: Key, booked: Option<Standing>, cost: u32, actual: u32) -> bool {
+    pub(super) fn note(&self, key: Key, booked: Booked, cost: u32, actual: u32) -> bool {
         let inner = &*self.0;
         if actual == cost {
             return false;
@@ -75,14 +82,21 @@ impl StrictLimiter {
         let units = cost - actual;
         inner.parts().denied.forget(key);
         match booked {
-            Some(booked) => {
+            Booked::InStore(booked) => {
                 self.go_back(key, &booked, cost, units);
                 true
             }
-            None => {
-                self.give_back_without(key, units);
-                false
+            Booked::InShare(moment) => self.give_back_shared(key, units, moment),
+            Booked::Passed(passed) => {
+                let booked = passed.settled(units);
+                if let Some(booked) = &booked {
+                    self.go_back(key, booked, cost, units);
+                } else if let Fallback::Allow(uncounted) = &inner.parts().fallback {
+                    uncounted.give_back(key, units, inner.moment());
+                }
+                booked.is_some()
             }
+            Booked::Nothing => false,
         }
     }
 
@@ -102,12 +116,15 @@ impl StrictLimiter {
         inner.unheard.go_back(key, units, what);
     }
 
-    /// What was admitted without the store, and is not told yet.
-    fn give_back_without(&self, key: Key, units: u32) {
+    /// What a share admitted at `moment`. Whether there is anything to tell the store, which may have heard of it since.
+    fn give_back_shared(&self, key: Key, units: u32, moment: Moment) -> bool {
         let inner = &*self.0;
-        if inner.parts().give_back_to_share(key, units) {
-            inner.unheard.give_back(key, units, inner.moment());
+        inner.parts().give_back_to_share(key, units);
+        let in_store = inner.unheard.give_back(key, units, inner.moment());
+        if in_store > 0 {
+            inner.unheard.go_back_last(key, in_store, moment);
         }
+        in_store > 0
     }
 }
 
@@ -123,10 +140,9 @@ impl StrictLimiter {
 /// * It is given back once, however often it is told, and never more than others lose by the reservation at the moment at
 ///   which the store hears of it. What has come back by itself by then is not told any more.
 /// * Units stay booked, until they come back by themselves, where the process ends before the store has heard of them,
-///   where 100 000 bookings wait for it already (see [`StrictStats::kept`](super::StrictStats::kept)), where an answer
-///   was lost and 64 other processes have told the store of the key before it was told again, and where the store did not
-///   decide: what a local share admitted and the store was told of before the reservation was settled, and what
-///   [`OnFailure::Allow`](super::OnFailure::Allow) let pass and the store had booked without answering in time.
+///   where 100 000 bookings wait for it already (see [`StrictStats::kept`](super::StrictStats::kept)), and where an answer
+///   was lost: for good, of a request that [`OnFailure::Allow`](super::OnFailure::Allow) let pass, or until 64 other
+///   processes had told the store of the key.
 #[derive(Debug)]
 #[must_use = "dropping a reservation cancels it"]
 pub struct StrictReservation(Held<StrictLimiter>);

@@ -13,7 +13,8 @@
 use crate::key::Key;
 use crate::rule::{Carry, Moment};
 use crate::store::redis::rates::{GiveBack, MessageId};
-use crate::strict::untold::Untold;
+use crate::strict::looked_through::AT_A_TIME;
+use crate::strict::untold::{Untold, most};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -64,7 +65,8 @@ impl Unheard {
     /// Keys of which the store does not know everything, or has not said so.
     pub(super) fn keys(&self) -> usize {
         let entries = self.lock();
-        self.untold.keys_with(entries.keys.keys())
+        self.untold
+            .keys_with(entries.keys.iter().map(|(key, _)| key))
     }
 
     /// Units that were to go back and stay booked, since there was no room to remember them.
@@ -76,7 +78,7 @@ impl Unheard {
     pub(super) fn some(&self, most: usize) -> Vec<Key> {
         let entries = self.lock();
         let idle = entries.keys.iter().filter(|(_, entry)| !entry.in_hand);
-        let mut some: Vec<Key> = idle.map(|(key, _)| *key).take(most).collect();
+        let mut some: Vec<Key> = idle.map(|(key, _)| key).take(most).collect();
         drop(entries);
         let mut untold = self.untold.some(most - some.len());
         untold.retain(|key| !some.contains(key));
@@ -88,7 +90,7 @@ impl Unheard {
     pub(super) fn add(&self, key: Key, units: u32, at: Moment) {
         let mut entries = self.lock();
         if self.has_room(&mut entries, key, at) {
-            entries.keys.entry(key).or_default().fresh += u64::from(units);
+            entries.entry(key).fresh += u64::from(units);
             self.count(&entries);
         } else {
             drop(entries);
@@ -99,9 +101,9 @@ impl Unheard {
     /// `what`, of so many units, goes back on `key` with one of the next messages, if there is room to remember it.
     pub(super) fn go_back(&self, key: Key, units: u32, what: GiveBack) {
         let mut entries = self.lock();
-        let place = entries.keys.contains_key(&key) || entries.keys.len() < self.max_keys / 2;
+        let place = entries.keys.contains(key) || entries.keys.len() < self.max_keys / 2;
         if place && entries.going_back < self.max_keys {
-            entries.keys.entry(key).or_default().going_back.push(what);
+            entries.entry(key).going_back.push(what);
             entries.going_back += 1;
             self.count(&entries);
         } else {
@@ -118,7 +120,7 @@ impl Unheard {
     /// Whether there is a message about `key` that was not heard.
     pub(super) fn has_message(&self, key: Key) -> bool {
         let entries = self.lock();
-        let entry = entries.keys.get(&key);
+        let entry = entries.keys.get(key);
         entry.is_some_and(|entry| entry.message.is_some())
     }
 
@@ -129,7 +131,7 @@ impl Unheard {
             let message = entry.message.as_ref();
             entry.fresh == 0 && message.is_none_or(|message| message.gives_back() > 0)
         };
-        entries.keys.get(&key).is_none_or(gives_back) && !self.untold.has(key)
+        entries.keys.get(key).is_none_or(gives_back) && !self.untold.has(key)
     }
 
     /// Takes the next message about `key` in hand, where nobody else may have one: the one that was not heard, or else
@@ -140,13 +142,13 @@ impl Unheard {
     pub(super) fn next(&self, key: Key, at: Moment) -> Result<Option<Sent>, NoRoom> {
         let mut guard = self.lock();
         let entries = &mut *guard;
-        if !entries.keys.contains_key(&key) && !self.untold.has(key) {
+        if !entries.keys.contains(key) && !self.untold.has(key) {
             return Ok(None);
         }
         if !self.has_room(entries, key, at) {
             return Err(NoRoom);
         }
-        let entry = entries.keys.entry(key).or_default();
+        let entry = entries.keys.get_or_insert_with(key, Entry::default);
         let before = entry.goes_back();
         let again = entry.again(&self.untold, at);
         let sent = again.or_else(|| self.new_message(key, entry, at));
@@ -155,7 +157,7 @@ impl Unheard {
             entry.in_hand = true;
             entries.in_hand += 1;
         } else if entry.is_empty() {
-            entries.keys.remove(&key);
+            entries.keys.remove(key);
         }
         self.count(entries);
         Ok(sent)
@@ -188,17 +190,18 @@ impl Unheard {
         self.pass_on(entries, Some(key), at);
     }
 
-    /// The last `units` that were admitted on `key` without the store were not used after all. Whether the store is yet
-    /// to hear of any that were.
-    pub(super) fn give_back(&self, key: Key, units: u32, at: Moment) -> bool {
-        if self.untold.give_back(key, units, at) {
-            return true;
+    /// The last `units` that were admitted on `key` without the store were not used after all. How many of them the store
+    /// has heard of, or have come back by themselves.
+    pub(super) fn give_back(&self, key: Key, units: u32, at: Moment) -> u32 {
+        let units = self.untold.give_back(key, units, at);
+        if units == 0 {
+            return 0;
         }
         let mut entries = self.lock();
-        let entry = entries.keys.get_mut(&key);
+        let entry = entries.keys.get_mut(key);
         let message = entry.and_then(|entry| entry.message.as_mut());
         let Some(Says::Admitted(admitted)) = message.map(|message| &mut message.says) else {
-            return false;
+            return units;
         };
         let told = self.untold.outstanding(&admitted.state, at);
         let nothing = || vec![0; admitted.state.len()].into();
@@ -209,14 +212,19 @@ impl Unheard {
         let more = left.map(|(told, already)| told.saturating_sub(*already).min(units.into()));
         let more: Vec<u64> = more.collect();
         self.untold.book(unused, &more, at);
-        true
+        units.saturating_sub(most(&more))
     }
 
     /// Forgets what nobody is telling and what has come back by itself.
     pub(super) fn forget_what_is_back(&self, at: Moment) {
-        let mut entries = self.lock();
-        self.forget(&mut entries, at);
-        self.count(&entries);
+        let mut left = self.lock().keys.len();
+        // Whoever asks meanwhile waits for a part of it.
+        while left > 0 {
+            let mut entries = self.lock();
+            self.forget(&mut entries, AT_A_TIME, at);
+            self.count(&entries);
+            left = left.saturating_sub(AT_A_TIME);
+        }
     }
 
     /// Leaves everything that was admitted, also what is still in hand, to `next`, under whose rules it counts as `carry`
@@ -283,11 +291,11 @@ impl Unheard {
         };
         let keys = match key {
             Some(key) => vec![key],
-            None => entries.keys.keys().copied().collect(),
+            None => entries.keys.iter().map(|(key, _)| key).collect(),
         };
         let mut admitted = Vec::new();
         for key in keys {
-            let Some(entry) = entries.keys.get_mut(&key).filter(|it| !it.in_hand) else {
+            let Some(entry) = entries.keys.get_mut(key).filter(|it| !it.in_hand) else {
                 continue;
             };
             // Its ledger has been handed over before.
@@ -297,7 +305,7 @@ impl Unheard {
                 admitted.push((key, message));
             }
             if entry.is_empty() {
-                entries.keys.remove(&key);
+                entries.keys.remove(key);
             }
         }
         self.count(&entries);
@@ -321,7 +329,7 @@ impl Unheard {
         };
         let mut entries = self.lock();
         let room = self.has_room(&mut entries, key, at);
-        let place = room.then(|| entries.keys.entry(key).or_default());
+        let place = room.then(|| entries.entry(key));
         match place.filter(|entry| entry.message.is_none()) {
             Some(entry) => {
                 let says = Says::Admitted(admitted);
@@ -338,21 +346,24 @@ impl Unheard {
 
     /// Whether there is an entry for `key`, or room for one: what has come back by itself needs none.
     fn has_room(&self, entries: &mut Entries, key: Key, at: Moment) -> bool {
-        if entries.keys.len() < self.max_keys || entries.keys.contains_key(&key) {
+        if entries.keys.len() < self.max_keys || entries.keys.contains(key) {
             return true;
         }
-        self.forget(entries, at);
+        self.forget(entries, AT_A_TIME, at);
         entries.keys.len() < self.max_keys
     }
 
-    fn forget(&self, entries: &mut Entries, at: Moment) {
-        entries.keys.retain(|_, entry| {
+    /// Of the next `most` keys what has come back by itself.
+    fn forget(&self, entries: &mut Entries, most: usize, at: Moment) {
+        let going_back = &mut entries.going_back;
+        entries.keys.look_through(most, |entry| {
             if !entry.in_hand {
+                let before = entry.goes_back();
                 entry.forget(&self.untold, at);
+                *going_back -= before - entry.goes_back();
             }
             !entry.is_empty()
         });
-        entries.going_back = entries.keys.values().map(Entry::goes_back).sum();
     }
 
     fn each(&self, units: u64) -> Box<[u64]> {

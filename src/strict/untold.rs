@@ -5,7 +5,7 @@
 
 use crate::key::Key;
 use crate::rule::{Carry, Moment, Rule};
-use std::collections::HashMap;
+use crate::strict::looked_through::{AT_A_TIME, LookedThrough};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 pub(crate) struct Untold {
     rules: Box<[Rule]>,
     max_keys: usize,
-    keys: Mutex<HashMap<Key, Box<[u64]>>>,
+    keys: Mutex<LookedThrough<Box<[u64]>>>,
     /// The number of keys, to be read without the lock.
     count: AtomicUsize,
     /// Units that there was no room for.
@@ -72,6 +72,11 @@ impl Untold {
         self.count.load(Ordering::Acquire)
     }
 
+    /// Whether there may be keys that had no room.
+    pub(super) fn is_full(&self) -> bool {
+        self.keys() >= self.max_keys
+    }
+
     pub(crate) fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
@@ -90,50 +95,52 @@ impl Untold {
             self.book(&mut state, units, at);
             return successor.add(key, &state, at);
         }
-        if !keys.contains_key(&key) && keys.len() >= self.max_keys {
+        if !keys.contains(key) && keys.len() >= self.max_keys {
             // What has come back since needs no room.
-            keys.retain(|_, state| self.outstanding(state, at).iter().any(|units| *units > 0));
+            keys.look_through(AT_A_TIME, |state| {
+                self.outstanding(state, at).iter().any(|units| *units > 0)
+            });
         }
-        if !keys.contains_key(&key) && keys.len() >= self.max_keys {
-            let most = units.iter().copied().max().unwrap_or(0);
-            self.lost.fetch_add(most, Ordering::Relaxed);
+        if !keys.contains(key) && keys.len() >= self.max_keys {
+            self.lost.fetch_add(most(units).into(), Ordering::Relaxed);
         } else {
-            let state = keys.entry(key);
-            let state = state.or_insert_with(|| vec![0; self.words()].into());
+            let state = keys.get_or_insert_with(key, || vec![0; self.words()].into());
             self.book(state, units, at);
         }
         self.count.store(keys.len(), Ordering::Release);
     }
 
-    /// The last `units` on `key` were not used after all. Whether any are to be told of it.
-    pub(crate) fn give_back(&self, key: Key, units: u32, at: Moment) -> bool {
+    /// The last `units` on `key` were not used after all. How many of them are not here: they were told, or have come back
+    /// by themselves.
+    pub(crate) fn give_back(&self, key: Key, units: u32, at: Moment) -> u32 {
         let mut keys = self.lock();
         if let Some(successor) = self.successor.get() {
             drop(keys);
             return successor.untold.give_back(key, units, at);
         }
-        let Some(state) = keys.get_mut(&key) else {
-            return false;
+        let Some(state) = keys.get_mut(key) else {
+            return units;
         };
+        let here = most(&self.outstanding(state, at));
         self.each(state, |_, rule, state| {
             rule.give_back_last(state, units, at);
         });
         if self.outstanding(state, at).iter().all(|units| *units == 0) {
-            keys.remove(&key);
+            keys.remove(key);
             self.count.store(keys.len(), Ordering::Release);
         }
-        true
+        units.saturating_sub(here)
     }
 
     /// Whether there may be something to tell of `key`.
     pub(super) fn has(&self, key: Key) -> bool {
-        self.keys() > 0 && self.lock().contains_key(&key)
+        self.keys() > 0 && self.lock().contains(key)
     }
 
     /// Takes out what is to be told of `key`: units under each rule.
     pub(crate) fn take(&self, key: Key, at: Moment) -> Option<Box<[u64]>> {
         let mut keys = self.lock();
-        let state = keys.remove(&key)?;
+        let state = keys.remove(key)?;
         self.count.store(keys.len(), Ordering::Release);
         let units = self.outstanding(&state, at);
         units.iter().any(|units| *units > 0).then_some(units)
@@ -141,13 +148,13 @@ impl Untold {
 
     /// Keys of which there is something to tell, at most so many.
     pub(crate) fn some(&self, most: usize) -> Vec<Key> {
-        self.lock().keys().take(most).copied().collect()
+        self.lock().iter().map(|(key, _)| key).take(most).collect()
     }
 
     /// Keys of which there is something to tell, together with others.
-    pub(super) fn keys_with<'a>(&self, others: impl Iterator<Item = &'a Key>) -> usize {
+    pub(super) fn keys_with(&self, others: impl Iterator<Item = Key>) -> usize {
         let keys = self.lock();
-        keys.len() + others.filter(|other| !keys.contains_key(other)).count()
+        keys.len() + others.filter(|other| !keys.contains(*other)).count()
     }
 
     pub(super) const fn rules(&self) -> &[Rule] {
@@ -184,9 +191,15 @@ impl Untold {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Box<[u64]>>> {
+    fn lock(&self) -> MutexGuard<'_, LookedThrough<Box<[u64]>>> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Under the rule of which there are the most.
+pub(super) fn most(units: &[u64]) -> u32 {
+    let most = units.iter().copied().max().unwrap_or(0);
+    u32::try_from(most).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -224,6 +237,17 @@ mod tests {
     }
 
     #[test]
+    fn who_gives_back_hears_how_much_was_not_here() {
+        let key = Key::of("a");
+        let bucket = untold(Quota::per_second(10), 9);
+        bucket.add(key, 5, at(1_000));
+        assert_eq!(bucket.give_back(key, 2, at(1_000)), 0);
+        // One of the other three has come back.
+        assert_eq!(bucket.give_back(key, 9, at(1_100)), 7);
+        assert_eq!((bucket.keys(), bucket.give_back(key, 4, at(1_100))), (0, 4));
+    }
+
+    #[test]
     fn without_room_it_counts_what_it_cannot_keep() {
         let untold = untold(Quota::per_second(10), 2);
         for (number, key) in ["a", "b", "c"].into_iter().enumerate() {
@@ -258,7 +282,7 @@ mod tests {
         // Of a request that was under way.
         before.add(a, 2, at(1_000));
         before.add(b, 4, at(1_000));
-        before.give_back(b, 1, at(1_000));
+        assert_eq!(before.give_back(b, 1, at(1_000)), 0);
         assert_eq!((before.keys(), next.keys()), (0, 2));
         // Nothing was counted by the hour.
         assert_eq!(next.take(a, at(1_000)).as_deref(), Some(&[5, 0][..]));

@@ -4,33 +4,33 @@ use crate::decision::Decisions;
 use crate::key::Key;
 use crate::store::redis::rates::Standing;
 use crate::strict::StrictLimiter;
+use crate::strict::booked::{Booked, Passed};
 use crate::strict::denied::Heard;
+use crate::strict::failure::Fallback;
 use crate::strict::telling::Begin;
 use std::sync::atomic::Ordering;
 
 impl StrictLimiter {
-    /// The decisions on a request, and how the key stood if the store has decided.
-    pub(super) async fn weigh_in_store(
-        &self,
-        key: Key,
-        cost: u32,
-    ) -> (Decisions, Option<Standing>) {
+    /// The decisions on a request, and where it is counted.
+    pub(super) async fn weigh_in_store(&self, key: Key, cost: u32) -> (Decisions, Booked) {
         let inner = &*self.0;
         let parts = &inner.parts;
         let now = parts.clock.now();
         if let Some(decisions) = self.remembered(key, cost) {
-            return (decisions, None);
+            return (decisions, Booked::Nothing);
         }
         let spelling = parts.rates.spelling();
         // A coin that is thrown again may fall otherwise.
         let random = if spelling.needs_random() { draw() } else { 0 };
-        let asked = self.ask_to_decide(key, cost, random).await;
+        let passed = matches!(parts.fallback, Fallback::Allow(_)).then(Passed::default);
+        let asked = self.ask_to_decide(key, cost, random, passed.clone());
+        let asked = asked.await;
         let told = asked.and_then(|standing| {
             let decisions = standing.decisions(spelling, cost, random)?;
             Ok((decisions, standing))
         });
         let Ok((decisions, standing)) = told else {
-            return (self.without(key, cost), None);
+            return self.without(key, cost, passed);
         };
         if cost > 0
             && !decisions.is_allowed()
@@ -44,16 +44,30 @@ impl StrictLimiter {
             };
             parts.denied.note(key, denial, now, parts.clock.now());
         }
-        (decisions, Some(standing))
+        (decisions, Booked::InStore(standing))
     }
 
-    /// The decisions without the store.
-    pub(super) fn without(&self, key: Key, cost: u32) -> Decisions {
-        let inner = &*self.0;
+    /// The decisions without the store, and where the request is counted. It may have been asked about what was `passed`.
+    pub(super) fn without(
+        &self,
+        key: Key,
+        cost: u32,
+        passed: Option<Passed>,
+    ) -> (Decisions, Booked) {
+        let (inner, moment) = (&*self.0, self.0.moment());
         inner.counts.without.fetch_add(1, Ordering::Relaxed);
-        let decisions = inner.parts.decide_without(key, cost, inner.moment());
+        let decisions = inner.parts.decide_without(key, cost, moment);
+        let booked = match &inner.parts.fallback {
+            _ if cost == 0 || !decisions.is_allowed() => Booked::Nothing,
+            Fallback::Deny => Booked::Nothing,
+            Fallback::Share(_) => Booked::InShare(moment),
+            Fallback::Allow(uncounted) => {
+                uncounted.add(key, cost, moment);
+                Booked::Passed(passed.unwrap_or_default())
+            }
+        };
         self.tell_the_rest(Begin::AfterAPause);
-        decisions
+        (decisions, booked)
     }
 
     /// A denial that needs no store: of what could never be allowed, or one that still holds.

@@ -1,26 +1,12 @@
 //! What goes back reaches the server once, whatever is lost on the way: reservations, refunds, and what was booked for
 //! nobody.
 
-use crate::{PAUSE, builder, limiter, on_a_manual_clock, so_many, until, until_up};
+use crate::{PAUSE, builder, kinds, left, limiter, on_a_manual_clock, so_many, until, until_up};
 use std::time::Duration;
+use tidegate::Key;
 use tidegate::decision::Verdict;
-use tidegate::strict::{OnFailure, StrictLimiter};
-use tidegate::{Key, Quota};
+use tidegate::strict::OnFailure;
 use tidegate_test_support::{Data, Direction, RedisServer, TcpProxy};
-
-/// One of each kind of which what is given back can be seen.
-fn kinds() -> [Quota; 4] {
-    [
-        so_many(100),
-        so_many(100).fixed(),
-        so_many(100).sliding(),
-        so_many(100).sliding_log(),
-    ]
-}
-
-async fn left(limiter: &StrictLimiter, key: Key) -> u32 {
-    limiter.peek(&key).await.remaining()
-}
 
 /// The server hears of it, and the answer is lost: told again, it does not count again.
 #[tokio::test]
@@ -131,27 +117,70 @@ async fn what_was_booked_for_nobody_goes_back_when_the_answer_comes() {
     }
 }
 
+/// Also before the breaker has opened: of a key of which something passed uncounted, that is what is refunded first.
 #[tokio::test]
-async fn where_everything_passes_no_refund_is_remembered_of_what_was_never_booked() {
+async fn where_everything_passes_nothing_goes_back_that_was_never_booked() {
     let Some(server) = RedisServer::start() else {
         return;
     };
-    let proxy = TcpProxy::start(server.address());
-    let key = Key::of("a");
-    let far = builder(&server.url_through(proxy.address()), so_many(100).fixed());
-    let (far, lever) = on_a_manual_clock(far.on_failure(OnFailure::Allow));
-    assert!(far.decide(&key, 50).await.is_allowed());
-    proxy.refuse();
-    while far.stats().up {
+    for quota in kinds() {
+        let proxy = TcpProxy::start(server.address());
+        let key = Key::of(&quota.to_string());
+        let far = builder(&server.url_through(proxy.address()), quota);
+        let (far, lever) = on_a_manual_clock(far.on_failure(OnFailure::Allow));
+        assert!(far.decide(&key, 50).await.is_allowed());
+        proxy.refuse();
         assert_eq!(far.decide(&key, 10).await.outcome(), Verdict::Allow);
+        assert!(far.stats().up && far.stats().failures == 1);
+        far.refund(&key, 4).await;
+        assert_eq!(far.stats().untold, 0, "{quota}");
+        proxy.heal();
+        until_up(&far, &lever).await;
+        assert_eq!(left(&far, key).await, 50, "{quota}");
+        far.refund(&key, 9).await;
+        assert_eq!(left(&far, key).await, 53, "{quota}");
+        proxy.refuse();
+        while far.stats().up {
+            assert_eq!(far.decide(&key, 10).await.outcome(), Verdict::Allow);
+        }
+        let passed = far.reserve(&key, 10).await.expect("it passes");
+        passed.cancel().await;
+        assert_eq!(far.stats().untold, 0, "{quota}");
+        proxy.heal();
+        until_up(&far, &lever).await;
+        assert_eq!(left(&far, key).await, 53, "{quota}");
     }
-    far.refund(&key, 10).await;
-    assert_eq!(far.stats().untold, 0);
-    proxy.heal();
-    until_up(&far, &lever).await;
-    assert_eq!(left(&far, key).await, 50);
-    far.refund(&key, 10).await;
-    assert_eq!(left(&far, key).await, 60);
+}
+
+/// It was let pass, and the store says later that it has booked it: before it is settled, and after.
+#[tokio::test]
+async fn what_was_let_pass_and_counted_after_all_goes_back_as_any_reservation() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    for quota in kinds() {
+        let proxy = TcpProxy::start(server.address());
+        let key = Key::of(&quota.to_string());
+        let far = builder(&server.url_through(proxy.address()), quota);
+        let far = far.patience(Duration::from_secs(1));
+        let (far, lever) = on_a_manual_clock(far.on_failure(OnFailure::Allow));
+        let near = limiter(&server, quota);
+        until_up(&far, &lever).await;
+        proxy.hold_one_way(Direction::Responses);
+        let [first, second] = [10, 20].map(|cost| far.reserve(&key, cost));
+        let (first, second) = tokio::join!(first, second);
+        let [first, second] = [first, second].map(|it| it.expect("it passes"));
+        until(async || left(&near, key).await == 70).await;
+        first.cancel().await;
+        proxy.heal();
+        until_up(&far, &lever).await;
+        until(async || left(&near, key).await == 80).await;
+        second.commit(15).await;
+        until(async || left(&near, key).await == 85).await;
+        // What the store has counted is refunded there.
+        far.refund(&key, 5).await;
+        until(async || left(&near, key).await == 90).await;
+    }
 }
 
 /// Something else is where the server keeps the numbers of messages: what goes back cannot be told, and all else can.

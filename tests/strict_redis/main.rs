@@ -43,6 +43,20 @@ fn so_many(limit: u32) -> Quota {
     Quota::new(limit, Quota::MAX_WINDOW).expect("a window within bounds")
 }
 
+/// A plain count of each kind of which what is given back can be seen.
+fn kinds() -> [Quota; 4] {
+    [
+        so_many(100),
+        so_many(100).fixed(),
+        so_many(100).sliding(),
+        so_many(100).sliding_log(),
+    ]
+}
+
+async fn left(limiter: &StrictLimiter, key: Key) -> u32 {
+    limiter.peek(&key).await.remaining()
+}
+
 /// Minutes from UTC to where it is noon on the server's clock: no day and no month ends there for twelve hours.
 fn to_noon(server: &RedisServer) -> i16 {
     let script = "return redis.call('TIME')[1] % 86400";

@@ -1,6 +1,6 @@
 //! What was admitted without the store counts once, however late it is told and whatever is lost on the way.
 
-use crate::{PAUSE, builder, limiter, on_a_manual_clock, so_many, until, until_up};
+use crate::{PAUSE, builder, kinds, left, limiter, on_a_manual_clock, so_many, until, until_up};
 use std::time::Duration;
 use tidegate::Key;
 use tidegate::decision::Verdict;
@@ -12,12 +12,7 @@ async fn a_local_share_is_kept_and_told_once() {
     let Some(server) = RedisServer::start() else {
         return;
     };
-    for quota in [
-        so_many(100),
-        so_many(100).fixed(),
-        so_many(100).sliding(),
-        so_many(100).sliding_log(),
-    ] {
+    for quota in kinds() {
         let proxy = TcpProxy::start(server.address());
         let key = Key::of(&quota.to_string());
         let share = builder(&server.url_through(proxy.address()), quota)
@@ -36,6 +31,48 @@ async fn a_local_share_is_kept_and_told_once() {
         let left = limiter.peek(&key).await.remaining();
         assert_eq!((left, limiter.stats().untold), (50, 0), "{quota}");
         assert_eq!(limiter.peek(&key).await.remaining(), 50);
+    }
+}
+
+/// Told of while it was held, and before.
+#[tokio::test]
+async fn what_a_share_admitted_goes_back_wherever_it_counts_by_then() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    for quota in kinds() {
+        let proxy = TcpProxy::start(server.address());
+        let key = Key::of(&quota.to_string());
+        let share = builder(&server.url_through(proxy.address()), quota)
+            .on_failure(OnFailure::local_share(2));
+        let (far, lever) = on_a_manual_clock(share);
+        let near = limiter(&server, quota);
+        assert!(far.decide(&key, 20).await.is_allowed());
+        proxy.refuse();
+        while far.stats().up {
+            let _ = far.peek(&key).await;
+        }
+        let [told, untold] = [10, 8].map(|cost| far.reserve(&key, cost));
+        let told = told.await.expect("within the share");
+        untold.await.expect("within the share").commit(3).await;
+        // Of 13 that the store does not know of, and of 20 that it does.
+        far.refund(&key, 5).await;
+        proxy.heal();
+        until_up(&far, &lever).await;
+        until(async || far.stats().untold == 0).await;
+        assert_eq!(left(&near, key).await, 72, "{quota}");
+        told.cancel().await;
+        assert_eq!(left(&near, key).await, 82, "{quota}");
+        proxy.refuse();
+        while far.stats().up {
+            let _ = far.peek(&key).await;
+        }
+        assert!(far.decide(&key, 4).await.is_allowed());
+        far.refund(&key, 9).await;
+        proxy.heal();
+        until_up(&far, &lever).await;
+        until(async || far.stats().untold == 0).await;
+        assert_eq!(left(&near, key).await, 87, "{quota}");
     }
 }
 
@@ -71,12 +108,7 @@ async fn what_was_told_and_not_confirmed_counts_once() {
     let Some(server) = RedisServer::start() else {
         return;
     };
-    for quota in [
-        so_many(100),
-        so_many(100).fixed(),
-        so_many(100).sliding(),
-        so_many(100).sliding_log(),
-    ] {
+    for quota in kinds() {
         let proxy = TcpProxy::start(server.address());
         let key = Key::of(&quota.to_string());
         let far = builder(&server.url_through(proxy.address()), quota);

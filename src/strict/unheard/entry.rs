@@ -3,14 +3,14 @@
 use crate::key::Key;
 use crate::rule::Moment;
 use crate::store::redis::rates::GiveBack;
+use crate::strict::looked_through::LookedThrough;
 use crate::strict::unheard::message::{Message, Sent};
 use crate::strict::untold::Untold;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 #[derive(Debug, Default)]
 pub(super) struct Entries {
-    pub(super) keys: HashMap<Key, Entry>,
+    pub(super) keys: LookedThrough<Entry>,
     pub(super) in_hand: usize,
     /// Bookings that go back, in messages or not.
     pub(super) going_back: usize,
@@ -27,9 +27,13 @@ pub(super) struct Entry {
 }
 
 impl Entries {
+    pub(super) fn entry(&mut self, key: Key) -> &mut Entry {
+        self.keys.get_or_insert_with(key, Entry::default)
+    }
+
     /// Nobody has it in hand any more; what is left after `change` may be nothing.
     pub(super) fn put_down(&mut self, key: Key, change: impl FnOnce(&mut Entry)) {
-        let Some(entry) = self.keys.get_mut(&key) else {
+        let Some(entry) = self.keys.get_mut(key) else {
             return;
         };
         if std::mem::take(&mut entry.in_hand) {
@@ -39,7 +43,7 @@ impl Entries {
         change(entry);
         self.going_back += entry.goes_back();
         if entry.is_empty() {
-            self.keys.remove(&key);
+            self.keys.remove(key);
         }
     }
 }
