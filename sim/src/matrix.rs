@@ -3,10 +3,12 @@
 //! `cells.txt` is the covering set, so that a result can be named by its cell; a test holds it to what it says.
 
 mod bars;
+#[cfg(test)]
+mod tests;
 
 use crate::metrics::Metric;
 use crate::report::number;
-use crate::scenario::Scenario;
+use crate::scenario::{Expectation, Scenario};
 use crate::suite::Case;
 use std::fmt::Write as _;
 
@@ -117,6 +119,11 @@ impl Cell {
             Scenario::parse(&self.name(), &text).expect("every cell is read by a test");
         scenario.seeds = (1..=seeds).collect();
         scenario.use_limiter(limiter);
+        scenario.expect = vec![Expectation {
+            metric: Metric::Violations,
+            min: None,
+            max: Some(0.0),
+        }];
         scenario
     }
 
@@ -162,16 +169,25 @@ fn large() -> Vec<Cell> {
     NODES.into_iter().flat_map(cell).collect()
 }
 
-/// The cells as scenarios, under `limiter`; and those with fewer than two slots a node under hard shares too.
+/// What is run beside `limiter` where there are fewer than two slots a node.
+const BESIDE: &str = "hard-shares";
+
+/// The cells as scenarios, under `limiter`; directly after one with fewer than two slots a node, the same under hard
+/// shares.
 pub(crate) fn scenarios(extent: Extent, seeds: u64, limiter: &str) -> Vec<Scenario> {
-    let cells = cells(extent);
-    let narrow = cells.iter().filter(|cell| cell.is_narrow());
-    let narrow = narrow.map(|cell| cell.scenario(seeds, "hard-shares"));
-    cells
-        .iter()
-        .map(|cell| cell.scenario(seeds, limiter))
-        .chain(narrow)
-        .collect()
+    let both = |cell: Cell| {
+        let beside = cell.is_narrow() && limiter != BESIDE;
+        let beside = beside.then(|| cell.scenario(seeds, BESIDE));
+        std::iter::once(cell.scenario(seeds, limiter)).chain(beside)
+    };
+    cells(extent).into_iter().flat_map(both).collect()
+}
+
+/// Whether every bar is reached that some of the cells are meant for, and everything is as the scenarios expect: of
+/// cells that no promise is broken. `cases` as for [`summary`].
+pub(crate) fn is_as_expected(extent: Extent, cases: &[Case]) -> bool {
+    let expected = cases.iter().all(|case| case.disappointments().is_empty());
+    expected && bars::are_met(&wide(cells(extent), cases))
 }
 
 /// Those of the cells' cases, which are in the order of the cells, that have two slots a node or more.
@@ -231,101 +247,4 @@ pub(crate) fn summary(extent: Extent, cases: &[Case]) -> String {
         }
     }
     summary
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    /// The cell as places in its lists.
-    fn places(cell: Cell) -> [usize; 5] {
-        let place = |found: Option<usize>| found.expect("a cell is of these lists");
-        [
-            place(NODES.iter().position(|nodes| *nodes == cell.nodes)),
-            place(
-                CAPACITIES
-                    .iter()
-                    .position(|capacity| *capacity == cell.capacity),
-            ),
-            place(LOADS.iter().position(|load| *load == cell.load)),
-            place(BACKENDS.iter().position(|backend| *backend == cell.backend)),
-            place(SERVICES.iter().position(|service| *service == cell.service)),
-        ]
-    }
-
-    fn pairs(places: [usize; 5]) -> impl Iterator<Item = [usize; 4]> {
-        (0..5).flat_map(move |a| (a + 1..5).map(move |b| [a, places[a], b, places[b]]))
-    }
-
-    #[test]
-    fn every_line_is_a_cell_and_every_two_values_meet() {
-        let cells = cells(Extent::Covering);
-        assert_eq!(cells.len(), COVERING.lines().count(), "a line is no cell");
-        let (large_cells, small): (Vec<Cell>, Vec<Cell>) =
-            cells.into_iter().partition(|cell| cell.capacity == LARGE);
-        assert_eq!(large_cells, large());
-        let met: BTreeSet<[usize; 4]> = small
-            .into_iter()
-            .flat_map(|cell| pairs(places(cell)))
-            .collect();
-        let sizes = [
-            NODES.len(),
-            CAPACITIES.len(),
-            LOADS.len(),
-            BACKENDS.len(),
-            SERVICES.len(),
-        ];
-        let all: usize = (0..5)
-            .flat_map(|a| (a + 1..5).map(move |b| sizes[a] * sizes[b]))
-            .sum();
-        assert_eq!(met.len(), all);
-    }
-
-    /// Every third of those that the bars are meant for, one seed each: the mean of a part is within a margin of what
-    /// five seeds of all are held to.
-    #[test]
-    fn a_part_of_the_matrix_keeps_its_promises_and_its_bars() {
-        const FLOOR: f64 = 0.85;
-        let wide = cells(Extent::Covering)
-            .into_iter()
-            .filter(|cell| !cell.is_narrow() && cell.capacity != LARGE);
-        let cells: Vec<Cell> = wide.step_by(3).collect();
-        let scenarios = cells.iter().map(|cell| cell.scenario(1, "tidegate"));
-        let cases = crate::suite::run(scenarios.collect(), || {});
-        for case in &cases {
-            let (name, mean) = (&case.scenario.name, case.mean());
-            assert_eq!(mean.get(Metric::Violations), 0.0, "{name}");
-            let goodput = mean.get(Metric::Goodput);
-            assert!(goodput >= FLOOR, "{name}: {goodput}");
-        }
-        let wide = super::wide(cells, &cases);
-        println!("{}", bars::table(&wide));
-        for bar in &bars::BARS {
-            // The largest fleet has two slots a node in the largest backend only, which is not in this part.
-            let Some(judged) = bar.judge(&wide) else {
-                assert_eq!(bar.name, "goodput, 2x to 10x, N = 128");
-                continue;
-            };
-            let margin = match bar.metric {
-                Metric::FalseRejects => 0.004,
-                Metric::InFlightMax => 0.1,
-                _ => 0.03,
-            };
-            let (name, mean) = (bar.name, judged.mean);
-            assert!(
-                bar.is_met(mean, margin),
-                "{name}: {mean} of {}",
-                judged.cells
-            );
-        }
-    }
-
-    #[test]
-    fn every_cell_is_a_scenario() {
-        for cell in cells(Extent::Full) {
-            let scenario = cell.scenario(5, "tidegate");
-            assert_eq!(scenario.nodes, cell.nodes);
-        }
-    }
 }

@@ -12,7 +12,7 @@ pub(super) struct Bar {
     pub(super) metric: Metric,
     /// The least, of what is better when it is more, or the most.
     pub(super) bar: f64,
-    is_meant_for: fn(Cell) -> bool,
+    pub(super) is_meant_for: fn(Cell) -> bool,
 }
 
 /// What a bar came to.
@@ -124,6 +124,14 @@ impl Bar {
             worst_value,
         })
     }
+}
+
+/// Whether the mean is at every bar that is meant for some of these cells.
+pub(super) fn are_met(cases: &[(Cell, &Case)]) -> bool {
+    let judged = BARS.iter().map(|bar| (bar, bar.judge(cases)));
+    judged
+        .filter_map(|(bar, judged)| Some((bar, judged?.mean)))
+        .all(|(bar, mean)| bar.is_met(mean, 0.0))
 }
 
 /// A line for each bar.

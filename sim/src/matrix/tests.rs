@@ -1,0 +1,174 @@
+//! The covering set is one, what it is held to, and a part of it that is run.
+
+use super::*;
+use crate::metrics::{Run, Values};
+use std::collections::BTreeSet;
+
+/// The cell as places in its lists.
+fn places(cell: Cell) -> [usize; 5] {
+    let place = |found: Option<usize>| found.expect("a cell is of these lists");
+    [
+        place(NODES.iter().position(|nodes| *nodes == cell.nodes)),
+        place(
+            CAPACITIES
+                .iter()
+                .position(|capacity| *capacity == cell.capacity),
+        ),
+        place(LOADS.iter().position(|load| *load == cell.load)),
+        place(BACKENDS.iter().position(|backend| *backend == cell.backend)),
+        place(SERVICES.iter().position(|service| *service == cell.service)),
+    ]
+}
+
+fn pairs(places: [usize; 5]) -> impl Iterator<Item = [usize; 4]> {
+    (0..5).flat_map(move |a| (a + 1..5).map(move |b| [a, places[a], b, places[b]]))
+}
+
+#[test]
+fn every_line_is_a_cell_and_every_two_values_meet() {
+    let cells = cells(Extent::Covering);
+    assert_eq!(cells.len(), COVERING.lines().count(), "a line is no cell");
+    let (large_cells, small): (Vec<Cell>, Vec<Cell>) =
+        cells.into_iter().partition(|cell| cell.capacity == LARGE);
+    assert_eq!(large_cells, large());
+    let met: BTreeSet<[usize; 4]> = small
+        .into_iter()
+        .flat_map(|cell| pairs(places(cell)))
+        .collect();
+    let sizes = [
+        NODES.len(),
+        CAPACITIES.len(),
+        LOADS.len(),
+        BACKENDS.len(),
+        SERVICES.len(),
+    ];
+    let all: usize = (0..5)
+        .flat_map(|a| (a + 1..5).map(move |b| sizes[a] * sizes[b]))
+        .sum();
+    assert_eq!(met.len(), all);
+}
+
+/// Every third of those that the bars are meant for, one seed each: the mean of a part is within a margin of what
+/// five seeds of all are held to.
+#[test]
+fn a_part_of_the_matrix_keeps_its_promises_and_its_bars() {
+    const FLOOR: f64 = 0.85;
+    let wide = cells(Extent::Covering)
+        .into_iter()
+        .filter(|cell| !cell.is_narrow() && cell.capacity != LARGE);
+    let cells: Vec<Cell> = wide.step_by(3).collect();
+    let scenarios = cells.iter().map(|cell| cell.scenario(1, "tidegate"));
+    let cases = crate::suite::run(scenarios.collect(), || {});
+    for case in &cases {
+        let (name, mean) = (&case.scenario.name, case.mean());
+        assert_eq!(mean.get(Metric::Violations), 0.0, "{name}");
+        let goodput = mean.get(Metric::Goodput);
+        assert!(goodput >= FLOOR, "{name}: {goodput}");
+    }
+    let wide = super::wide(cells, &cases);
+    println!("{}", bars::table(&wide));
+    for bar in &bars::BARS {
+        // The largest fleet has two slots a node in the largest backend only, which is not in this part.
+        let Some(judged) = bar.judge(&wide) else {
+            assert_eq!(bar.name, "goodput, 2x to 10x, N = 128");
+            continue;
+        };
+        let margin = match bar.metric {
+            Metric::FalseRejects => 0.004,
+            Metric::InFlightMax => 0.1,
+            _ => 0.03,
+        };
+        let (name, mean) = (bar.name, judged.mean);
+        assert!(
+            bar.is_met(mean, margin),
+            "{name}: {mean} of {}",
+            judged.cells
+        );
+    }
+}
+
+/// A case for each cell of the covering set, in which everything is well but for what `other` says.
+fn made_up(other: impl Fn(Cell, Metric) -> Option<f64>) -> Vec<Case> {
+    let case = |cell: Cell| {
+        let mut values = Values::NONE;
+        for metric in Metric::ALL {
+            let good = if metric.more_is_better() { 1.0 } else { 0.0 };
+            values.set(metric, other(cell, metric).unwrap_or(good));
+        }
+        Case {
+            scenario: cell.scenario(1, "tidegate"),
+            runs: vec![Run {
+                values,
+                bins: Vec::new(),
+                events: 0,
+            }],
+            events: 0,
+        }
+    };
+    cells(Extent::Covering).into_iter().map(case).collect()
+}
+
+#[test]
+fn a_missed_bar_a_broken_promise_or_a_missed_expectation_is_not_as_expected() {
+    let judge = |cases: &[Case]| is_as_expected(Extent::Covering, cases);
+    assert!(judge(&made_up(|_, _| None)));
+    // Each bar by itself: a little better, and a little worse, in all cells that it is meant for.
+    for bar in &bars::BARS {
+        let all = |value: f64| {
+            made_up(move |cell, metric| {
+                (metric == bar.metric && (bar.is_meant_for)(cell)).then_some(value)
+            })
+        };
+        let (better, worse) = if bar.metric.more_is_better() {
+            (1.001, 0.999)
+        } else {
+            (0.999, 1.001)
+        };
+        assert!(judge(&all(bar.bar * better)), "{}", bar.name);
+        assert!(!judge(&all(bar.bar * worse)), "{}", bar.name);
+        assert!(!judge(&all(f64::NAN)), "{}", bar.name);
+    }
+    // The bars are not meant for narrow cells; the promises are.
+    let narrow = |which: Metric| {
+        made_up(move |cell, metric| (cell.is_narrow() && metric == which).then_some(0.5))
+    };
+    assert!(judge(&narrow(Metric::Goodput)));
+    assert!(!judge(&narrow(Metric::Violations)));
+    // A file beside the cells expects something of its own.
+    let mut cases = made_up(|_, _| None);
+    let mut file = made_up(|_, _| None).swap_remove(0);
+    file.scenario.expect = vec![Expectation {
+        metric: Metric::Goodput,
+        min: Some(1.1),
+        max: None,
+    }];
+    cases.push(file);
+    assert!(!judge(&cases));
+}
+
+#[test]
+fn hard_shares_are_beside_the_cell_that_they_are_for() {
+    let scenarios = scenarios(Extent::Covering, 1, "tidegate");
+    let narrow = cells(Extent::Covering);
+    let narrow = narrow.iter().filter(|cell| cell.is_narrow()).count();
+    let mut beside = 0;
+    for pair in scenarios.windows(2) {
+        if pair[1].limiter.name == BESIDE {
+            assert_eq!(pair[0].name, pair[1].name);
+            assert_eq!(pair[0].limiter.name, "tidegate");
+            beside += 1;
+        }
+    }
+    assert!(narrow > 0);
+    assert_eq!(beside, narrow);
+    let alone = super::scenarios(Extent::Covering, 1, BESIDE);
+    assert_eq!(alone.len(), cells(Extent::Covering).len(), "none is twice");
+}
+
+#[test]
+fn every_cell_is_a_scenario() {
+    for cell in cells(Extent::Full) {
+        let scenario = cell.scenario(5, "tidegate");
+        assert_eq!(scenario.nodes, cell.nodes);
+    }
+}
