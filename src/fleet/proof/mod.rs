@@ -26,16 +26,17 @@
 //! | nodes | slots, allocation | what may go wrong | time |
 //! |---|---|---|---|
 //! | two | equal split | each kind of fault alone, and some together; a limit that falls to one slot | any |
-//! | two | max-min, by demand | a lost message; requests that come and go; slots lent and wanted back | any |
+//! | two | max-min, by demand | a lost message, also with a crash; requests that come and go; slots lent and wanted back | any |
 //! | two | `SafeShare`, `Frozen` | a crash, a lost message | any |
 //! | three | equal split | nothing, one message at a time | any |
 //! | three | equal split | a lost message, a late one, a crash, a leave, a flushed store, a limit that falls to two slots | one tick, a flush three; larger, but for the late one and the falling limit: two, a flush four |
-//! | three | max-min | two turns between asked and idle (larger) | one tick |
+//! | three | max-min | two turns between asked and idle, or a repeated message beside others (larger) | one tick |
 //!
 //! Nodes report twice the limit as their demand, so that everybody wants more than there is; where slots are lent, what
 //! they have in flight and what they refuse.
 //!
 //! # What is not
+//! * Of three nodes: clocks that drift apart, a store restored from an old copy, and a repeated message under an equal split.
 //! * More nodes, slots, or messages at once; what only a longer ttl in heartbeats would show; with three nodes and a
 //!   fault, more than a few ticks, so not how a crashed node's slots come back by its lease.
 //! * Turns with fewer slots than nodes (I6; that they keep I1 to I3 is shown), weights, mixed revisions: the walks.

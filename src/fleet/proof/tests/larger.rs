@@ -114,3 +114,24 @@ fn three_nodes_max_min_that_lend_one_tick() {
     };
     holds(bounds, 255_070);
 }
+
+/// With room for two messages, as the second one is on its way beside what the first has brought about.
+#[test]
+#[ignore = "half a minute on two cores"]
+fn three_nodes_max_min_a_repeated_message_one_tick() {
+    let bounds = Bounds {
+        settings: Settings {
+            allocation: Allocation::MaxMin,
+            ..three_alike().settings
+        },
+        room: 2,
+        budget: Budget {
+            ticks: 1,
+            repeated: 1,
+            ..CALM
+        },
+        sights: &[FULL],
+        ..three_alike()
+    };
+    holds(bounds, 1_588_100);
+}

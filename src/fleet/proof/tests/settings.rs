@@ -55,6 +55,20 @@ fn two_nodes_max_min_a_lost_message() {
     holds(bounds, 31_550);
 }
 
+#[test]
+fn two_nodes_max_min_a_crash_and_restart_and_a_lost_message() {
+    let bounds = Bounds {
+        budget: Budget {
+            crashes: 1,
+            lost: 1,
+            ..CALM
+        },
+        sights: &[FULL, ABANDONED, TAKEN_OVER, ORPHANED],
+        ..max_min()
+    };
+    holds(bounds, 630_092);
+}
+
 /// The slot that cannot be divided goes round.
 #[test]
 fn two_nodes_max_min_that_tell_of_starvation() {
