@@ -10,8 +10,13 @@ use crate::time::StoreTime;
 const SECOND_CUT: f64 = 0.9;
 /// What looks like another baseline is not cut below this part.
 const LOWEST: f64 = 0.7;
-/// An experiment that is not clear goes on to this part of the limit, and is then decided as it looks.
+/// An experiment that is not clear goes on to this part of the limit; then it is another baseline if it looks like one...
 const DEEP: f64 = 0.75;
+/// ...and at this part a queue if it looks like that: where latency doubles a queue grows, too, so that the first steps
+/// show both, and half of the limit is a high price for a guess.
+const DEEPER: f64 = 0.62;
+/// A cut that goes on to this part is an experiment of its own.
+const FAR: f64 = 0.8;
 /// Drops that follow what is in flight by less than this part do not come from a full backend.
 const ELASTIC: f64 = 0.35;
 /// More than this part is tolerated only after half of the limit has not helped.
@@ -140,7 +145,7 @@ impl Control {
             }
             _ if queue > LONG * aim => {
                 let mut least = limit / 2.0;
-                if elastic.is_none() || !is_sure && !is_deep {
+                if elastic.is_none() || !is_sure && limit > f64::from(uncut) * DEEPER {
                     // Too small a step to tell: judged together with the next one.
                     self.stage = Stage::Cut {
                         limit: uncut,
@@ -148,7 +153,15 @@ impl Control {
                     };
                     least = limit * SECOND_CUT;
                 }
-                floor(seen.limit_for(aim - queue, present).max(least).min(limit))
+                let next = floor(seen.limit_for(aim - queue, present).max(least).min(limit));
+                if self.stage == Stage::Track && f64::from(next) <= limit * FAR {
+                    // That there was a queue is sure. That the rest of it is one, too, says only the baseline.
+                    self.stage = Stage::Cut {
+                        limit: present,
+                        before: seen.point(),
+                    };
+                }
+                next
             }
             _ => present,
         })
