@@ -85,7 +85,7 @@ struct CompareArgs {
     /// Only these.
     #[arg(long = "limiter")]
     limiters: Vec<String>,
-    /// Prints the table for a document.
+    /// Prints the tables for a document.
     #[arg(long)]
     markdown: bool,
     #[arg(long, default_value_t = 5)]
@@ -215,7 +215,7 @@ fn compare(args: &CompareArgs) -> Result<bool, Box<dyn Error>> {
     if args.json {
         println!("{:#}", report::json(&cases));
     } else {
-        print!("{}", compare::table(&cases, args.markdown));
+        print!("{}", compare::tables(&cases, args.markdown));
     }
     Ok(true)
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 
 /// What the table shows of each case.
-const COLUMNS: [Metric; 18] = [
+const COLUMNS: [Metric; 20] = [
     Metric::Goodput,
     Metric::P50,
     Metric::P99,
@@ -19,6 +19,8 @@ const COLUMNS: [Metric; 18] = [
     Metric::LimitMean,
     Metric::LimitCv,
     Metric::LimitLowest,
+    Metric::Cut,
+    Metric::CutTime,
     Metric::Undealt,
     Metric::Ramp,
     Metric::Reclaim,
@@ -124,7 +126,9 @@ pub(crate) fn number(metric: Metric, value: f64) -> String {
         _ if value.is_nan() => "-".to_owned(),
         _ if value.is_infinite() => "never".to_owned(),
         Metric::FalseRejects | Metric::Rejects => format!("{:.2}%", value * 100.0),
-        Metric::Settle | Metric::Starved | Metric::Reclaim => format!("{value:.1}"),
+        Metric::Settle | Metric::Starved | Metric::Reclaim | Metric::CutTime => {
+            format!("{value:.1}")
+        }
         Metric::Messages | Metric::Bytes | Metric::Violations | Metric::Rate | Metric::Ramp => {
             format!("{value:.0}")
         }

@@ -26,8 +26,8 @@ fn margin(metric: &str) -> f64 {
     match metric {
         "violations" => 0.0,
         "false_rejects" => 0.002,
-        "in_flight_max" | "p99" | "limit_lowest" => 0.15,
-        "settle" | "reclaim" => 2.0,
+        "in_flight_max" | "p99" | "limit_lowest" | "cut" => 0.15,
+        "settle" | "reclaim" | "cut_time" => 2.0,
         _ => 0.05,
     }
 }
@@ -61,7 +61,7 @@ fn every_scenario_is_as_it_expects() {
         scenario.cut(match file.file_stem().and_then(|stem| stem.to_str()) {
             Some("fleet-128" | "large-backend") => 20.0,
             // What they are about comes late.
-            Some("idle-hour" | "trickle" | "hang") => 3660.0,
+            Some("idle-hour" | "trickle" | "hang" | "slow-backend") => 3660.0,
             _ => LONGEST,
         });
         let is_whole = scenario.seconds() >= whole;

@@ -5,6 +5,8 @@ use crate::engine::{SECOND, seconds};
 
 /// Bins in half a second.
 pub(super) const HALF: usize = (SECOND / 2 / BIN) as usize;
+/// A cut by more than this part is timed: as much as a latency that moves may cost for a moment.
+const CUT: f64 = 0.25;
 
 /// The admitted part of (asked, admitted); a request that waits across the end of the warm-up may make it more than 1.
 pub(super) fn admitted((asked, admitted): (u64, u64)) -> f64 {
@@ -23,6 +25,21 @@ pub(super) fn settled_after(ratios: &[f64]) -> f64 {
         .windows(3 * HALF)
         .position(|bins| bins.chunks(HALF).all(near));
     settled.map_or(f64::INFINITY, |bins| bins as f64 * seconds(BIN))
+}
+
+/// Of the limits before a step and after it: the deepest cut, as a part of their mean before, that lasts a second on the
+/// mean; and for how many seconds more than [`CUT`] was cut. No numbers of who does not limit.
+pub(super) fn cut_after(before: &[f64], after: &[f64]) -> (f64, f64) {
+    let was = mean(before);
+    if !was.is_finite() {
+        return (f64::NAN, f64::NAN);
+    }
+    let seconds_of = after.windows(2 * HALF).map(mean);
+    let deepest = seconds_of
+        .map(|limit| 1.0 - limit / was)
+        .fold(f64::NAN, f64::max);
+    let cut = after.iter().filter(|limit| **limit < (1.0 - CUT) * was);
+    (deepest, cut.count() as f64 * seconds(BIN))
 }
 
 /// Jain's index of what each node was served, divided by its max-min share of all that was served.
@@ -59,6 +76,7 @@ pub(crate) fn water_level(demands: &[f64], total: f64) -> f64 {
 pub(crate) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +93,22 @@ mod tests {
         assert_eq!(jain(&[90.0, 10.0], &[40.0, 10.0]), Some(1.0));
         assert!(jain(&[90.0, 10.0], &[45.0, 5.0]).unwrap() < 0.95);
         assert_eq!(jain(&[0.0, 0.0], &[0.0, 0.0]), None);
+    }
+
+    #[test]
+    fn a_cut_is_of_the_limit_before_and_is_timed_below_three_quarters_of_it() {
+        let before = [120.0; 50];
+        let mut after = vec![120.0; 10];
+        after.extend([84.0; 5]);
+        after.extend([96.0; 5]);
+        after.extend([130.0; 30]);
+        let (deepest, time) = cut_after(&before, &after);
+        assert!((deepest - 0.25).abs() < 1e-9, "{deepest}");
+        assert_eq!(time, 0.5);
+        // Who does not limit cuts nothing, and who only grows less than nothing.
+        let (deepest, time) = cut_after(&[f64::INFINITY], &[f64::INFINITY; 20]);
+        assert!(deepest.is_nan() && time.is_nan());
+        assert_eq!(cut_after(&[100.0], &[150.0; 20]), (-0.5, 0.0));
     }
 
     #[test]

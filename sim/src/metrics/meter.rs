@@ -1,6 +1,6 @@
 //! Listens to a run, after the warm-up.
 
-use super::judge::{HALF, admitted, jain, mean, settled_after};
+use super::judge::{HALF, admitted, cut_after, jain, mean, settled_after};
 use super::{Bin, Metric, Run, Values};
 use crate::engine::{MS, Nanos, SECOND, nanos, seconds};
 use crate::limiter::Traffic;
@@ -8,7 +8,7 @@ use crate::scenario::Scenario;
 use hdrhistogram::Histogram;
 use tidegate::Criticality;
 
-/// So long after a step of the backend the steady state is not judged.
+/// So long after a step of the backend the steady state is not judged; a cut is held against as long before it.
 const SETTLING: Nanos = 5 * SECOND;
 /// Fairness is judged over windows of this length.
 const FAIRNESS: Nanos = 5 * SECOND;
@@ -243,6 +243,7 @@ impl Meter {
             }
         };
         let (limit_mean, limit_cv) = self.limit();
+        let (cut, cut_time) = self.cut();
         let mut values = Values::NONE;
         for (metric, value) in [
             (Metric::Rate, self.good as f64 / span),
@@ -263,6 +264,8 @@ impl Meter {
             (Metric::LimitMean, limit_mean),
             (Metric::LimitCv, limit_cv),
             (Metric::LimitLowest, self.lowest_limit()),
+            (Metric::Cut, cut),
+            (Metric::CutTime, cut_time),
             (
                 Metric::Ramp,
                 self.ramp.map_or(f64::NAN, |ramp| ramp as f64 / MS as f64),
@@ -329,17 +332,36 @@ impl Meter {
 
     /// The worst step after the warm-up; infinite if one does not settle.
     fn settle(&self) -> f64 {
-        let spans = self.steps.windows(2).filter(|pair| pair[0] >= self.warmup);
-        let settled = spans.map(|pair| {
-            let within = |bin: &&Bin| (pair[0] + 1..=pair[1]).contains(&nanos(bin.time));
-            let ratios: Vec<f64> = self
-                .bins
-                .iter()
-                .filter(within)
-                .map(|bin| bin.in_flight / bin.capacity.max(1.0))
-                .collect();
-            settled_after(&ratios)
+        let settled = self.spans().map(|(step, next)| {
+            let bins = self.between(step, next);
+            let ratio = |bin: &Bin| bin.in_flight / bin.capacity.max(1.0);
+            settled_after(&bins.map(ratio).collect::<Vec<_>>())
         });
         settled.fold(f64::NAN, f64::max)
+    }
+
+    /// The deepest cut after a step, and the longest.
+    fn cut(&self) -> (f64, f64) {
+        let limits =
+            |from, to| -> Vec<f64> { self.between(from, to).map(|bin| bin.limit).collect() };
+        let cuts = self.spans().map(|(step, next)| {
+            let before = limits(step.saturating_sub(SETTLING), step);
+            cut_after(&before, &limits(step, next))
+        });
+        cuts.fold((f64::NAN, f64::NAN), |(deepest, longest), (cut, time)| {
+            (deepest.max(cut), longest.max(time))
+        })
+    }
+
+    /// Every step after the warm-up, and the next, or the end.
+    fn spans(&self) -> impl Iterator<Item = (Nanos, Nanos)> {
+        let pairs = self.steps.windows(2).map(|pair| (pair[0], pair[1]));
+        pairs.filter(|(step, _)| *step >= self.warmup)
+    }
+
+    /// The bins that end after `from`, until `to`.
+    fn between(&self, from: Nanos, to: Nanos) -> impl Iterator<Item = &Bin> {
+        let within = move |bin: &&Bin| (from + 1..=to).contains(&nanos(bin.time));
+        self.bins.iter().filter(within)
     }
 }

@@ -84,6 +84,8 @@ metrics! {
     LimitMean, "limit_mean", "L mean", "Mean of limit / capacity";
     LimitCv, "limit_cv", "L cv", "Standard deviation of limit / capacity over its mean, outside of 5 s after a step";
     LimitLowest, "limit_lowest", "L low", "The lowest mean over a second of limit / capacity";
+    Cut, "cut", "cut", "The deepest cut of the limit after a step, as a second's mean, as part of its mean in the 5 s before";
+    CutTime, "cut_time", "cut s", "Seconds after a step in which the limit was below 75 % of that; of the worst step";
     Ramp, "ramp", "ramp ms", "Milliseconds until a node that came later has 90 % of the mean share; the slowest";
     Reclaim, "reclaim", "reclaim", "Seconds until the slots of a node that died may be another's; the slowest";
     Starved, "starved", "starve", "The longest that a node refused everybody, in seconds";
