@@ -38,6 +38,7 @@ pub struct LayeredLimiterBuilder {
     flush_every: Option<Duration>,
     outage: Outage,
     patience: Duration,
+    clock: Clock,
     wall_clock: Option<Duration>,
     runtime: Option<tokio::runtime::Handle>,
 }
@@ -59,6 +60,7 @@ impl LayeredLimiterBuilder {
             flush_every: None,
             outage: Outage::Local,
             patience: Duration::from_secs(1),
+            clock: Clock::counter(),
             wall_clock: None,
             runtime: None,
         }
@@ -132,6 +134,13 @@ impl LayeredLimiterBuilder {
         self
     }
 
+    /// Another clock for what this process measures, for tests. Default: [`Clock::counter`]. Windows follow origin's clock
+    /// all the same, and the background task sleeps in real time: a clock that is moved by hand wakes nobody.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// What the wall clock shows now, since 1970. Default: the system's. Only until origin has answered: windows follow
     /// origin's clock, up to an hour away from this.
     pub const fn wall_clock(mut self, since_1970: Duration) -> Self {
@@ -195,7 +204,7 @@ impl LayeredLimiterBuilder {
             reason = "the edge: names, jitter and placing are drawn here and passed in"
         )]
         let (seed, task_seed) = (fastrand::u64(..), fastrand::u64(..));
-        let clock = Clock::counter();
+        let clock = self.clock;
         let now = clock.now();
         let wall = self.wall_clock.unwrap_or_else(since_1970);
         let wall = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);

@@ -343,6 +343,26 @@ mod tests {
         assert_eq!(limiter.patient_moment(&mut began).link, Link::Down);
     }
 
+    #[test]
+    fn on_a_clock_of_the_callers_windows_pass_when_it_is_moved() {
+        let (clock, lever) = crate::time::Clock::manual();
+        let nowhere = RedisStore::new("redis://127.0.0.1:1").expect("an address");
+        let builder = LayeredLimiter::builder(nowhere, "nowhere", Quota::per_hour(1));
+        let builder = builder.clock(clock).wall_clock(Duration::ZERO);
+        let (limiter, key) = (
+            builder.build().expect("settings that work"),
+            Key::of("alice"),
+        );
+        assert!(limiter.check(&key, 1).is_allowed());
+        // The unit counts in full when the next window begins, and no more a moment later.
+        for passed in [0, 3_600_000_000_000] {
+            lever.advance(Duration::from_nanos(passed));
+            assert!(!limiter.check(&key, 1).is_allowed());
+        }
+        lever.advance(Duration::from_nanos(1));
+        assert!(limiter.check(&key, 1).is_allowed());
+    }
+
     #[cfg(feature = "tracing")]
     #[test]
     fn more_keys_than_room_are_logged_once() {
