@@ -7,6 +7,7 @@ pub mod axum_router;
 pub mod clocks;
 pub mod deciding;
 pub mod permit;
+pub mod sections;
 pub mod slices;
 pub mod table;
 pub mod tower_service;

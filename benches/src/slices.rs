@@ -94,10 +94,12 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    fn row(&self, cost: f64) -> Row {
+    /// What it costs, and what that is held against.
+    #[must_use]
+    pub const fn row(&self, cost: f64) -> Row {
         Row {
             name: self.name,
-            ns: cost,
+            cost,
             against: self.against,
             bar: self.bar,
         }

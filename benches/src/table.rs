@@ -7,8 +7,8 @@ use std::fmt;
 pub struct Row {
     /// What was measured.
     pub name: &'static str,
-    /// Nanoseconds a call.
-    pub ns: f64,
+    /// What a call costs, in the table's unit.
+    pub cost: f64,
     /// What it is held against.
     pub against: Against,
     /// What that ratio should not exceed.
@@ -30,26 +30,44 @@ pub enum Against {
 #[derive(Debug)]
 pub struct Table {
     title: &'static str,
+    unit: &'static str,
+    digits: usize,
     rows: Vec<Row>,
 }
 
 impl Table {
-    /// These rows.
+    /// These rows, in nanoseconds.
     #[must_use]
     pub const fn new(title: &'static str, rows: Vec<Row>) -> Self {
-        Self { title, rows }
+        Self {
+            title,
+            unit: "ns",
+            digits: 1,
+            rows,
+        }
+    }
+
+    /// These rows, in instructions.
+    #[must_use]
+    pub const fn of_instructions(title: &'static str, rows: Vec<Row>) -> Self {
+        Self {
+            title,
+            unit: "instructions",
+            digits: 0,
+            rows,
+        }
     }
 
     fn ratio(&self, row: &Row) -> Option<f64> {
         let base = |name| {
             let row = self.rows.iter().find(|row| row.name == name);
             row.unwrap_or_else(|| panic!("{name:?} was not measured"))
-                .ns
+                .cost
         };
         match row.against {
             Against::Nothing => None,
-            Against::Over(name) => Some(row.ns / base(name) - 1.0),
-            Against::Times(name) => Some(row.ns / base(name)),
+            Against::Over(name) => Some(row.cost / base(name) - 1.0),
+            Against::Times(name) => Some(row.cost / base(name)),
         }
     }
 }
@@ -57,9 +75,13 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "### {}\n", self.title)?;
-        writeln!(f, "| what | ns | ratio | bar | |\n|---|---:|---|---|---|")?;
+        let (unit, digits) = (self.unit, self.digits);
+        writeln!(
+            f,
+            "| what | {unit} | ratio | bar | |\n|---|---:|---|---|---|"
+        )?;
         for row in &self.rows {
-            write!(f, "| {} | {:.1} | ", row.name, row.ns)?;
+            write!(f, "| {} | {:.digits$} | ", row.name, row.cost)?;
             let ratio = self.ratio(row);
             match (row.against, ratio) {
                 (Against::Over(name), Some(ratio)) => write!(f, "{name} + {ratio:.2} x"),

@@ -15,31 +15,56 @@ use tokio::runtime::Runtime;
 
 const TEXT: &str = "customer-000000000000001";
 
+/// The Redis that they tell, and the runtime on which the peer does.
+#[derive(Debug)]
+pub struct Bed {
+    runtime: Runtime,
+    server: RedisServer,
+}
+
+impl Bed {
+    /// None without a Redis on this machine.
+    ///
+    /// # Panics
+    /// Without a runtime's threads, or if the Redis there is does not answer.
+    #[must_use]
+    pub fn start() -> Option<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        Some(Self {
+            runtime,
+            server: RedisServer::start()?,
+        })
+    }
+}
+
 /// Measures them; an empty table without a Redis.
 ///
 /// # Panics
-/// Without a runtime's threads, or if the Redis there is does not answer.
+/// As [`Bed::start`].
 #[must_use]
 pub fn table() -> Table {
-    let title = "a warm decision of many processes";
-    let Some(server) = RedisServer::start() else {
-        return Table::new(title, Vec::new());
-    };
-    // The counter's pace is known from here on.
-    let _ = Clocks::ready();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    Table::new(title, measure(501, candidates(&runtime, &server)))
+    let rows = Bed::start().map(|bed| measure(501, candidates(&Clocks::ready(), &bed)));
+    Table::new(
+        "a warm decision of many processes",
+        rows.unwrap_or_default(),
+    )
 }
 
-fn candidates<'a>(runtime: &'a Runtime, server: &RedisServer) -> Vec<Candidate<'a>> {
+/// Every candidate, for the table or a profiler.
+///
+/// # Panics
+/// If the Redis does not answer.
+#[must_use]
+pub fn candidates<'a>(clocks: &Clocks, bed: &'a Bed) -> Vec<Candidate<'a>> {
+    let Bed { runtime, server } = bed;
     // Nobody reaches it here, and nobody comes near.
     let quota = Quota::per_hour(u32::MAX);
     let store = RedisStore::new(server.url()).expect("an address");
-    let builder = LayeredLimiter::builder(store, "warm", quota);
+    let builder = LayeredLimiter::builder(store, "warm", quota).clock(clocks.limits.clone());
     let waits = builder.build().expect("settings that work");
     let _ = runtime.block_on(waits.decide(&Key::of(TEXT), 1));
     let at_once = waits.clone();
