@@ -4,6 +4,7 @@ use crate::decision::Decision;
 use crate::key::Key;
 use crate::layered::shared::Seen;
 use crate::layered::tiers::Holds;
+use crate::layered::time::Moment;
 use crate::layered::{LayeredLimiter, LayeredReservation};
 use crate::limiter::count::Booking;
 use crate::limiter::lines::Lines;
@@ -60,14 +61,11 @@ impl Remote for LayeredLimiter {
 
     #[inline]
     async fn weigh(&self, key: Key, cost: u32, booking: Booking) -> Weighed<Self> {
-        let mut began = None;
-        loop {
-            let now = self.patient_moment(&mut began);
-            match self.attempt_at(key, cost, booking, &now) {
-                Attempt::Decided(weighed) | Attempt::Final(weighed) => return weighed,
-                Attempt::Asked(seen) => self.0.shared.shard(key).answer_after(seen).await,
-            }
-        }
+        let attempt = |now: &Moment| match self.attempt_at(key, cost, booking, now) {
+            Attempt::Decided(weighed) | Attempt::Final(weighed) => Ok(weighed),
+            Attempt::Asked(seen) => Err(seen),
+        };
+        self.when_heard(key, attempt).await
     }
 
     async fn foresee(&self, key: Key, cost: u32, _: Booking) -> Option<Weighed<Self>> {

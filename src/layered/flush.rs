@@ -22,6 +22,8 @@ pub(crate) struct FlushQueue {
     at_once: VecDeque<u32>,
     first: VecDeque<(LocalTime, u32)>,
     again: VecDeque<(LocalTime, u32)>,
+    /// Something was queued since that was last asked.
+    grew: bool,
 }
 
 impl FlushQueue {
@@ -31,6 +33,7 @@ impl FlushQueue {
         if *pending == Pending::NOTHING {
             *pending = Pending(due);
             self.first.push_back((due, slot));
+            self.grew = true;
         }
     }
 
@@ -39,6 +42,7 @@ impl FlushQueue {
         if *pending != Pending::AT_ONCE {
             *pending = Pending::AT_ONCE;
             self.at_once.push_back(slot);
+            self.grew = true;
         }
     }
 
@@ -47,7 +51,14 @@ impl FlushQueue {
         if *pending == Pending::NOTHING {
             *pending = Pending(due);
             self.again.push_back((due, slot));
+            self.grew = true;
         }
+    }
+
+    /// Whether something was queued since this was last asked.
+    #[inline]
+    pub(crate) const fn take_growth(&mut self) -> bool {
+        std::mem::replace(&mut self.grew, false)
     }
 
     /// The next entry whose time has come: void, unless the slot is pending for just that.
@@ -98,8 +109,11 @@ mod tests {
         let mut queue = FlushQueue::default();
         let mut pending = [Pending::NOTHING; 2];
         queue.push(0, &mut pending[0], AT(10));
+        assert!(queue.take_growth());
         queue.push(0, &mut pending[0], AT(12));
+        assert!(!queue.take_growth());
         queue.push(1, &mut pending[1], AT(11));
+        assert!(queue.take_growth());
         assert_eq!(queue.poll_timeout(), Some(AT(10)));
         assert!(due(&mut queue, &mut pending, 9).is_empty());
         assert_eq!(due(&mut queue, &mut pending, 11), [0, 1]);

@@ -5,8 +5,8 @@ use crate::key::Key;
 use crate::layered::builder::LayeredLimiterBuilder;
 use crate::layered::driver::Close;
 use crate::layered::link::Link;
-use crate::layered::shared::Shared;
-use crate::layered::tiers::Answer;
+use crate::layered::shared::{Seen, Shard, Shared};
+use crate::layered::tiers::{Answer, Tiers};
 use crate::layered::time::Moment;
 use crate::limiter::count::Booking;
 use crate::limiter::lines::Lines;
@@ -169,7 +169,10 @@ impl LayeredLimiter {
     /// Nothing is booked by a future that was dropped before it was ready.
     #[inline]
     pub async fn decide(&self, key: &Key, cost: u32) -> Decision {
-        *self.decide_each(key, cost).await.binding()
+        let spend = |now: &Moment| self.spend_at(*key, cost, now);
+        let decision = self.when_heard(*key, spend).await;
+        self.count(&decision);
+        decision
     }
 
     /// As [`Self::decide`], with the answers of all policies.
@@ -183,7 +186,13 @@ impl LayeredLimiter {
     /// As [`Self::decide`], but from what is known now: origin is asked, and nobody waits for it.
     #[inline]
     pub fn check(&self, key: &Key, cost: u32) -> Decision {
-        *self.check_each(key, cost).binding()
+        let mut now = self.0.shared.moment();
+        now.link = impatient(now.link);
+        let Ok(decision) = self.spend_at(*key, cost, &now) else {
+            unreachable!("nobody waits unless the link is up")
+        };
+        self.count(&decision);
+        decision
     }
 
     /// As [`Self::check`], with the answers of all policies.
@@ -294,13 +303,49 @@ impl LayeredLimiter {
         let shard = shared.shard(key);
         let mut tiers = shard.lock();
         let answer = tiers.decide(key, cost, booking, now);
-        if tiers.has_overflowed() {
-            shared.tell_full(self.0.max_keys);
-        }
-        shared.notice(shard, &tiers);
+        self.see_to(shard, &mut tiers);
         match answer {
             Answer::Decided { decisions, holds } => Attempt::Decided((decisions, holds)),
             Answer::Wait => Attempt::Asked(shard.seen()),
+        }
+    }
+
+    /// As [`Self::attempt_at`] of what is spent, with the binding decision alone.
+    #[inline]
+    fn spend_at(&self, key: Key, cost: u32, now: &Moment) -> Result<Decision, Seen> {
+        let shard = self.0.shared.shard(key);
+        let mut tiers = shard.lock();
+        let told = tiers.spend(key, cost, now);
+        self.see_to(shard, &mut tiers);
+        told.ok_or_else(|| shard.seen())
+    }
+
+    /// What `attempt` says as soon as it is not told to wait: after an answer of origin, or without one when this has
+    /// taken too long.
+    #[inline]
+    pub(super) async fn when_heard<T>(
+        &self,
+        key: Key,
+        attempt: impl Fn(&Moment) -> Result<T, Seen>,
+    ) -> T {
+        let mut began = None;
+        loop {
+            match attempt(&self.patient_moment(&mut began)) {
+                Ok(told) => return told,
+                Err(seen) => self.0.shared.shard(key).answer_after(seen).await,
+            }
+        }
+    }
+
+    /// Sees to what a decision has left to do.
+    #[inline]
+    fn see_to(&self, shard: &Shard, tiers: &mut Tiers) {
+        if tiers.has_overflowed() {
+            self.0.shared.tell_full(self.0.max_keys);
+        }
+        // What was there before, others have told of.
+        if tiers.take_growth() {
+            self.0.shared.notice(shard, tiers);
         }
     }
 

@@ -2,7 +2,9 @@
 
 use crate::decision::PolicyName;
 use crate::layered::link::Outage;
+use crate::layered::time::Moment;
 use crate::layered::window::SlidingWindow;
+use crate::time::nanos;
 use std::time::Duration;
 
 /// What a tier is told once.
@@ -29,6 +31,13 @@ impl Setup {
     pub(crate) fn flush_after(window: &SlidingWindow) -> Duration {
         let part = Duration::from_nanos(window.nanos() / 100);
         part.clamp(Duration::from_millis(2), Duration::from_millis(100))
+    }
+
+    /// Nanoseconds by which what is known of the other nodes is late at the least: they collect, and their messages are
+    /// under way.
+    #[inline]
+    pub(super) fn lag(&self, now: &Moment) -> u64 {
+        nanos(self.flush_after).saturating_add(nanos(now.round_trip))
     }
 
     pub(super) fn span(&self) -> Duration {

@@ -11,7 +11,7 @@
 
 use crate::decision::{Decision, NO_WAIT, NOT_DRAWN, Verdict};
 use crate::key::Key;
-use crate::layered::flush::FlushQueue;
+use crate::layered::flush::{FlushQueue, Pending};
 use crate::layered::hold::Hold;
 use crate::layered::link::{Link, RETRY};
 use crate::layered::refresh::Need;
@@ -89,6 +89,8 @@ pub(crate) struct Tier {
     pub(super) overflow: Slot,
     /// Slots to be read.
     pub(super) wanted: VecDeque<u32>,
+    /// A slot was added to them since that was last asked.
+    wants_more: bool,
     pub(super) flushes: FlushQueue,
     pub(super) publish: VecDeque<Key>,
     /// What other regions used of keys that have no slot here, or in windows that these have not entered.
@@ -107,6 +109,7 @@ impl Tier {
             slots: Slots::new(setup.room, Placement(setup.seed)),
             overflow: Slot::new(Key::EVERYONE, 0, setup.seed),
             wanted: VecDeque::new(),
+            wants_more: false,
             flushes: FlushQueue::default(),
             publish: VecDeque::new(),
             foreign: HashMap::new(),
@@ -125,6 +128,12 @@ impl Tier {
 
     pub(crate) const fn slots(&self) -> &Slots {
         &self.slots
+    }
+
+    /// Whether there was more to ask or to tell since this was last asked.
+    #[inline]
+    pub(crate) const fn take_growth(&mut self) -> bool {
+        self.flushes.take_growth() | std::mem::replace(&mut self.wants_more, false)
     }
 
     /// When there is something to ask or to tell: [`LocalTime::ZERO`] if at once, [`LocalTime::NEVER`] if nothing.
@@ -175,6 +184,16 @@ impl Tier {
         }
     }
 
+    /// As [`Self::decide`] of what is spent; none if origin is being asked.
+    #[inline]
+    pub(crate) fn spend(&mut self, key: Key, cost: u32, now: &Moment) -> Option<Decision> {
+        match self.weigh(key, cost, now) {
+            Weighed::Fits(fit) => Some(self.book(fit, Booking::Spent, now).0),
+            Weighed::Said(decision) => Some(decision),
+            Weighed::Wait => None,
+        }
+    }
+
     /// Says whether `cost` fits, and asks origin if that has to be heard first. Books nothing.
     #[inline]
     pub(crate) fn weigh(&mut self, key: Key, cost: u32, now: &Moment) -> Weighed {
@@ -192,12 +211,12 @@ impl Tier {
         };
         self.turn(number, now);
         let slot = self.slots.at(number);
-        let age = now.local.since(slot.freshness.synced_at());
         let mut view = window.view(slot, now.shared);
         let mut used = view.used();
         if now.link == Link::Up && used + used / 8 > u64::from(limit) {
             // Close to the limit it matters what the other nodes use while nobody hears of it.
-            let age = age.min(self.setup.flush_after + now.round_trip);
+            let age = now.nanos_since(slot.freshness.synced_at());
+            let age = age.min(self.setup.lag(now));
             let unheard = part_of(slot.previous.others(), age, window.nanos());
             view = view.spending(unheard);
             used = used.saturating_add(unheard);
@@ -271,8 +290,10 @@ impl Tier {
     #[inline]
     pub(super) fn flush_soon(&mut self, number: u32, used: u64, now: &Moment) {
         let slot = self.slots.at(number);
-        let due = now.local.saturating_add(self.setup.flush_after);
-        self.flushes.push(number, &mut slot.pending, due);
+        if slot.pending == Pending::NOTHING {
+            let due = now.local.saturating_add(self.setup.flush_after);
+            self.flushes.push(number, &mut slot.pending, due);
+        }
         if now.link == Link::Up && slot.current.unsent() >= self.setup.plenty(used) {
             self.flushes.push_at_once(number, &mut slot.pending);
         }
@@ -286,12 +307,12 @@ impl Tier {
         let slot = self.slots.at(number);
         let calm = used + u64::from(cost) <= limit / 2;
         let mut need = slot.freshness.need(now.local, calm);
-        let age = now.local.since(slot.freshness.synced_at());
-        // Younger than this nothing can be.
-        let lag = self.setup.flush_after + now.round_trip;
-        if need != Need::Wait && age > lag && slot.strict.affords_read() {
-            let unseen = self.setup.window.unseen(view, age);
-            let close = used + unseen + u64::from(cost) > limit;
+        let age = now.nanos_since(slot.freshness.synced_at());
+        // Younger than its lag nothing can be.
+        if need != Need::Wait && age > self.setup.lag(now) && slot.strict.affords_read() {
+            // It fits, so the sum is not above.
+            let room = limit - (used + u64::from(cost));
+            let close = self.setup.window.may_have_used_more(room, view, age);
             if close || slot.strict.is_on(now.local) {
                 slot.strict.pay();
                 need = Need::Wait;
@@ -299,6 +320,7 @@ impl Tier {
         }
         if need != Need::Nothing && slot.freshness.begin_read() {
             self.wanted.push_back(number);
+            self.wants_more = true;
         }
         let unconfirmed = u64::from(slot.current.unconfirmed());
         let room = limit.saturating_sub(used.saturating_sub(unconfirmed));
@@ -339,9 +361,9 @@ impl Tier {
     /// Brings a slot into the present window.
     #[inline]
     pub(super) fn turn(&mut self, number: u32, now: &Moment) {
-        let present = self.setup.window.sequence(now.shared);
-        if self.slots.at(number).sequence != present {
-            self.roll_over(number, present, now);
+        let window = self.setup.window;
+        if !window.is_in(self.slots.at(number).sequence, now.shared) {
+            self.roll_over(number, window.sequence(now.shared), now);
         }
     }
 

@@ -49,6 +49,20 @@ impl Tiers {
         }
     }
 
+    /// As [`Self::decide`] of what is spent, with the binding decision alone; none if origin is being asked.
+    #[inline]
+    pub(crate) fn spend(&mut self, key: Key, cost: u32, now: &Moment) -> Option<Decision> {
+        if !self.more.is_empty() {
+            return match self.decide_together(key, cost, Booking::Spent, now) {
+                Answer::Decided { decisions, .. } => Some(*decisions.binding()),
+                Answer::Wait => None,
+            };
+        }
+        let told = self.first.spend(key, cost, now);
+        self.waits += u64::from(told.is_none());
+        told
+    }
+
     /// Books `cost` on `key` with all policies, if it fits all of them.
     #[inline]
     pub(crate) fn decide(&mut self, key: Key, cost: u32, booking: Booking, now: &Moment) -> Answer {
@@ -154,6 +168,14 @@ impl Tiers {
         self.more
             .iter()
             .fold(first, |due, tier| due.min(tier.poll_timeout()))
+    }
+
+    /// Whether there was more to ask or to tell since this was last asked.
+    #[inline]
+    pub(crate) fn take_growth(&mut self) -> bool {
+        let first = self.first.take_growth();
+        let more = self.more.iter_mut();
+        more.fold(first, |grew, tier| tier.take_growth() | grew)
     }
 
     /// Whether there ever was a key without room.

@@ -19,6 +19,14 @@ pub(crate) struct Moment {
     pub(crate) round_trip: Duration,
 }
 
+impl Moment {
+    /// Nanoseconds since `earlier`.
+    #[inline]
+    pub(crate) const fn nanos_since(&self, earlier: LocalTime) -> u64 {
+        self.local.as_nanos().saturating_sub(earlier.as_nanos())
+    }
+}
+
 /// How far origin's clock may be from the process's wall clock.
 pub(crate) const MAX_SKEW: Duration = Duration::from_secs(3_600);
 

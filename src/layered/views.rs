@@ -3,7 +3,6 @@
 use crate::layered::slots::Slot;
 use crate::layered::window::SlidingWindow;
 use crate::rule::{TwoCells, View};
-use std::time::Duration;
 
 impl SlidingWindow {
     /// How a slot counts at a moment of the time that all nodes share.
@@ -27,15 +26,53 @@ impl SlidingWindow {
         View::at(cells, self.nanos(), time)
     }
 
-    /// What all nodes together may have used in the last `age`: twice what they would, had they gone on as before.
-    pub(super) fn unseen(&self, view: &View, age: Duration) -> u64 {
-        let of_window = part_of(view.used(), 2 * age, self.nanos());
-        of_window.max(part_of(view.current(), 2 * age, view.elapsed()))
+    /// Whether all nodes together may have used more than `room` in the last `age` nanoseconds: twice what they would, had they gone
+    /// on as before.
+    #[inline]
+    pub(super) fn may_have_used_more(&self, room: u64, view: &View, age: u64) -> bool {
+        let more = |count, nanos| is_part_above(room, count, age.saturating_mul(2), nanos);
+        more(view.used(), self.nanos()) || more(view.current(), view.elapsed())
     }
 }
 
-/// `count * span / nanos`, in steps of a microsecond.
-pub(super) fn part_of(count: u64, span: Duration, nanos: u64) -> u64 {
-    let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
-    count.saturating_mul(micros) / (nanos / 1_000).max(1)
+/// `count * span / nanos`, of nanoseconds in steps of a microsecond.
+pub(super) fn part_of(count: u64, span: u64, nanos: u64) -> u64 {
+    product(count, span) / micros(nanos)
+}
+
+/// Whether [`part_of`] is above `bound`. Takes no division.
+#[inline]
+fn is_part_above(bound: u64, count: u64, span: u64, nanos: u64) -> bool {
+    // floor(x / y) > b where x >= (b + 1) * y.
+    u128::from(product(count, span)) >= (u128::from(bound) + 1) * u128::from(micros(nanos))
+}
+
+#[inline]
+const fn product(count: u64, span: u64) -> u64 {
+    count.saturating_mul(span / 1_000)
+}
+
+#[inline]
+fn micros(nanos: u64) -> u64 {
+    (nanos / 1_000).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_part_is_above_what_it_is_above(
+            count in prop_oneof![0..5_000u64, any::<u64>()],
+            span in prop_oneof![0..10_000_000_000u64, any::<u64>()],
+            nanos in prop_oneof![0..10_000_000_000u64, any::<u64>()],
+            near in 0..3u64,
+        ) {
+            let part = part_of(count, span, nanos);
+            let bound = part.saturating_add(1).saturating_sub(near);
+            prop_assert_eq!(is_part_above(bound, count, span, nanos), part > bound);
+        }
+    }
 }

@@ -27,6 +27,13 @@ impl SlidingWindow {
         time / self.nanos
     }
 
+    /// Whether that is window `sequence`. Takes no division.
+    #[inline]
+    pub(crate) const fn is_in(&self, sequence: u64, time: u64) -> bool {
+        let begin = sequence.saturating_mul(self.nanos);
+        time >= begin && time - begin < self.nanos
+    }
+
     /// Nanoseconds of that window that are over.
     #[inline]
     pub(crate) const fn elapsed(&self, time: u64) -> u64 {

@@ -50,6 +50,13 @@ impl TwoCells {
         [self.sequence, self.current, self.previous]
     }
 
+    /// Whether the moment `now` of a clock that windows of `window` nanoseconds begin with is in the state's window.
+    #[inline]
+    pub(crate) const fn is_in(self, window: u64, now: u64) -> bool {
+        let begin = self.sequence.saturating_mul(window);
+        now >= begin && now - begin < window
+    }
+
     /// The state as it counts in window `sequence`, or in its own where that is later: a thread that read its clock
     /// before another one must not open a window that is over again.
     pub(super) const fn in_window(self, sequence: u64) -> Self {
@@ -87,19 +94,28 @@ pub(crate) struct View {
     elapsed: u64,
     /// Nanoseconds until the current window begins: not 0 only for a clock that was read earlier than another.
     ahead: u64,
+    /// Units of the window before that still count.
+    before: u64,
 }
 
 impl View {
     /// A state at the moment `now` of a clock that windows of `window` nanoseconds begin with.
     #[inline]
     pub(crate) const fn at(state: TwoCells, window: u64, now: u64) -> Self {
-        let cells = state.in_window(now / window);
+        // A division only for who comes from another window.
+        let cells = if state.is_in(window, now) {
+            state
+        } else {
+            state.in_window(now / window)
+        };
         let begin = cells.sequence.saturating_mul(window);
+        let elapsed = now.saturating_sub(begin);
         Self {
             cells,
             window,
-            elapsed: now.saturating_sub(begin),
+            elapsed,
             ahead: begin.saturating_sub(now),
+            before: part(cells.previous, window - elapsed, window),
         }
     }
 
@@ -116,10 +132,7 @@ impl View {
     /// Units that count at this moment.
     #[inline]
     pub(crate) const fn used(&self) -> u64 {
-        let still = self.window - self.elapsed;
-        let part = self.cells.previous as u128 * still as u128 / self.window as u128;
-        // The part is at most `previous`.
-        self.cells.current.saturating_add(part as u64)
+        self.cells.current.saturating_add(self.before)
     }
 
     pub(crate) const fn spending(mut self, cost: u64) -> Self {
@@ -131,6 +144,7 @@ impl View {
     ///
     /// What counts never rises by itself: at a line the current cell becomes the previous one, of which at first
     /// everything counts.
+    #[inline]
     pub(crate) const fn wait(&self, units: u64) -> u64 {
         let TwoCells {
             current, previous, ..
@@ -145,13 +159,69 @@ impl View {
     }
 }
 
+/// `floor(units * span / window)`, of a span that is no longer than the window.
+#[inline]
+const fn part(units: u64, span: u64, window: u64) -> u64 {
+    if units == 0 {
+        return 0;
+    }
+    match units.checked_mul(span) {
+        Some(product) => product / window,
+        // At most `units`.
+        None => (units as u128 * span as u128 / window as u128) as u64,
+    }
+}
+
 /// The earliest moment of a window at which at most `units` of `previous` count: the least `e` with
 /// `floor(previous * (window - e) / window) <= units`.
+#[inline]
 const fn falls_to(previous: u64, units: u64, window: u64) -> u64 {
     if previous <= units {
         return 0;
     }
-    // floor(x) <= units where x < units + 1, and so where e > (previous - units - 1) * window / previous.
-    let excess = (previous - units - 1) as u128 * window as u128 / previous as u128;
-    excess as u64 + 1
+    // floor(x) <= units where x < units + 1, and so where e > window - (units + 1) * window / previous.
+    let falls_late = match (units + 1).checked_mul(window) {
+        Some(product) => product.div_ceil(previous),
+        // At most `window`.
+        None => ((units as u128 + 1) * window as u128).div_ceil(previous as u128) as u64,
+    };
+    window - falls_late + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What still counts of `units` after `elapsed` of a window, by the definition.
+    fn left(units: u64, window: u64, elapsed: u64) -> u128 {
+        u128::from(units) * u128::from(window - elapsed) / u128::from(window)
+    }
+
+    fn numbers() -> impl Strategy<Value = u64> {
+        prop_oneof![1..50u64, 1..u64::from(u32::MAX), 1..1u64 << 53]
+    }
+
+    proptest! {
+        #[test]
+        fn what_counts_is_the_part_that_is_left_rounded_down(
+            previous in numbers(), window in numbers(), sequence in 1..1_000u64, at in any::<u64>(),
+        ) {
+            let cells = TwoCells { sequence, current: 7, previous };
+            let elapsed = at % window;
+            let view = View::at(cells, window, sequence * window + elapsed);
+            prop_assert_eq!(u128::from(view.used()), 7 + left(previous, window, elapsed));
+        }
+
+        #[test]
+        fn it_falls_to_so_many_units_at_the_first_moment_at_which_no_more_count(
+            previous in numbers(), part in any::<u64>(), window in numbers(),
+        ) {
+            let units = part % previous;
+            let moment = falls_to(previous, units, window);
+            prop_assert!((1..=window).contains(&moment));
+            prop_assert!(left(previous, window, moment) <= u128::from(units));
+            prop_assert!(left(previous, window, moment - 1) > u128::from(units));
+        }
+    }
 }

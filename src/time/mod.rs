@@ -240,7 +240,7 @@ impl fmt::Debug for Source {
 }
 
 #[inline]
-fn nanos(duration: Duration) -> u64 {
+pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
