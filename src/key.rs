@@ -228,7 +228,8 @@ impl KeyPart for String {
 }
 
 impl KeyPart for IpAddr {
-    #[inline]
+    // Where it is the first part, all that does not depend on the address is done by the compiler.
+    #[inline(always)]
     fn write(&self, key: &mut KeyBuilder) {
         match self {
             Self::V4(address) => key.write_4(Kind::V4, address.octets()),

@@ -29,12 +29,16 @@ pub struct RequestKey(Rule);
 
 #[derive(Clone)]
 enum Rule {
+    /// Finds an address, the one part: hashed where it is found, which takes half of the steps of a hash whose parts come
+    /// from elsewhere.
+    Address(Arc<Address>),
     /// Adds parts, and may stand in a tuple with others.
     Parts(Arc<Parts>),
     /// Makes the whole key.
     Whole(Arc<dyn Fn(&RequestHead<'_>) -> Key + Send + Sync>),
 }
 
+type Address = dyn Fn(&RequestHead<'_>) -> Option<IpAddr> + Send + Sync;
 type Parts = dyn Fn(&RequestHead<'_>, &mut KeyBuilder) + Send + Sync;
 
 impl RequestKey {
@@ -56,6 +60,10 @@ impl RequestKey {
     pub(super) fn of(&self, request: &RequestHead<'_>, secret: Option<&KeySecret>) -> Key {
         match &self.0 {
             Rule::Whole(rule) => rule(request),
+            Rule::Address(rule) => match (rule(request), secret) {
+                (Some(address), None) => Key::of(&address),
+                (address, secret) => unusual(address, secret),
+            },
             Rule::Parts(rule) => {
                 let mut key = secret.map_or_else(Key::builder, KeySecret::builder);
                 rule(request, &mut key);
@@ -67,6 +75,10 @@ impl RequestKey {
     fn write(&self, request: &RequestHead<'_>, key: &mut KeyBuilder) {
         match &self.0 {
             Rule::Whole(rule) => rule(request).write(key),
+            Rule::Address(rule) => match rule(request) {
+                Some(address) => address.write(key),
+                None => UNKNOWN_PEER.write(key),
+            },
             Rule::Parts(rule) => rule(request, key),
         }
     }
@@ -137,20 +149,32 @@ pub fn client_by(
 ) -> RequestKey {
     let header = client_ip.header().map(HeaderName::from_static);
     let told = AtomicBool::new(false);
-    RequestKey::from_parts(move |request, key| {
+    RequestKey(Rule::Address(Arc::new(move |request| {
         let Some(peer) = find(request.extensions()) else {
             if !told.swap(true, Ordering::Relaxed) {
                 observe::unknown_peer(hint);
             }
-            return "<unknown peer>".write(key);
+            return None;
         };
-        match &header {
+        Some(match &header {
             None => client_ip.network(peer, [[]; 0]),
             Some(name) => client_ip.network(peer, request.headers().get_all(name)),
-        }
-        .write(key);
-    })
+        })
+    })))
 }
+
+/// The key of an address that may be unknown. Out of line, so that what is usual is short.
+#[inline(never)]
+fn unusual(address: Option<IpAddr>, secret: Option<&KeySecret>) -> Key {
+    let key = secret.map_or_else(Key::builder, KeySecret::builder);
+    match address {
+        Some(address) => key.part(&address).finish(),
+        None => key.part(UNKNOWN_PEER).finish(),
+    }
+}
+
+/// In place of the address of a peer that has none.
+const UNKNOWN_PEER: &str = "<unknown peer>";
 
 /// The first value of the header called `name`, such as an API key. Only the hash of it is kept.
 ///

@@ -17,6 +17,7 @@ use actix_web::HttpMessage;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use tidegate::key::{KeyBuilder, KeyPart, KeySecret, cookie_value};
 use tidegate::{ClientIp, Key};
@@ -27,12 +28,16 @@ pub struct RequestKey(Rule);
 
 #[derive(Clone)]
 enum Rule {
+    /// Finds an address, the one part: hashed where it is found, which takes half of the steps of a hash whose parts come
+    /// from elsewhere.
+    Address(Arc<Address>),
     /// Adds parts, and may stand in a tuple with others.
     Parts(Arc<Parts>),
     /// Makes the whole key.
     Whole(Arc<dyn Fn(&ServiceRequest) -> Key + Send + Sync>),
 }
 
+type Address = dyn Fn(&ServiceRequest) -> Option<IpAddr> + Send + Sync;
 type Parts = dyn Fn(&ServiceRequest, &mut KeyBuilder) + Send + Sync;
 
 impl RequestKey {
@@ -55,6 +60,10 @@ impl RequestKey {
     pub(crate) fn of(&self, request: &ServiceRequest, secret: Option<&KeySecret>) -> Key {
         match &self.0 {
             Rule::Whole(rule) => rule(request),
+            Rule::Address(rule) => match (rule(request), secret) {
+                (Some(address), None) => Key::of(&address),
+                (address, secret) => unusual(address, secret),
+            },
             Rule::Parts(rule) => {
                 let mut key = secret.map_or_else(Key::builder, KeySecret::builder);
                 rule(request, &mut key);
@@ -66,6 +75,10 @@ impl RequestKey {
     fn write(&self, request: &ServiceRequest, key: &mut KeyBuilder) {
         match &self.0 {
             Rule::Whole(rule) => rule(request).write(key),
+            Rule::Address(rule) => match rule(request) {
+                Some(address) => address.write(key),
+                None => UNKNOWN_PEER.write(key),
+            },
             Rule::Parts(rule) => rule(request, key),
         }
     }
@@ -111,16 +124,27 @@ pub fn peer() -> RequestKey {
 #[must_use]
 pub fn client(client_ip: ClientIp) -> RequestKey {
     let header = client_ip.header().map(HeaderName::from_static);
-    RequestKey::from_parts(move |request, key| match request.peer_addr() {
-        Some(peer) => {
-            let values = header
-                .iter()
-                .flat_map(|name| request.headers().get_all(name));
-            client_ip.network(peer.ip(), values).write(key);
-        }
-        None => "<unknown peer>".write(key),
-    })
+    RequestKey(Rule::Address(Arc::new(move |request| {
+        let peer = request.peer_addr()?.ip();
+        Some(match &header {
+            None => client_ip.network(peer, [[]; 0]),
+            Some(name) => client_ip.network(peer, request.headers().get_all(name)),
+        })
+    })))
 }
+
+/// The key of an address that may be unknown. Out of line, so that what is usual is short.
+#[inline(never)]
+fn unusual(address: Option<IpAddr>, secret: Option<&KeySecret>) -> Key {
+    let key = secret.map_or_else(Key::builder, KeySecret::builder);
+    match address {
+        Some(address) => key.part(&address).finish(),
+        None => key.part(UNKNOWN_PEER).finish(),
+    }
+}
+
+/// In place of the address of a peer that has none.
+const UNKNOWN_PEER: &str = "<unknown peer>";
 
 /// The first value of the header called `name`, such as an API key. Only the hash of it is kept.
 ///
