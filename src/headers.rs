@@ -21,6 +21,7 @@ mod field_value;
 pub use self::field_value::FieldValue;
 
 use crate::decision::{Decision, Policy};
+use crate::intern::interned;
 use std::time::Duration;
 
 /// The field name `RateLimit-Policy`, lower-case as in HTTP/2.
@@ -102,10 +103,10 @@ pub fn rate_limit(decisions: &[Decision]) -> FieldValue {
 /// Writes [`rate_limit`] for the decisions of a limiter's policies; for one, from a beginning that is made once.
 // For adapters alone: it may change in any release.
 #[doc(hidden)]
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct RateLimitWriter {
     /// `"name";r=` of the first policy.
-    beginning: FieldValue,
+    beginning: &'static str,
 }
 
 impl RateLimitWriter {
@@ -115,17 +116,20 @@ impl RateLimitWriter {
         let mut beginning = FieldValue::new();
         beginning.item(policy.name().as_str());
         beginning.push(";r=");
-        Self { beginning }
+        Self {
+            beginning: interned(beginning.as_str()),
+        }
     }
 
     /// As [`rate_limit`] of `decisions`, of which the first has to be one by the policy.
     #[inline]
     #[must_use]
     pub fn write(&self, decisions: &[Decision]) -> FieldValue {
+        let mut value = FieldValue::new();
         let Some((first, others)) = decisions.split_first() else {
-            return FieldValue::new();
+            return value;
         };
-        let mut value = self.beginning.clone();
+        value.push(self.beginning);
         value.number(u64::from(first.remaining()));
         value.parameter(";t=", effective_window(first));
         for decision in others {

@@ -14,6 +14,17 @@ enum Store {
 
 const INLINE: usize = 126;
 
+/// The digits of the numbers below 100.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
+
 impl Default for FieldValue {
     fn default() -> Self {
         Self::new()
@@ -80,9 +91,14 @@ impl FieldValue {
     fn long_number(&mut self, mut number: u64) {
         let digits = 1 + number.checked_ilog10().unwrap_or(0) as usize;
         if let Some(free) = self.free(digits) {
-            for digit in free.iter_mut().rev() {
-                *digit = b'0' + (number % 10) as u8;
-                number /= 10;
+            // Two at a time, from the last.
+            let mut pairs = free.rchunks_exact_mut(2);
+            for pair in &mut pairs {
+                pair.copy_from_slice(&PAIRS[(number % 100) as usize]);
+                number /= 100;
+            }
+            if let [first] = pairs.into_remainder() {
+                *first = b'0' + number as u8;
             }
         } else {
             self.spill(&number.to_string());

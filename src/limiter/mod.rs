@@ -49,4 +49,4 @@ pub use self::reservation::Reservation;
 pub use self::table::TableStats;
 #[cfg(feature = "fleet")]
 #[doc(hidden)]
-pub use self::terms::{Terms, Told};
+pub use self::terms::{Here, Teller, Terms};

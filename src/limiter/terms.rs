@@ -31,14 +31,44 @@ pub struct Terms {
     denied: Arc<AtomicU64>,
 }
 
-/// What clients are told with a response.
+/// A decision that is made without asking anybody else.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Told {
-    /// The value of `RateLimit`, beside that of `RateLimit-Policy`.
-    pub standard: Option<FieldValue>,
-    /// Of the older fields.
-    pub legacy: Option<Legacy>,
+#[must_use = "a decision that nobody reads limits nobody"]
+pub enum Here {
+    /// It has to be asked for as [`Terms::decide`] does.
+    Elsewhere,
+    /// The request may go on, and nobody is told more.
+    Passes,
+    /// This.
+    Decided(Decisions),
+}
+
+/// What of the terms a response needs to tell of its decisions. Copied, so that it holds nothing of its layer.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct Teller {
+    headers: Headers,
+    limit: RateLimitWriter,
+}
+
+impl Teller {
+    /// Shows the value of `RateLimit`, to be sent beside that of `RateLimit-Policy`, if clients are told. Not of a
+    /// client of whom nobody knows how it stands.
+    #[inline]
+    pub fn standard(&self, decisions: &Decisions, show: impl FnOnce(&FieldValue)) {
+        if self.headers.standard() && decisions.are_known() {
+            show(&self.limit.write(decisions.each()));
+        }
+    }
+
+    /// The same of the older fields.
+    #[inline]
+    #[must_use]
+    pub fn legacy(&self, decisions: &Decisions) -> Option<Legacy> {
+        let told = self.headers.legacy() && decisions.are_known();
+        told.then(|| Legacy::of(decisions.binding()))
+    }
 }
 
 impl Default for Terms {
@@ -64,19 +94,28 @@ impl Terms {
     }
 
     /// The decision on a request where it is all there is to it, as with most layers: the counts are in this process, every
-    /// request counts, and none waits. Otherwise none, and then nobody asks for key and cost.
+    /// request counts, and none waits. Otherwise nobody asks for key and cost.
     ///
     /// The same as [`Self::decide`] says, without the wrappings in which that hands it up.
     #[inline]
-    pub fn decide_here(&self, ask: impl FnOnce() -> (Key, u32)) -> Option<Decisions> {
-        let limiter = self.limiter.as_ref()?.as_local()?;
-        let all_is_told = self.tells() || limiter.policies().len() == 1;
+    pub fn decide_here(&self, ask: impl FnOnce() -> (Key, u32)) -> Here {
+        let limiter = self.limiter.as_ref().and_then(AnyLimiter::as_local);
+        let Some(limiter) = limiter else {
+            return Here::Elsewhere;
+        };
+        let one = limiter.policies().len() == 1;
         let at_once = self.max_wait.is_zero() || self.shadow;
-        if !(all_is_told && at_once && matches!(self.count, Count::All)) {
-            return None;
+        if !((one || self.tells()) && at_once && matches!(self.count, Count::All)) {
+            return Here::Elsewhere;
         }
         let (key, cost) = ask();
-        Some(limiter.check_each(&key, cost))
+        if self.extensions || self.tells() {
+            return Here::Decided(limiter.check_each(&key, cost));
+        }
+        match limiter.refusal(&key, cost) {
+            None => Here::Passes,
+            Some(decision) => Here::Decided(decision.into()),
+        }
     }
 
     /// The decision on a request, or the way to it; none without a limiter, and then nobody asks for key and cost.
@@ -120,15 +159,13 @@ impl Terms {
         self.headers != Headers::Off && !self.shadow
     }
 
-    /// What to tell of `decisions`: nothing of a client of whom nobody knows how it stands.
+    /// What tells clients.
     #[inline]
     #[must_use]
-    pub fn told(&self, decisions: &Decisions) -> Told {
-        let known = decisions.are_known();
-        let (standard, legacy) = (self.headers.standard(), self.headers.legacy());
-        Told {
-            standard: (known && standard).then(|| self.limit.write(decisions.each())),
-            legacy: (known && legacy).then(|| Legacy::of(decisions.binding())),
+    pub const fn teller(&self) -> Teller {
+        Teller {
+            headers: self.headers,
+            limit: self.limit,
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::reject::{Denial, Form, ready_decimal};
 use crate::slot::Slot;
 use crate::tower::RequestHead;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -42,48 +42,40 @@ impl Responder {
         self.quotas = policies.iter().map(document).collect();
     }
 
-    /// The document that is ready for `denial`.
+    /// The document that is ready for `denial`, if that is what the client is to have.
     #[inline]
-    fn ready(&self, denial: &Denial) -> Option<&'static str> {
+    pub(super) fn ready(&self, denial: &Denial, form: Form) -> Option<&'static str> {
+        if self.custom.is_some() || form != Form::Problem {
+            return None;
+        }
         let policy = denial.policy()?;
         let (_, document) = self.quotas.iter().find(|(name, _)| *name == policy)?;
         Some(document)
     }
 
-    /// The response, with its text made into a body of the layer's. Marked, it has the [`Denial`] in its extensions:
-    /// layers around must not take it for the backend's answer.
+    /// The response, with the headers that `tell` adds, and its text made into a body of the layer's. Marked, it has the
+    /// [`Denial`] in its extensions: layers around must not take it for the backend's answer.
     #[inline]
     pub(super) fn respond<B>(
         &self,
         denial: Denial,
         form: Form,
         marking: Marking,
+        tell: impl FnOnce(&mut HeaderMap),
         body: impl FnOnce(Bytes) -> B,
     ) -> Response<B> {
         let text = match (&self.custom, form) {
-            (None, Form::Problem) => match self.ready(&denial) {
+            (None, Form::Problem) => match self.ready(&denial, form) {
                 Some(problem) => Bytes::from_static(problem.as_bytes()),
                 None => text(denial.problem()),
             },
             (Some(_), Form::Problem) | (_, Form::Grpc) => {
-                return self.respond_otherwise(&denial, form, marking).map(body);
+                let mut response = self.respond_otherwise(&denial, form, marking);
+                tell(response.headers_mut());
+                return response.map(body);
             }
         };
-        // Put together from parts that need no parsing, in the place where it stays.
-        let mut response = Response::new(body(text));
-        *response.status_mut() = match denial.status() {
-            429 => StatusCode::TOO_MANY_REQUESTS,
-            _ => StatusCode::SERVICE_UNAVAILABLE,
-        };
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
-        if let Some(seconds) = denial.retry_after_seconds() {
-            headers.insert(header::RETRY_AFTER, number(seconds));
-        }
-        if marking == Marking::Marked {
-            response.extensions_mut().insert(denial);
-        }
-        response
+        problem(denial, marking, tell, body(text))
     }
 
     /// The user's own form, or gRPC's.
@@ -98,6 +90,32 @@ impl Responder {
         }
         response
     }
+}
+
+/// A problem document as a response. It is made in the place where it stays, since nothing else is returned here, from parts
+/// that need no parsing.
+#[inline]
+pub(super) fn problem<B>(
+    denial: Denial,
+    marking: Marking,
+    tell: impl FnOnce(&mut HeaderMap),
+    body: B,
+) -> Response<B> {
+    let mut response = Response::new(body);
+    *response.status_mut() = match denial.status() {
+        429 => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
+    if let Some(seconds) = denial.retry_after_seconds() {
+        headers.insert(header::RETRY_AFTER, number(seconds));
+    }
+    tell(headers);
+    if marking == Marking::Marked {
+        response.extensions_mut().insert(denial);
+    }
+    response
 }
 
 /// Whether a denial is marked for the layers around.
@@ -134,7 +152,7 @@ impl fmt::Debug for Responder {
 /// The [`Denial`] is also in the response's extensions: layers around see that it is not the backend's answer.
 #[must_use]
 pub fn denial_response(denial: Denial, form: Form) -> Response<Bytes> {
-    Responder::default().respond(denial, form, Marking::Marked, |text| text)
+    Responder::default().respond(denial, form, Marking::Marked, |_| {}, |text| text)
 }
 
 /// Says when to come back, unless the response does.
@@ -187,8 +205,13 @@ mod tests {
     #[test]
     fn a_denial_becomes_a_marked_response() {
         let denial = Denial::quota(Duration::from_secs(90)).violating("writes");
-        let response =
-            Responder::default().respond(denial, Form::Problem, Marking::Marked, |text| text);
+        let response = Responder::default().respond(
+            denial,
+            Form::Problem,
+            Marking::Marked,
+            |_| {},
+            |text| text,
+        );
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()["retry-after"], "90");
         assert_eq!(
@@ -214,7 +237,8 @@ mod tests {
         };
         let after = |own, denial| {
             let marking = Marking::Plain;
-            let response = responder(own).respond(denial, Form::Problem, marking, |text| text);
+            let response =
+                responder(own).respond(denial, Form::Problem, marking, |_| {}, |text| text);
             let all = response.headers().get_all(header::RETRY_AFTER);
             let all: Vec<String> = all
                 .iter()
@@ -240,6 +264,7 @@ mod tests {
             Denial::too_large(),
             Form::Problem,
             Marking::Marked,
+            |_| {},
             |text| text,
         );
         assert_eq!(
@@ -247,8 +272,13 @@ mod tests {
             (429, &b"no"[..])
         );
         assert!(response.extensions().get::<Denial>().is_some());
-        let response =
-            responder.respond(Denial::too_large(), Form::Grpc, Marking::Plain, |text| text);
+        let response = responder.respond(
+            Denial::too_large(),
+            Form::Grpc,
+            Marking::Plain,
+            |_| {},
+            |text| text,
+        );
         assert_eq!(response.headers()["grpc-status"], "8");
         assert!(response.extensions().is_empty());
     }

@@ -199,6 +199,7 @@ where
                 Denial::overload(shed),
                 this.asked.form,
                 marking,
+                |_| {},
                 ResponseBody::denied,
             )));
         }

@@ -7,10 +7,11 @@ use crate::reject::{Denial, Form};
 use crate::slot::Slot;
 use crate::tiers::Found;
 use crate::tower::RequestHead;
-use crate::tower::denial::Marking;
+use crate::tower::denial::{Marking, problem};
 use crate::tower::rate_limit::ResponseBody;
-use crate::tower::rate_limit::layer::{By, Settings};
-use http::{HeaderValue, Request, Response};
+use crate::tower::rate_limit::layer::{By, Settings, Telling};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response};
 use pin_project::pin_project;
 use std::fmt;
 use std::pin::Pin;
@@ -43,11 +44,14 @@ where
     Running {
         #[pin]
         inner: S::Future,
-        told: Option<(Decisions, Arc<Settings>)>,
+        told: Told,
         counting: Option<Box<Counting>>,
     },
-    Denied(Option<Refusal>),
+    Denied(Refusal),
 }
+
+/// What clients are told; none if nothing.
+pub(super) type Told = Option<(Decisions, Telling)>;
 
 /// A request that waits for `T`, and the service that is ready for it.
 struct Waiting<S, B, T> {
@@ -59,26 +63,50 @@ struct Waiting<S, B, T> {
 type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What a denial is made of.
-pub(super) struct Refusal {
-    pub(super) decisions: Decisions,
-    pub(super) form: Form,
-    pub(super) marking: Marking,
-    pub(super) settings: Arc<Settings>,
+pub(super) enum Refusal {
+    /// A document that is ready, and no more: so nobody holds the settings for it, whose holders all threads count.
+    Problem {
+        denial: Denial,
+        text: &'static str,
+        marking: Marking,
+    },
+    Other {
+        decisions: Decisions,
+        denial: Denial,
+        form: Form,
+        marking: Marking,
+        settings: Arc<Settings>,
+    },
 }
 
 impl Refusal {
     #[inline]
-    fn respond<B>(self) -> Response<ResponseBody<B>> {
-        let denial =
-            Denial::of(self.decisions.binding()).expect("the service refuses only what is denied");
-        let mut response =
-            self.settings
-                .responder
-                .respond(denial, self.form, self.marking, ResponseBody::denied);
-        if self.settings.terms.tells() {
-            self.settings.tell(&self.decisions, response.headers_mut());
+    fn respond<B>(&self) -> Response<ResponseBody<B>> {
+        match self {
+            Self::Problem {
+                denial,
+                text,
+                marking,
+            } => {
+                let body = ResponseBody::denied(Bytes::from_static(text.as_bytes()));
+                problem(*denial, *marking, |_| {}, body)
+            }
+            Self::Other {
+                decisions,
+                denial,
+                form,
+                marking,
+                settings,
+            } => {
+                let tell = |headers: &mut HeaderMap| {
+                    if let Some(telling) = settings.telling() {
+                        telling.tell(decisions, headers);
+                    }
+                };
+                let responder = &settings.responder;
+                responder.respond(*denial, *form, *marking, tell, ResponseBody::denied)
+            }
         }
-        response
     }
 }
 
@@ -130,11 +158,7 @@ where
 
     /// With nothing `told`, says nothing about the limit.
     #[inline(always)]
-    pub(super) fn running(
-        inner: S::Future,
-        told: Option<(Decisions, Arc<Settings>)>,
-        counting: Option<Box<Counting>>,
-    ) -> Self {
+    pub(super) fn running(inner: S::Future, told: Told, counting: Option<Box<Counting>>) -> Self {
         let state = State::Running {
             inner,
             told,
@@ -151,30 +175,55 @@ where
         admission: Admission,
         mut request: Request<B>,
     ) -> Self {
-        let Admission {
+        match admit(settings, admission.decisions, &mut request) {
+            Ok(told) => Self::running(service.call(request), told, admission.counting),
+            Err(refusal) => Self::denied(refusal),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) const fn denied(refusal: Refusal) -> Self {
+        Self {
+            state: State::Denied(refusal),
+        }
+    }
+}
+
+/// What was decided, put into effect on `request`: what is told with its answer, or what a denial is made of.
+// Before there is a future to move: nothing then stands between its making and its place.
+#[inline]
+pub(super) fn admit<B>(
+    settings: &Arc<Settings>,
+    decisions: Decisions,
+    request: &mut Request<B>,
+) -> Result<Told, Refusal> {
+    if !settings.terms.lets_pass(&decisions) {
+        return Err(refuse(settings, decisions, &RequestHead::of(request)));
+    }
+    if settings.terms.extensions {
+        let slot = Slot::rated(*decisions.binding(), request.extensions().get::<Slot>());
+        request.extensions_mut().insert(slot);
+    }
+    Ok(settings.telling().map(|telling| (decisions, telling)))
+}
+
+#[inline]
+fn refuse(settings: &Arc<Settings>, decisions: Decisions, head: &RequestHead<'_>) -> Refusal {
+    let denial = Denial::of(decisions.binding()).expect("only what is denied is refused");
+    let (form, marking) = (head.form(), Marking::of(settings.terms.extensions, head));
+    match settings.responder.ready(&denial, form) {
+        Some(text) if !settings.terms.tells() => Refusal::Problem {
+            denial,
+            text,
+            marking,
+        },
+        _ => Refusal::Other {
             decisions,
-            counting,
-        } = admission;
-        if !settings.terms.lets_pass(&decisions) {
-            let head = RequestHead::of(&request);
-            let state = State::Denied(Some(Refusal {
-                decisions,
-                form: head.form(),
-                marking: Marking::of(settings.terms.extensions, &head),
-                settings: Arc::clone(settings),
-            }));
-            return Self { state };
-        }
-        if settings.terms.extensions {
-            let slot = Slot::rated(*decisions.binding(), request.extensions().get::<Slot>());
-            request.extensions_mut().insert(slot);
-        }
-        // Before there is a future to move: nothing then stands between its making and its place.
-        let told = settings
-            .terms
-            .tells()
-            .then(|| (decisions, Arc::clone(settings)));
-        Self::running(service.call(request), told, counting)
+            denial,
+            form,
+            marking,
+            settings: Arc::clone(settings),
+        },
     }
 }
 
@@ -188,14 +237,13 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            return Poll::Ready(match this.state.as_mut().project() {
+            match this.state.as_mut().project() {
                 StateProject::Finding(waiting) => {
                     let found = ready!(waiting.later.as_mut().poll(cx));
                     let (service, request) = waiting.next.take().expect("it is found once");
                     let all = Arc::clone(&waiting.settings);
                     let decided = Self::found(service, &all, &found, request);
                     this.state.set(decided.state);
-                    continue;
                 }
                 StateProject::Waiting(waiting) => {
                     let admission = ready!(waiting.later.as_mut().poll(cx));
@@ -203,38 +251,52 @@ where
                     let settings = Arc::clone(&waiting.settings);
                     let entered = Self::enter(&mut service, &settings, admission, request);
                     this.state.set(entered.state);
-                    continue;
                 }
                 StateProject::Running {
                     inner,
                     told,
                     counting,
                 } => {
-                    let answer = ready!(inner.poll(cx));
-                    if let Some(counting) = counting.take() {
-                        let stands = settle(*counting, answer.as_ref().ok());
-                        if let Some((decisions, _)) = told {
-                            *decisions = stands;
+                    // Each answer goes from where it comes to where it stays.
+                    return match inner.poll(cx) {
+                        Poll::Pending => Poll::Pending,
+                        Poll::Ready(Err(error)) => {
+                            settle::<Res>(counting, told, None);
+                            Poll::Ready(Err(error))
                         }
-                    }
-                    let mut response = answer?;
-                    if let Some((decisions, settings)) = told {
-                        settings.tell(decisions, response.headers_mut());
-                    }
-                    Ok(response.map(ResponseBody::inner))
+                        Poll::Ready(Ok(mut response)) => {
+                            settle(counting, told, Some(&response));
+                            if let Some((decisions, telling)) = told {
+                                telling.tell(decisions, response.headers_mut());
+                            }
+                            Poll::Ready(Ok(response.map(ResponseBody::inner)))
+                        }
+                    };
                 }
-                StateProject::Denied(refusal) => Ok(refusal
-                    .take()
-                    .expect("a future is not polled after its end")
-                    .respond()),
-            });
+                StateProject::Denied(refusal) => return Poll::Ready(Ok(refusal.respond())),
+            }
+        }
+    }
+}
+
+/// Counts a request by its answer, if that is how it counts, and tells how things stand then.
+#[inline]
+fn settle<B>(
+    counting: &mut Option<Box<Counting>>,
+    told: &mut Told,
+    response: Option<&Response<B>>,
+) {
+    if let Some(counting) = counting.take() {
+        let stands = count(*counting, response);
+        if let Some((decisions, _)) = told {
+            *decisions = stands;
         }
     }
 }
 
 /// Counts a request by its answer; an error has none.
 #[cold]
-fn settle<B>(counting: Counting, response: Option<&Response<B>>) -> Decisions {
+fn count<B>(counting: Counting, response: Option<&Response<B>>) -> Decisions {
     let Some(response) = response else {
         return counting.answered(Answer::Error, false);
     };

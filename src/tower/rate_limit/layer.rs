@@ -4,7 +4,7 @@ use crate::decision::Decisions;
 use crate::headers::{self, Headers};
 use crate::intern::interned;
 use crate::key::{Key, KeySecret};
-use crate::limiter::{Admission, AnyLimiter, Count, Deciding, Terms};
+use crate::limiter::{Admission, AnyLimiter, Count, Deciding, Here, Teller, Terms};
 use crate::limits::{Limits, Seen};
 use crate::reject::Denial;
 use crate::tiers::{Finding, Found, SeenTiers, Tiers};
@@ -59,6 +59,13 @@ pub(super) struct Settings {
     /// The value of `RateLimit-Policy`, which never changes.
     policy: HeaderValue,
     pub(super) responder: Responder,
+}
+
+/// What of the settings a response needs to tell of its decisions. A copy: to count who holds the settings, all threads
+/// would change one number.
+pub(super) struct Telling {
+    teller: Teller,
+    policy: HeaderValue,
 }
 
 /// By what requests have limits of their own.
@@ -331,7 +338,7 @@ impl Settings {
 
     /// The decision on a request, if it takes no more than to look at the counts of this process.
     #[inline]
-    pub(super) fn decide_here(&self, head: &RequestHead<'_>) -> Option<Decisions> {
+    pub(super) fn decide_here(&self, head: &RequestHead<'_>) -> Here {
         self.terms.decide_here(|| self.ask(head, None))
     }
 
@@ -350,14 +357,24 @@ impl Settings {
         (key.unwrap_or(Key::EVERYONE), cost)
     }
 
+    /// What of these a response needs to tell of its decisions, unless clients are told nothing.
+    #[inline]
+    pub(super) fn telling(&self) -> Option<Telling> {
+        self.terms.tells().then(|| Telling {
+            teller: self.terms.teller(),
+            policy: self.policy.clone(),
+        })
+    }
+}
+
+impl Telling {
     /// Adds the headers that tell about `decisions` to those that layers inside have added.
     pub(super) fn tell(&self, decisions: &Decisions, to: &mut HeaderMap) {
-        let told = self.terms.told(decisions);
-        if let Some(limit) = told.standard {
+        self.teller.standard(decisions, |limit| {
             to.append(RATE_LIMIT_POLICY, self.policy.clone());
             to.append(RATE_LIMIT, value(limit.as_bytes()));
-        }
-        if let Some(ours) = told.legacy {
+        });
+        if let Some(ours) = self.teller.legacy(decisions) {
             let theirs = to.get(X_RATE_LIMIT_REMAINING);
             if ours.binds(theirs.map(HeaderValue::as_bytes)) {
                 to.insert(X_RATE_LIMIT_LIMIT, ours.limit.into());

@@ -1,8 +1,9 @@
 //! The service: one decision a request, made in `call`.
 
-use crate::limiter::Deciding;
+use crate::limiter::{Deciding, Here};
 use crate::tiers::Finding;
 use crate::tower::RequestHead;
+use crate::tower::rate_limit::future::admit;
 use crate::tower::rate_limit::layer::{By, Settings};
 use crate::tower::rate_limit::{ResponseBody, ResponseFuture};
 use http::{Request, Response};
@@ -52,20 +53,21 @@ where
     }
 
     #[inline]
-    fn call(&mut self, request: Request<Req>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Req>) -> Self::Future {
         let head = RequestHead::of(&request);
-        if self.settings.exempts(&head) {
-            return ResponseFuture::running(self.inner.call(request), None, None);
-        }
-        if let Some(decisions) = self.settings.decide_here(&head) {
-            return ResponseFuture::enter(
-                &mut self.inner,
-                &self.settings,
-                decisions.into(),
-                request,
-            );
-        }
-        self.call_otherwise(request)
+        let told = if self.settings.exempts(&head) {
+            None
+        } else {
+            match self.settings.decide_here(&head) {
+                Here::Passes => None,
+                Here::Decided(decisions) => match admit(&self.settings, decisions, &mut request) {
+                    Ok(told) => told,
+                    Err(refusal) => return ResponseFuture::denied(refusal),
+                },
+                Here::Elsewhere => return self.call_otherwise(request),
+            }
+        };
+        ResponseFuture::running(self.inner.call(request), told, None)
     }
 }
 

@@ -63,7 +63,7 @@ where
 {
     /// Says nothing about the limit.
     #[inline]
-    pub(super) const fn exempt(inner: S::Future) -> Self {
+    pub(super) const fn untold(inner: S::Future) -> Self {
         let state = State::Running {
             inner,
             told: None,
@@ -154,7 +154,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            return Poll::Ready(Ok(match this.state.as_mut().project() {
+            match this.state.as_mut().project() {
                 StateProject::Finding(waiting, tiered) => {
                     let found = ready!(waiting.later.as_mut().poll(cx));
                     let request = waiting.request.take().expect("it is found once");
@@ -164,7 +164,6 @@ where
                         Deciding::Later(later) => Self::waiting(later, shared, request),
                     };
                     this.state.set(decided.state);
-                    continue;
                 }
                 StateProject::Waiting(waiting) => {
                     let admission = ready!(waiting.later.as_mut().poll(cx));
@@ -172,40 +171,58 @@ where
                     let shared = Rc::clone(&waiting.shared);
                     this.state
                         .set(Self::enter(&shared, admission, request).state);
-                    continue;
                 }
                 StateProject::Running {
                     inner,
                     told,
                     counting,
                 } => {
-                    let answer = ready!(inner.poll(cx));
-                    if let Some(counting) = counting.take() {
-                        let stands = settle(*counting, answer.as_ref());
-                        if let Some((decisions, _)) = told {
-                            *decisions = stands;
+                    // Each answer goes from where it comes to where it stays.
+                    return match inner.poll(cx) {
+                        Poll::Pending => Poll::Pending,
+                        Poll::Ready(Err(error)) => {
+                            settle::<B, _>(counting, told, Err(&error));
+                            Poll::Ready(Err(error))
                         }
-                    }
-                    let mut response = answer?;
-                    if let Some((decisions, shared)) = told {
-                        shared.settings.tell(decisions, response.headers_mut());
-                    }
-                    response.map_body(|_, body| ResponseBody::inner(body))
+                        Poll::Ready(Ok(mut response)) => {
+                            settle(counting, told, Ok(&response));
+                            if let Some((decisions, shared)) = told {
+                                shared.settings.tell(decisions, response.headers_mut());
+                            }
+                            Poll::Ready(Ok(response.map_body(|_, body| ResponseBody::inner(body))))
+                        }
+                    };
                 }
                 StateProject::Denied(response) => {
-                    let response = response
-                        .take()
-                        .expect("a future is not polled after its end");
-                    response.map_body(|_, body| ResponseBody::denied(body))
+                    let response = response.take();
+                    let response = response.expect("a future is not polled after its end");
+                    return Poll::Ready(
+                        Ok(response.map_body(|_, body| ResponseBody::denied(body))),
+                    );
                 }
-            }));
+            }
+        }
+    }
+}
+
+/// Counts a request by its answer, if that is how it counts, and tells how things stand then.
+#[inline]
+fn settle<B, T>(
+    counting: &mut Option<Box<Counting>>,
+    told: &mut Option<(Decisions, T)>,
+    answer: Result<&ServiceResponse<B>, &Error>,
+) {
+    if let Some(counting) = counting.take() {
+        let stands = count(*counting, answer);
+        if let Some((decisions, _)) = told {
+            *decisions = stands;
         }
     }
 }
 
 /// Counts a request by its answer. An error of a handler is the answer that it becomes.
 #[cold]
-fn settle<B>(counting: Counting, answer: Result<&ServiceResponse<B>, &Error>) -> Decisions {
+fn count<B>(counting: Counting, answer: Result<&ServiceResponse<B>, &Error>) -> Decisions {
     let response = match answer {
         Ok(response) => response.response(),
         Err(error) => {

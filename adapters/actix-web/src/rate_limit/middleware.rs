@@ -16,7 +16,7 @@ use tidegate::Key;
 use tidegate::decision::Decisions;
 use tidegate::headers::{self, Headers};
 use tidegate::key::KeySecret;
-use tidegate::limiter::{AnyLimiter, Count, Deciding, Terms};
+use tidegate::limiter::{AnyLimiter, Count, Deciding, Here, Terms};
 use tidegate::limits::Limits;
 use tidegate::reject::Denial;
 use tidegate::tiers::Tiers;
@@ -289,7 +289,7 @@ impl Settings {
 
     /// The decision on a request, if it takes no more than to look at the counts of this process.
     #[inline]
-    pub(super) fn decide_here(&self, request: &ServiceRequest) -> Option<Decisions> {
+    pub(super) fn decide_here(&self, request: &ServiceRequest) -> Here {
         self.terms.decide_here(|| self.ask(request, None))
     }
 
@@ -310,12 +310,12 @@ impl Settings {
 
     /// Adds the headers that tell about `decisions` to those that middlewares inside have added.
     pub(super) fn tell(&self, decisions: &Decisions, to: &mut HeaderMap) {
-        let told = self.terms.told(decisions);
-        if let Some(limit) = told.standard {
+        let teller = self.terms.teller();
+        teller.standard(decisions, |limit| {
             to.append(RATE_LIMIT_POLICY, self.policy.clone());
             to.append(RATE_LIMIT, value(limit.as_bytes()));
-        }
-        if let Some(ours) = told.legacy {
+        });
+        if let Some(ours) = teller.legacy(decisions) {
             let theirs = to.get(X_RATE_LIMIT_REMAINING);
             if ours.binds(theirs.map(HeaderValue::as_bytes)) {
                 to.insert(X_RATE_LIMIT_LIMIT, ours.limit.into());

@@ -9,7 +9,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tidegate::limiter::{Admission, AnyLimiter, Deciding};
+use tidegate::limiter::{Admission, AnyLimiter, Deciding, Here};
 use tidegate::limits::Seen;
 use tidegate::tiers::{Finding, Found, SeenTiers};
 
@@ -124,12 +124,13 @@ where
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let shared = &self.shared;
         if shared.settings.exempts(&request) {
-            return ResponseFuture::exempt(shared.inner.call(request));
+            return ResponseFuture::untold(shared.inner.call(request));
         }
-        if let Some(decisions) = shared.settings.decide_here(&request) {
-            return ResponseFuture::enter(shared, decisions.into(), request);
+        match shared.settings.decide_here(&request) {
+            Here::Passes => ResponseFuture::untold(shared.inner.call(request)),
+            Here::Decided(decisions) => ResponseFuture::enter(shared, decisions.into(), request),
+            Here::Elsewhere => self.call_otherwise(request),
         }
-        self.call_otherwise(request)
     }
 }
 
@@ -166,7 +167,7 @@ impl<S> RateLimitService<S> {
             },
         };
         match deciding {
-            None => ResponseFuture::exempt(shared.inner.call(request)),
+            None => ResponseFuture::untold(shared.inner.call(request)),
             Some(Deciding::Now(admission)) => ResponseFuture::enter(shared, admission, request),
             Some(Deciding::Later(later)) => {
                 ResponseFuture::waiting(later, Rc::clone(shared), request)
