@@ -12,6 +12,7 @@ pub mod slices;
 pub mod table;
 pub mod tower_service;
 pub mod warm;
+pub mod work;
 
 pub use self::clocks::Clocks;
 pub use self::slices::Candidate;

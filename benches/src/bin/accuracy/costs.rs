@@ -8,6 +8,7 @@ use std::time::Duration;
 use tidegate::layered::LayeredLimiter;
 use tidegate::time::Clock;
 use tidegate::{Key, Quota};
+use tidegate_bench::work::{own_time, waited_for_a_processor};
 
 /// Five cold nodes are asked for twice the limit each, at once.
 pub(crate) async fn burst(bed: &Bed) {
@@ -86,22 +87,6 @@ pub(crate) async fn costs(bed: &Bed) {
         stats.evicted,
         stats.overflowed
     );
-}
-
-/// What this thread has worked.
-fn own_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(
-        time.tv_sec.unsigned_abs(),
-        time.tv_nsec.unsigned_abs() as u32,
-    )
-}
-
-/// How long this thread was ready to work while others did, as Linux counts it; nothing elsewhere.
-fn waited_for_a_processor() -> Duration {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let waited = stat.split(' ').nth(1).and_then(|text| text.parse().ok());
-    Duration::from_nanos(waited.unwrap_or_default())
 }
 
 const MILLISECOND: Duration = Duration::from_millis(1);
