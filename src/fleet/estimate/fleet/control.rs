@@ -148,7 +148,7 @@ impl Control {
         };
         let (short, long) = ((SHORT * aim).max(clear), (LONG * aim).max(clear));
         let is_sure = queue - 2.0 * noise > long && (self.hot == 0 || seen.error() < EXACT);
-        if queue > long && (is_over && !has_room || is_sure) {
+        if queue > long && (is_over && !has_room && queue > noise || is_sure) {
             self.growing = 0;
             self.hot += 1;
             // Once may be a stall; but a climb has come from where there was no queue.

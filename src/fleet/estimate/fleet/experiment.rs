@@ -9,7 +9,7 @@ use crate::time::StoreTime;
 /// A second cut goes by this.
 const SECOND_CUT: f64 = 0.9;
 /// What looks like another baseline is not cut below this part.
-const LOWEST: f64 = 0.7;
+const LOWEST: f64 = 0.8;
 /// An experiment that is not clear goes on to this part of the limit; then it is another baseline if it looks like one...
 const DEEP: f64 = 0.75;
 /// ...and at this part a queue if it looks like that: where latency doubles a queue grows, too, so that the first steps
