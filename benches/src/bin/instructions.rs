@@ -6,11 +6,11 @@
 //! cargo run --release -p tidegate-bench --features peers --bin instructions -- tower actix   # of these tables
 //! ```
 //!
-//! Those of a call are what twice as many calls take more than as many, so that what is made once does not count. They are counted
-//! inside of the candidate and on its thread alone. The clock of ours stands still, since valgrind has no vDSO to offer:
-//! a reading costs a few instructions here and 10 ns in truth. A peer that reads the system's clock makes a call of it,
-//! of which the part in the kernel is not seen. An instruction that waits for another processor, such as each step of
-//! a lock, counts as one.
+//! Those of a call are what twice as many calls take more than as many, so that what is made once does not count. They are
+//! counted inside of the candidate and on its thread alone. The clock of ours stands still, since valgrind has no vDSO to
+//! offer: a reading costs a few instructions here and 10 ns in truth. A peer that reads the system's clock makes a call of
+//! it, of which the part in the kernel is not seen. An instruction that waits for another processor, such as each step
+//! of a lock, counts as one.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -8,8 +8,9 @@
 //!
 //! Bytes are those that the allocator was asked for and not given back, once all keys are known; times are of other
 //! tables, on which nothing is counted. `longest` is by the clock, `of work` by what the thread worked, the kernel's work
-//! for it included: on a busy machine the first has waits for a processor in it. Rounds alternate, and medians are told. governor's store forgets nothing by itself:
-//! to do so it is swept, which is told too; tidegate's is bounded, and a decision looks at a few cells for one that is over.
+//! for it included: on a busy machine the first has waits for a processor in it. Rounds alternate, and medians are told.
+//! governor's store forgets nothing by itself: to do so it is swept, which is told too; tidegate's is bounded, and a
+//! decision looks at a few cells for one that is over.
 
 use allocation_counter::measure;
 use std::hint::black_box;
