@@ -6,7 +6,7 @@ use crate::policy::Policy;
 use crate::scale::Scale;
 use clap::ValueEnum;
 use std::time::Duration;
-use tidegate_test_support::{Data, Direction, PATIENCE, RedisBuilder, Reply, since_1970};
+use tidegate_test_support::{Data, Direction, Missing, PATIENCE, RedisBuilder, Reply, since_1970};
 
 /// A fault. What happens to one gateway happens to the last.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -82,10 +82,11 @@ impl Fault {
 
     /// What it takes to make it happen, and is not here.
     #[must_use]
-    pub fn lacks(self) -> Option<&'static str> {
-        let own_clock = self.store() == Store::OfItsOwnClock;
-        (own_clock && !RedisBuilder::can_have_own_clock())
-            .then_some("libfaketime is not installed: apt-get install libfaketime")
+    pub fn lacks(self) -> Option<Missing> {
+        match self.store() {
+            Store::OfItsOwnClock => RedisBuilder::lacks_for_own_clock(),
+            Store::Alone | Store::Replicated | Store::ReplicatedOrReadOnly => None,
+        }
     }
 
     /// The store that it happens to.

@@ -22,7 +22,8 @@
 //! | `follow`, `arrivals` | gateways that are told nothing of a backend whose capacity changes |
 //! | `machine` | what else the machine did |
 //!
-//! The server's clock is stepped by libfaketime, and without that not at all. No script asks it, which
+//! The server's clock is stepped by libfaketime, and without that not at all, which under `TIDEGATE_REQUIRE_SERVERS=1` is
+//! a failure on Linux. No script asks it, which
 //! `i11_the_scripts_never_ask_the_servers_clock` holds them to. It can do one thing alone: a step of more than a day ahead
 //! expires the key, which is a [`Fault::Flushed`].
 

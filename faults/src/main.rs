@@ -8,7 +8,8 @@
 //! ./scripts/measure --eight                                 how eight gateways follow a backend they know nothing of
 //! ```
 //!
-//! Ends with status 1 if more was in flight than documented, or if shares were not dealt again.
+//! Ends with status 1 if more was in flight than documented, or if shares were not dealt again; or at once, under
+//! `TIDEGATE_REQUIRE_SERVERS=1`, if a chosen fault takes what is not installed.
 
 use clap::Parser;
 use std::io::{IsTerminal, Write, stderr};
@@ -71,6 +72,12 @@ fn main() -> ExitCode {
             wanted => wanted.contains(policy),
         })
         .collect();
+    // Before the first of them, not after a quarter of an hour.
+    let mut missing = drills.iter().filter_map(|(fault, _)| fault.lacks());
+    if let Some(missing) = missing.find(|missing| missing.is_required()) {
+        eprintln!("{missing}");
+        return ExitCode::FAILURE;
+    }
     let (given, limit) = match scale.estimate {
         Estimate::Fixed => ("limit", scale.limit),
         Estimate::Fleet => ("told nothing of a capacity of", scale.limit),
@@ -82,8 +89,8 @@ fn main() -> ExitCode {
     println!("\n{}", head(scale.estimate));
     let mut all_well = true;
     for (number, (fault, policy)) in drills.iter().enumerate() {
-        if let Some(what) = fault.lacks() {
-            eprintln!("{} is left out: {what}", name(fault));
+        if let Some(missing) = fault.lacks() {
+            eprintln!("{} is left out: {missing}", name(fault));
             continue;
         }
         let title = format!(

@@ -14,7 +14,7 @@
 //! # Guarantees
 //! * Everything listens on the loopback alone.
 //! * Processes die with the value that started them, and also when the test process itself is killed.
-//! * Nothing is skipped silently: a server that is not installed is named on stderr, and is a panic when
+//! * Nothing is skipped silently: what is not installed is named on stderr ([`Missing`]), and is a panic when
 //!   `TIDEGATE_REQUIRE_SERVERS=1` is set, as `scripts/test` does.
 
 mod backend;
@@ -25,6 +25,7 @@ mod client;
 mod example;
 mod faketime;
 mod load;
+mod missing;
 mod monitor;
 mod output;
 mod peaks;
@@ -40,6 +41,7 @@ pub use self::child::ChildGuard;
 pub use self::client::Client;
 pub use self::example::{example, example_path};
 pub use self::load::{Load, Offered, since_1970};
+pub use self::missing::Missing;
 pub use self::monitor::Monitor;
 pub use self::output::Output;
 pub use self::port::free_port;

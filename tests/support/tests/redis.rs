@@ -72,9 +72,8 @@ fn a_monitor_tells_what_scripts_do_and_what_comes_after_a_restart() {
 
 #[test]
 fn a_servers_own_clock_steps_and_its_time_goes_by() {
-    if !RedisBuilder::can_have_own_clock() {
-        eprintln!("SKIPPED, libfaketime is not installed");
-        return;
+    if let Some(missing) = RedisBuilder::lacks_for_own_clock() {
+        return missing.skip();
     }
     let Some(redis) = RedisServer::builder().own_clock().start() else {
         return;
