@@ -5,8 +5,8 @@
 //! what one of them is doing, as JSON or, in a browser, as a page.
 //!
 //! ```text
-//!  client ──► with_axum / with_actix ──► proxy ──► guard.try_acquire ── no slot ──► 503, Retry-After
-//!               429 above the quota                     │ lease
+//!  client ──► with_axum / with_actix ──► proxy ──► guard.try_acquire ── no slot ──► 503, Retry-After; with --queue
+//!               429 above the quota                     │ lease                 after a wait for one
 //!                                                       ▼
 //!                                      exchange, a task of its own ──► upstream ──► backend
 //!                       relay ◄── answer ──┘ holds the lease until the backend is done

@@ -74,6 +74,11 @@ pub(crate) struct Options {
     #[arg(long, default_value = "1s", value_parser = duration)]
     pub(crate) drain: Duration,
 
+    /// How long a request waits for a slot at most, as in 20ms: in the micro-queue, so a quarter of the mean latency at
+    /// most, too [default: not at all]
+    #[arg(long, value_parser = duration)]
+    pub(crate) queue: Option<Duration>,
+
     /// The number of the fleet's settings; a higher one changes them for all
     #[arg(long, default_value_t = 0)]
     pub(crate) revision: u64,

@@ -15,6 +15,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tidegate::fleet::DistributedGuard;
 use tidegate::reject::{Denial, Form};
 use tidegate::slot::Carrier;
@@ -37,6 +38,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
 /// Forwards what the guard admits.
 pub(crate) struct Proxy {
     guard: Option<DistributedGuard>,
+    /// How long requests wait in the micro-queue, if there is one.
+    queue: Option<Duration>,
     upstream: Arc<Upstream>,
     patience: Patience,
     counts: Arc<Counts>,
@@ -67,6 +70,7 @@ impl Proxy {
         Self {
             upstream: Arc::new(Upstream::new(options.upstream.clone(), guard.clone())),
             guard,
+            queue: options.queue,
             patience: Patience {
                 head: options.timeout,
                 absent: options.linger,
@@ -84,7 +88,8 @@ impl Proxy {
     /// Answers a request. `upgrade` is the client's connection if it can be upgraded.
     ///
     /// # Cancel safety
-    /// Dropping the future is the client's hanging up: the exchange goes on until the backend is done.
+    /// Dropping the future is the client's hanging up: who waits for a slot leaves the queue, and an exchange goes on
+    /// until the backend is done.
     pub(crate) async fn forward(
         &self,
         mut request: Request<Body>,
@@ -98,7 +103,7 @@ impl Proxy {
             return plain(StatusCode::BAD_REQUEST, "the target is not a path\n");
         };
         let form = form(&request);
-        let carrier = match self.admit() {
+        let carrier = match self.admit().await {
             Ok(carrier) => carrier,
             Err(shed) => return denied(shed, form),
         };
@@ -129,11 +134,18 @@ impl Proxy {
             .unwrap_or_else(|_| plain(StatusCode::BAD_GATEWAY, "the exchange was given up\n"))
     }
 
-    fn admit(&self) -> Result<Carrier, Shed> {
-        match &self.guard {
-            Some(guard) => guard.try_acquire(Criticality::Default).map(Carrier::new),
-            None => Ok(Carrier::empty()),
-        }
+    async fn admit(&self) -> Result<Carrier, Shed> {
+        let Some(guard) = &self.guard else {
+            return Ok(Carrier::empty());
+        };
+        let lease = match self.queue {
+            None => guard.try_acquire(Criticality::Default),
+            Some(most) => {
+                let queueing = guard.acquire_or_queue(Criticality::Default, most);
+                queueing.lease().await
+            }
+        };
+        lease.map(Carrier::new)
     }
 }
 

@@ -184,6 +184,7 @@ fn wrong_values_are_told_what_to_write_instead() {
         ("--outage", "frozen:30", "frozen:30s"),
         ("--outage", "safe-share:0:30s", "use at least 1"),
         ("--heartbeat", "1h", "write a whole number and its unit"),
+        ("--queue", "20", "write a whole number and its unit"),
         ("--heartbeat", "3s", "use more than the heartbeat"),
         ("--ttl", "-1s", "write a whole number and its unit"),
         ("--drain", "99999m", "use at most 24 h"),

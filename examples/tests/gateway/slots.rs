@@ -29,6 +29,22 @@ fn an_upgraded_connection_keeps_its_slot_until_it_ends() {
 }
 
 #[test]
+fn who_finds_no_slot_waits_for_one_where_there_is_a_queue() {
+    let backend = Backend::start();
+    for gateway in each(&backend.url(), &["--queue", "20s"]) {
+        backend.pause();
+        let mut clients = [gateway.client(), gateway.client()];
+        clients.iter_mut().for_each(|client| client.ask("/", ""));
+        backend.wait_until(PATIENCE, |stats| stats.in_flight == 1);
+        assert_eq!(gateway.count("in_flight"), 1);
+        backend.resume();
+        for client in &mut clients {
+            assert_eq!(client.head().0, 200);
+        }
+    }
+}
+
+#[test]
 fn a_slot_of_a_client_that_hangs_up_stays_in_use_until_the_backend_is_done() {
     let backend = Backend::start();
     for gateway in each(&backend.url(), &[]) {
