@@ -15,6 +15,11 @@ pub(crate) struct Committed {
     stores: Vec<Monitor>,
 }
 
+/// The backend's peaks are those of tenths of a second.
+const TENTH: Duration = Duration::from_millis(100);
+/// By so much later than in the store a limit may be heard of here, on a machine that does other things too.
+pub(crate) const HEARD: Duration = Duration::from_millis(250);
+
 /// When which limit began to hold.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct History {
@@ -53,16 +58,29 @@ impl Committed {
     }
 
     /// The largest limit that held at a moment between two.
-    pub(crate) fn largest(&self, from: Instant, to: Instant) -> usize {
+    fn largest(&self, from: Instant, to: Instant) -> usize {
         lock(&self.history).largest(from, to, |_| true)
     }
 
-    /// The same, of stores that each deal slots by their own limit: theirs together.
-    pub(crate) fn largest_of_all(&self, from: Instant, to: Instant) -> usize {
+    /// The same of each store, added up.
+    fn largest_of_all(&self, from: Instant, to: Instant) -> usize {
         let history = lock(&self.history);
         (0..self.stores.len())
             .map(|store| history.largest(from, to, |held| held.store == store))
             .sum()
+    }
+
+    /// The most that may be in flight in a tenth of a second that begins at `since`, where everybody has learnt within
+    /// `memory` of a limit, and ended what ran under the one before.
+    pub(crate) fn bound(&self, since: Instant, memory: Duration) -> usize {
+        let from = since.checked_sub(memory).unwrap_or(since);
+        self.largest(from, since + TENTH + HEARD)
+    }
+
+    /// The same, of stores that each deal slots by their own limit: theirs together.
+    pub(crate) fn bound_of_all(&self, since: Instant, memory: Duration) -> usize {
+        let from = since.checked_sub(memory).unwrap_or(since);
+        self.largest_of_all(from, since + TENTH + HEARD)
     }
 
     /// The lowest and the highest limit since `from`.

@@ -127,24 +127,16 @@ struct Peak {
     limit: usize,
 }
 
-/// By so much later than in the store a limit may be heard of here, on a machine that does other things too.
-const HEARD: Duration = Duration::from_millis(250);
-
 /// The peak that went furthest beyond its bound; if none did, that since `measured` which came closest.
 fn closest(fault: Fault, policy: Policy, scale: &Scale, fleet: &Fleet, measured: Instant) -> Peak {
     let peak = |(since, most): (Instant, usize)| {
         let largest = |memory| match scale.estimate {
             Estimate::Fixed if fault.makes_two_stores() => 2 * scale.limit,
             Estimate::Fixed => scale.limit,
-            Estimate::Fleet => {
-                let from = since.checked_sub(memory).unwrap_or(since);
-                let (to, committed) = (since + TENTH + HEARD, &fleet.committed);
-                if fault.makes_two_stores() {
-                    committed.largest_of_all(from, to)
-                } else {
-                    committed.largest(from, to)
-                }
+            Estimate::Fleet if fault.makes_two_stores() => {
+                fleet.committed.bound_of_all(since, memory)
             }
+            Estimate::Fleet => fleet.committed.bound(since, memory),
         };
         Peak {
             counts: since >= measured,

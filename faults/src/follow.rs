@@ -1,12 +1,17 @@
 //! Gateways that are told nothing of their backend, whose capacity halves and comes back, under twice what it can take.
+//!
+//! What is in flight is held against the limits that the store has committed, each from the moment it was written. A lower
+//! one is kept by all as soon as nobody's lease is older and what was admitted before has ended: a ttl and a drain later
+//! at the latest, and that is promised. A gateway that can hear of it does within a heartbeat, so where nothing is wrong a
+//! second is enough; how often it was not is measured beside.
 
 use crate::arrivals::{Arrivals, Told};
 use crate::clock::{now, pause};
+use crate::committed::{Committed, HEARD};
 use crate::gateway::Gateway;
 use crate::load::Load;
 use crate::machine::{Processor, load_average};
-use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tidegate_test_support::{Backend, RedisServer};
 
 /// How many, how much, how long.
@@ -18,6 +23,8 @@ pub struct Setup {
     pub capacity: usize,
     /// How long it takes.
     pub service: Duration,
+    /// How long requests wait in the gateways' micro-queues at most, if they have any.
+    pub queue: Option<Duration>,
     /// How long the fleet looks for the limit before anything is held against it.
     pub looking: Duration,
     /// How long each of the three phases takes.
@@ -33,7 +40,9 @@ pub struct Phase {
     pub name: &'static str,
     /// What the backend served at once.
     pub capacity: usize,
-    /// How long it took.
+    /// When it began; it went on until the next one did.
+    pub started: Instant,
+    /// How long it was looked at.
     pub took: Duration,
     /// What became of the requests.
     pub told: Told,
@@ -41,10 +50,12 @@ pub struct Phase {
     pub possible: f64,
     /// The most in flight at the backend.
     pub most: usize,
-    /// The lowest and the highest limit.
+    /// The lowest and the highest limit that the store held.
     pub limits: (usize, usize),
-    /// Windows of a tenth of a second in which more was in flight than the highest limit of the second around it.
+    /// Tenths of a second in which more was in flight than any limit that the store held within [`PROMISED`] before.
     pub above: usize,
+    /// The same, within [`USUAL`] before.
+    pub late: usize,
     /// Processor time used by the whole machine, in percent.
     pub used: Option<f64>,
     /// Processor time used by gateways, backend and load, in percent of the whole machine.
@@ -64,9 +75,10 @@ pub struct Followed {
     pub phases: Vec<Phase>,
 }
 
-const WINDOW: Duration = Duration::from_millis(100);
-/// As many windows as make the second in which everybody learns of a lower limit, and what runs under the higher ends.
-const MEMORY: usize = 10;
+/// How long something may be in flight under a limit that was lowered: the ttl and the drain of a gateway by default.
+pub const PROMISED: Duration = Duration::from_secs(3);
+/// How long that is where the store answers and the machine has time: a heartbeat, and as long again for what runs.
+pub const USUAL: Duration = Duration::from_secs(1);
 
 impl Setup {
     /// Eight gateways for a minute.
@@ -76,6 +88,7 @@ impl Setup {
             gateways: 8,
             capacity: 64,
             service: Duration::from_millis(20),
+            queue: None,
             looking: Duration::from_secs(15),
             phase: Duration::from_secs(20),
             alone: Duration::from_secs(4),
@@ -89,6 +102,7 @@ impl Setup {
             gateways: 4,
             capacity: 16,
             service: Duration::from_millis(50),
+            queue: None,
             looking: Duration::from_secs(3),
             phase: Duration::from_secs(2),
             alone: Duration::ZERO,
@@ -117,11 +131,22 @@ impl Followed {
         served as f64 / self.phases.iter().map(possible).sum::<f64>()
     }
 
-    /// Whether never more was in flight at the backend than the limit.
+    /// Whether never more was in flight at the backend than is promised.
     #[must_use]
     pub fn kept(&self) -> bool {
-        let phases = self.phases.iter().chain([&self.looking, &self.unloaded]);
-        phases.map(|it| it.above).sum::<usize>() == 0
+        self.all().all(|phase| phase.above == 0)
+    }
+
+    /// In how many tenths of a second more was in flight than the limits of the [`USUAL`] time before.
+    #[must_use]
+    pub fn late(&self) -> usize {
+        self.all().map(|phase| phase.late).sum()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Phase> {
+        [&self.unloaded, &self.looking]
+            .into_iter()
+            .chain(&self.phases)
     }
 
     /// What became of the requests of all phases.
@@ -140,6 +165,8 @@ impl Followed {
 #[must_use]
 pub fn follow(setup: &Setup, mut say: impl FnMut(&str)) -> Option<Followed> {
     let redis = RedisServer::start()?;
+    let mut committed = Committed::new(PROMISED);
+    committed.follow(redis.address());
     let backend = Backend::builder()
         .capacity(setup.capacity)
         .service_time(setup.service)
@@ -150,7 +177,7 @@ pub fn follow(setup: &Setup, mut say: impl FnMut(&str)) -> Option<Followed> {
     backend.set_capacity(setup.capacity);
 
     let gateways: Vec<Gateway> = (0..setup.gateways)
-        .map(|number| gateway(number, &redis.url(), &backend.url()))
+        .map(|number| gateway(number, &redis.url(), &backend.url(), setup.queue))
         .collect();
     for gateway in &gateways {
         gateway.process.expect_line("ready: ");
@@ -163,7 +190,7 @@ pub fn follow(setup: &Setup, mut say: impl FnMut(&str)) -> Option<Followed> {
         arrivals: Arrivals::start(&weights),
         backend,
         gateways,
-        limits: VecDeque::new(),
+        committed,
     };
     watch.arrivals.set_rate(setup.rate(0.05));
     let mut phase = |name, capacity, time, possible| {
@@ -184,11 +211,14 @@ pub fn follow(setup: &Setup, mut say: impl FnMut(&str)) -> Option<Followed> {
         loaded("half", half, setup.phase, possible[1]),
         loaded("full again", full, setup.phase, possible[0]),
     ];
-    Some(Followed {
+    let mut seen = Followed {
         unloaded,
         looking,
         phases,
-    })
+    };
+    let first = [&mut seen.unloaded, &mut seen.looking];
+    watch.judge(first.into_iter().chain(&mut seen.phases).collect());
+    Some(seen)
 }
 
 /// What the backend serves a second when twice as many ask as it can serve at once.
@@ -202,14 +232,15 @@ fn alone(backend: &Backend, capacity: usize, time: Duration) -> f64 {
     load.goodput(time / 4, time)
 }
 
-fn gateway(number: u32, store: &str, upstream: &str) -> Gateway {
+fn gateway(number: u32, store: &str, upstream: &str, queue: Option<Duration>) -> Gateway {
+    let queue = queue.map(|most| format!("--queue={}ms", most.as_millis()));
     let node = format!("node-{number}");
     let framework = if number.is_multiple_of(2) {
         "axum"
     } else {
         "actix"
     };
-    Gateway::start([
+    let arguments = [
         "--node",
         &node,
         "--framework",
@@ -220,7 +251,8 @@ fn gateway(number: u32, store: &str, upstream: &str) -> Gateway {
         store,
         "--empty-store",
         "trust",
-    ])
+    ];
+    Gateway::start(arguments.into_iter().chain(queue.as_deref()))
 }
 
 /// The backend and what the fleet believes of it, side by side.
@@ -228,8 +260,7 @@ struct Watch {
     arrivals: Arrivals,
     backend: Backend,
     gateways: Vec<Gateway>,
-    /// The highest limit that any gateway told, in the last windows.
-    limits: VecDeque<usize>,
+    committed: Committed,
 }
 
 impl Watch {
@@ -246,46 +277,40 @@ impl Watch {
         let mut ours: Vec<u32> = self.gateways.iter().map(|it| it.process.id()).collect();
         ours.push(std::process::id());
         let (started, processor, own) = (now(), Processor::read(), Processor::of(&ours));
-        let (mut most, mut above, mut limits) = (0, 0, (usize::MAX, 0));
-        // Of the window before: the gateways tell of a higher limit a moment after they use it.
-        let mut last = 0;
-        while let Some(left) = time
-            .checked_sub(started.elapsed())
-            .filter(|it| !it.is_zero())
-        {
-            pause(left.min(WINDOW));
-            let seen = self.backend.stats().max_in_flight;
-            self.backend.reset_max();
-            let limit = self.limit();
-            limits = (limits.0.min(limit), limits.1.max(limit));
-            self.limits.push_back(limit);
-            if self.limits.len() > MEMORY {
-                self.limits.pop_front();
-            }
-            most = most.max(seen);
-            above += usize::from(self.limits.iter().all(|limit| last > *limit));
-            last = seen;
-        }
+        pause(time);
+        let told = self.arrivals.take();
+        let took = started.elapsed();
         let used = |later: Option<Processor>, earlier: Option<Processor>| {
             Some(later?.used_since(&earlier?))
         };
         Phase {
             name,
             capacity,
-            took: started.elapsed(),
-            told: self.arrivals.take(),
+            started,
+            took,
             possible,
-            most,
-            limits,
-            above,
+            most: self.backend.stats().max_in_flight,
+            limits: self.committed.range(started),
+            above: 0,
+            late: 0,
+            told,
             used: used(Processor::read(), processor),
             used_by_us: used(Processor::of(&ours), own),
             load: load_average(),
         }
     }
 
-    fn limit(&self) -> usize {
-        let limits = self.gateways.iter().filter_map(|it| it.count("limit"));
-        usize::try_from(limits.max().unwrap_or(0)).unwrap_or(usize::MAX)
+    /// Counts in each phase the tenths of a second in which more was in flight than might be. To be called at the end, when
+    /// all limits have been heard of.
+    fn judge(&self, mut phases: Vec<&mut Phase>) {
+        pause(HEARD);
+        for (since, most) in self.backend.peaks() {
+            let Some(phase) = phases.iter_mut().rfind(|phase| phase.started <= since) else {
+                continue;
+            };
+            let above = |memory| usize::from(most > self.committed.bound(since, memory));
+            phase.above += above(PROMISED);
+            phase.late += above(USUAL);
+        }
     }
 }

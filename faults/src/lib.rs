@@ -45,7 +45,7 @@ pub use self::arrivals::{Arrivals, Told};
 pub use self::drill::{Seen, drill};
 pub use self::fault::Fault;
 pub use self::fleet::{Fleet, Store};
-pub use self::follow::{Followed, Phase, Setup, follow};
+pub use self::follow::{Followed, PROMISED, Phase, Setup, USUAL, follow};
 pub use self::gateway::Gateway;
 pub use self::load::Load;
 pub use self::policy::Policy;

@@ -6,6 +6,7 @@
 //! ./scripts/faults --estimate fleet                         all of them, with a limit that the fleet finds itself
 //! ./scripts/faults --short                                  as CI has them, and as few seconds
 //! ./scripts/measure --eight                                 how eight gateways follow a backend they know nothing of
+//! ./scripts/measure --eight --queue-ms 20                   the same, with a micro-queue in each
 //! ```
 //!
 //! Ends with status 1 if more was in flight than documented, or if shares were not dealt again; or at once, under
@@ -45,6 +46,10 @@ struct Options {
     /// With --eight: how long the backend takes, in milliseconds
     #[arg(long, default_value_t = 20)]
     service_ms: u64,
+
+    /// With --eight: how long requests wait in the gateways' micro-queues at most, in milliseconds [default: not at all]
+    #[arg(long)]
+    queue_ms: Option<u64>,
 
     /// With --eight: what the backend serves at once
     #[arg(long, default_value_t = 64)]
@@ -119,11 +124,18 @@ fn eight(options: &Options) -> ExitCode {
     let setup = Setup {
         capacity: options.capacity,
         service: Duration::from_millis(options.service_ms),
+        queue: options.queue_ms.map(Duration::from_millis),
         ..Setup::eight()
     };
     println!(
-        "{} gateways, told nothing; backend of {} and {:?}; arrivals for twice that, an n-th as many at the n-th\n",
-        setup.gateways, setup.capacity, setup.service
+        "{} gateways, told nothing; backend of {} and {:?}; arrivals for twice that, an n-th as many at the n-th; {}\n",
+        setup.gateways,
+        setup.capacity,
+        setup.service,
+        match setup.queue {
+            Some(most) => format!("a micro-queue of {most:?}"),
+            None => "no micro-queue".to_owned(),
+        }
     );
     let Some(seen) = follow(&setup, |what| progress("eight gateways:", what)) else {
         return ExitCode::FAILURE;

@@ -1,7 +1,7 @@
 //! What drills have seen, as a table in Markdown.
 
 use crate::drill::Seen;
-use crate::follow::{Followed, Phase};
+use crate::follow::{Followed, PROMISED, Phase, USUAL};
 use crate::machine::load_average;
 use crate::scale::Estimate;
 use clap::ValueEnum;
@@ -73,11 +73,12 @@ pub fn followed(seen: &Followed) -> String {
     lines.push(format!(
         "\nof the backend alone, all three phases: {:.3} (bar .93)\n\
          p99: {p99:.1} ms, {:.2} times the unloaded {unloaded:.1} ms (bar 1.3)\n\
-         more in flight than the limit: {} (bar: never)\n\
+         more in flight than limits that held within {PROMISED:?}: {} (bar: never); within {USUAL:?}: {} tenths of a second\n\
          refused {}, broken {}, not sent in time {}",
         seen.of_possible(),
         p99 / unloaded,
         if seen.kept() { "never" } else { "YES" },
+        seen.late(),
         all.refused,
         all.broken,
         all.missed,
