@@ -108,7 +108,7 @@ fn the_fleet_finds_the_capacity_and_follows_it() {
         ("degrading-usl", "goodput", 0.9, 1.05),
         ("capacity-halves", "settle", 0.0, 6.0),
         ("capacity-doubles", "settle", 0.0, 8.0),
-        ("baseline-doubles", "limit_lowest", 0.6, 1.1),
+        ("baseline-doubles", "limit_lowest", 0.75, 1.1),
         ("standby", "goodput", 0.95, 1.05),
         ("classes-apart", "goodput", 0.9, 1.1),
     ] {
@@ -116,9 +116,7 @@ fn the_fleet_finds_the_capacity_and_follows_it() {
     }
 }
 
-/// The same with the micro-queue, at the bars: two are missed by what single seeds are off. The mean of twenty is .966
-/// under skew, where one in ten begins with a wrong baseline and serves .82 (the bar is .96); the lowest limit .749 of
-/// the capacity when latency doubles (the bar is .75).
+/// The same with the micro-queue, at the bars.
 #[test]
 fn the_fleet_with_a_micro_queue_finds_the_capacity_and_follows_it() {
     for (name, seeds, bounds) in [
@@ -138,14 +136,14 @@ fn the_fleet_with_a_micro_queue_finds_the_capacity_and_follows_it() {
             &[("goodput", 0.95, 1.05), ("p99", 1.0, 1.15)],
         ),
         ("steady-half", 1, &[("false_rejects", 0.0, 0.001)]),
-        ("skew-90-10", 5, &[("goodput", 0.92, 1.05)]),
+        ("skew-90-10", 5, &[("goodput", 0.96, 1.05)]),
         ("degrading-usl", 1, &[("goodput", 0.93, 1.05)]),
-        ("capacity-halves", 3, &[("settle", 0.0, 4.0)]),
-        ("capacity-doubles", 3, &[("settle", 0.0, 6.0)]),
+        ("capacity-halves", 3, &[("settle", 0.0, 3.0)]),
+        ("capacity-doubles", 3, &[("settle", 0.0, 5.0)]),
         (
             "baseline-doubles",
             3,
-            &[("limit_lowest", 0.65, 1.1), ("cut_time", 0.0, 5.0)],
+            &[("limit_lowest", 0.75, 1.1), ("cut_time", 0.0, 5.0)],
         ),
         ("joins-32", 1, &[("ramp", 0.0, 1007.0)]),
     ] {
