@@ -8,8 +8,9 @@ use crate::time::StoreTime;
 
 /// A second cut goes by this.
 const SECOND_CUT: f64 = 0.9;
-/// What looks like another baseline is not cut below this part.
+/// What looks like another baseline is not cut below this part; of a few slots, where chance looks like one, below that.
 const LOWEST: f64 = 0.8;
+const LOWEST_OF_FEW: f64 = 0.7;
 /// An experiment that is not clear goes on to this part of the limit; then it is another baseline if it looks like one...
 const DEEP: f64 = 0.75;
 /// ...and at this part a queue if it looks like that: where latency doubles a queue grows, too, so that the first steps
@@ -137,9 +138,10 @@ impl Control {
                     depth: 1,
                     resume: uncut,
                 };
+                let lowest = if seen.is_few() { LOWEST_OF_FEW } else { LOWEST };
                 floor(
                     (limit * SECOND_CUT)
-                        .max(f64::from(uncut) * LOWEST)
+                        .max(f64::from(uncut) * lowest)
                         .min(limit),
                 )
             }

@@ -76,6 +76,11 @@ impl Seen {
         (QUEUE * in_flight.sqrt() * self.skew()).min(most)
     }
 
+    /// So few are in flight that a queue by chance would be too large a part of them.
+    pub(super) fn is_few(&self) -> bool {
+        QUEUE * self.in_flight.sqrt() > SMALL * self.in_flight
+    }
+
     /// How much longer the queue is to be where much of the limit lies idle though it is short: what is in flight then
     /// comes and goes with the load of those that have enough, instead of being held by shares that are always in use.
     fn skew(&self) -> f64 {
