@@ -104,7 +104,8 @@ impl Setup {
             service: Duration::from_millis(50),
             queue: None,
             looking: Duration::from_secs(3),
-            phase: Duration::from_secs(2),
+            // Long enough for what is promised of a lowered limit to be held against it.
+            phase: Duration::from_secs(5),
             alone: Duration::ZERO,
         }
     }
@@ -129,6 +130,12 @@ impl Followed {
         let served: usize = self.phases.iter().map(|it| it.told.served.len()).sum();
         let possible = |it: &Phase| it.possible * it.took.as_secs_f64();
         served as f64 / self.phases.iter().map(possible).sum::<f64>()
+    }
+
+    /// The 99th percentile of the time of a request, in times of what it is without load.
+    #[must_use]
+    pub fn slower(&self) -> f64 {
+        self.told().percentile(99) / self.unloaded.told.percentile(99)
     }
 
     /// Whether never more was in flight at the backend than is promised.

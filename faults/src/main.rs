@@ -44,15 +44,15 @@ struct Options {
     eight: bool,
 
     /// With --eight: how long the backend takes, in milliseconds
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, requires = "eight", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     service_ms: u64,
 
     /// With --eight: how long requests wait in the gateways' micro-queues at most, in milliseconds [default: not at all]
-    #[arg(long)]
+    #[arg(long, requires = "eight")]
     queue_ms: Option<u64>,
 
     /// With --eight: what the backend serves at once
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, requires = "eight", default_value_t = 64, value_parser = at_least_two)]
     capacity: usize,
 }
 
@@ -142,10 +142,38 @@ fn eight(options: &Options) -> ExitCode {
     };
     progress("", "");
     println!("{}", table::followed(&seen));
-    if seen.kept() {
+    let (served, slower) = (seen.of_possible(), seen.slower());
+    let mut missed = Vec::new();
+    if !seen.kept() {
+        missed.push("more was in flight than is promised".to_owned());
+    }
+    if served < GOODPUT {
+        missed.push(format!(
+            "{served:.3} of what the backend serves alone is below {GOODPUT}"
+        ));
+    }
+    if slower > SLOWER {
+        missed.push(format!(
+            "a p99 of {slower:.2} times the unloaded is above {SLOWER}"
+        ));
+    }
+    missed.iter().for_each(|what| eprintln!("MISSED: {what}"));
+    if missed.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    }
+}
+
+/// Bars: of what the backend serves alone, and the p99 in times of the unloaded.
+const GOODPUT: f64 = 0.93;
+const SLOWER: f64 = 1.3;
+
+/// So that there is a half of it.
+fn at_least_two(word: &str) -> Result<usize, String> {
+    match word.parse() {
+        Ok(capacity @ 2..) => Ok(capacity),
+        _ => Err("write a number of at least 2, so that there is a half of it".to_owned()),
     }
 }
 

@@ -76,7 +76,7 @@ pub fn followed(seen: &Followed) -> String {
          more in flight than limits that held within {PROMISED:?}: {} (bar: never); within {USUAL:?}: {} tenths of a second\n\
          refused {}, broken {}, not sent in time {}",
         seen.of_possible(),
-        p99 / unloaded,
+        seen.slower(),
         if seen.kept() { "never" } else { "YES" },
         seen.late(),
         all.refused,

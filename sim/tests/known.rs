@@ -116,7 +116,7 @@ fn the_fleet_finds_the_capacity_and_follows_it() {
     }
 }
 
-/// The same with the micro-queue, at the bars.
+/// The same with the micro-queue, at the bars. Where two nodes follow a halved capacity the bar is missed: see the README.
 #[test]
 fn the_fleet_with_a_micro_queue_finds_the_capacity_and_follows_it() {
     for (name, seeds, bounds) in [
@@ -127,7 +127,7 @@ fn the_fleet_with_a_micro_queue_finds_the_capacity_and_follows_it() {
                 ("goodput", 0.97, 1.05),
                 ("p99", 1.0, 1.15),
                 ("in_flight_mean", 0.95, 1.10),
-                ("in_flight_max", 1.0, 1.35),
+                ("in_flight_max", 1.0, 1.30),
             ][..],
         ),
         (

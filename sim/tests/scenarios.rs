@@ -26,7 +26,7 @@ fn margin(metric: &str) -> f64 {
     match metric {
         "violations" => 0.0,
         "false_rejects" => 0.002,
-        "in_flight_max" | "p99" | "limit_lowest" | "cut" => 0.15,
+        "in_flight_max" | "p99" | "limit_lowest" => 0.15,
         "settle" | "reclaim" | "cut_time" => 2.0,
         _ => 0.05,
     }

@@ -77,10 +77,13 @@ impl StrictLimiter {
         key: Key,
         cost: u32,
     ) -> Option<(Standing, u32)> {
+        let unused = passed.heard(booked);
         if let Fallback::Allow(uncounted) = &self.0.parts.fallback {
-            uncounted.give_back(key, cost, self.0.moment());
+            // What was not used has been taken from it already.
+            let used = cost - unused.as_ref().map_or(0, |(_, units)| *units);
+            uncounted.give_back(key, used, self.0.moment());
         }
-        passed.heard(booked)
+        unused
     }
 }
 

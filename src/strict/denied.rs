@@ -1,7 +1,7 @@
 //! Keys that were denied a moment ago: the store need not be asked again at once.
 //!
 //! A denial is remembered for a second at most, whatever is left to wait: another process may give back what it had, and
-//! then whoever asks is to know. A flood of denied requests for one key costs a process one round trip a second.
+//! then whoever asks is to know. Of a flood for one key those ask, once a second, who come before the first answer is there.
 
 use crate::decision::Decisions;
 use crate::key::Key;

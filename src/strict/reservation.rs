@@ -54,7 +54,7 @@ impl StrictLimiter {
         let now = inner.moment();
         let in_store = match &parts.fallback {
             Fallback::Deny => units,
-            Fallback::Allow(uncounted) if uncounted.is_full() => 0,
+            Fallback::Allow(uncounted) if uncounted.is_full(now) => 0,
             Fallback::Allow(uncounted) => uncounted.give_back(key, units, now),
             Fallback::Share(_) => {
                 // What the store is yet to hear of was booked last.
@@ -118,9 +118,14 @@ impl StrictLimiter {
 
     /// What a share admitted at `moment`. Whether there is anything to tell the store, which may have heard of it since.
     fn give_back_shared(&self, key: Key, units: u32, moment: Moment) -> bool {
-        let inner = &*self.0;
+        let (inner, now) = (&*self.0, self.0.moment());
+        // What has come back meanwhile may be somebody else's.
+        let units = inner.parts().untold.left(units, moment, now);
+        if units == 0 {
+            return false;
+        }
         inner.parts().give_back_to_share(key, units);
-        let in_store = inner.unheard.give_back(key, units, inner.moment());
+        let in_store = inner.unheard.give_back(key, units, now);
         if in_store > 0 {
             inner.unheard.go_back_last(key, in_store, moment);
         }

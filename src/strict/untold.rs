@@ -72,9 +72,22 @@ impl Untold {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Whether there may be keys that had no room.
-    pub(super) fn is_full(&self) -> bool {
+    /// Whether there may be keys that had no room at `at`. Who asks makes some.
+    pub(super) fn is_full(&self, at: Moment) -> bool {
+        if self.keys() < self.max_keys {
+            return false;
+        }
+        let mut keys = self.lock();
+        self.look_through(&mut keys, at);
         self.keys() >= self.max_keys
+    }
+
+    /// How much of `units` that were admitted at `moment` has not come back under any rule since.
+    pub(super) fn left(&self, units: u32, moment: Moment, at: Moment) -> u32 {
+        let mut state = vec![0; self.words()];
+        self.book(&mut state, &vec![units.into(); self.rules.len()], moment);
+        let least = self.outstanding(&state, at).iter().copied().min();
+        u32::try_from(least.unwrap_or(0)).unwrap_or(u32::MAX)
     }
 
     pub(crate) fn lost(&self) -> u64 {
@@ -96,10 +109,7 @@ impl Untold {
             return successor.add(key, &state, at);
         }
         if !keys.contains(key) && keys.len() >= self.max_keys {
-            // What has come back since needs no room.
-            keys.look_through(AT_A_TIME, |state| {
-                self.outstanding(state, at).iter().any(|units| *units > 0)
-            });
+            self.look_through(&mut keys, at);
         }
         if !keys.contains(key) && keys.len() >= self.max_keys {
             self.lost.fetch_add(most(units).into(), Ordering::Relaxed);
@@ -182,6 +192,14 @@ impl Untold {
         self.rules.iter().map(units).collect()
     }
 
+    /// What has come back since needs no room.
+    fn look_through(&self, keys: &mut LookedThrough<Box<[u64]>>, at: Moment) {
+        keys.look_through(AT_A_TIME, |state| {
+            self.outstanding(state, at).iter().any(|units| *units > 0)
+        });
+        self.count.store(keys.len(), Ordering::Release);
+    }
+
     fn each(&self, state: &mut [u64], mut change: impl FnMut(usize, &Rule, &mut [u64])) {
         let mut rest = state;
         for (place, rule) in self.rules.iter().enumerate() {
@@ -254,9 +272,21 @@ mod tests {
             untold.add(Key::of(key), 1 + number as u32, at(1_000));
         }
         assert_eq!((untold.keys(), untold.lost()), (2, 3));
+        assert!(untold.is_full(at(1_000)));
         // Both have come back, which makes room.
         untold.add(Key::of("d"), 5, at(2_000));
         assert_eq!((untold.keys(), untold.lost()), (1, 3));
+        untold.add(Key::of("e"), 5, at(2_000));
+        assert!(untold.is_full(at(2_000)) && !untold.is_full(at(3_000)));
+    }
+
+    #[test]
+    fn what_is_left_of_a_booking_is_what_has_come_back_under_no_rule() {
+        let rules = [Quota::per_second(10), Quota::per_hour(9).fixed()];
+        let rules = rules.map(|quota| Rule::new(quota.into()));
+        let untold = Untold::new(&rules, 9);
+        let left = |millis| untold.left(5, at(1_000), at(millis));
+        assert_eq!([left(1_000), left(1_200), left(2_000)], [5, 3, 0]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Denials that are remembered: a flood of what is denied anyway costs no round trips.
+//! Denials that are remembered: for a second a flood of what is denied anyway costs no round trips.
 
 use crate::{builder, limiter, on_a_manual_clock, so_many, to_noon, until};
 use std::pin::pin;

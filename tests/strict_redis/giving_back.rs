@@ -180,6 +180,24 @@ async fn what_was_let_pass_and_counted_after_all_goes_back_as_any_reservation() 
         // What the store has counted is refunded there.
         far.refund(&key, 5).await;
         until(async || left(&near, key).await == 90).await;
+        // And what it has not is not, whoever was settled before the store was heard.
+        proxy.hold_one_way(Direction::Responses);
+        let counted = far.reserve(&key, 10).await.expect("it passes");
+        until(async || left(&near, key).await == 80).await;
+        counted.cancel().await;
+        while far.stats().up {
+            let _ = far.peek(&key).await;
+        }
+        assert!(far.decide(&key, 10).await.is_allowed());
+        proxy.heal();
+        until_up(&far, &lever).await;
+        until(async || left(&near, key).await == 90).await;
+        far.refund(&key, 10).await;
+        assert_eq!(
+            (far.stats().untold, left(&near, key).await),
+            (0, 90),
+            "{quota}"
+        );
     }
 }
 

@@ -34,6 +34,13 @@ pub(super) struct Connection {
     subscribers: Arc<Subscribers>,
 }
 
+/// How far a call has come.
+#[derive(Debug, Default)]
+struct Sending {
+    sent: AtomicBool,
+    given_up: AtomicBool,
+}
+
 type Subscribers = Mutex<BTreeMap<String, mpsc::UnboundedSender<Push>>>;
 
 impl Connection {
@@ -150,14 +157,15 @@ impl Connection {
         late: impl FnOnce(Value) + Send + 'static,
     ) -> Result<Value, StoreError> {
         self.replace_silent();
-        let sent = Arc::new(AtomicBool::new(false));
-        let answered = Arc::clone(self).answered(call, Arc::clone(script), name, Arc::clone(&sent));
+        let sending = Arc::new(Sending::default());
+        let answered = Arc::clone(self).answered(call, script, name, &sending);
         let mut answered = Box::pin(answered);
         if let Ok(answered) = tokio::time::timeout(patience, &mut answered).await {
             return self.was_answered(answered);
         }
+        sending.given_up.store(true, Ordering::Relaxed);
         // What was not sent yet must not be: its caller has been told that it was not decided.
-        if sent.load(Ordering::Relaxed) {
+        if sending.sent.load(Ordering::Relaxed) {
             let unanswered = Arc::clone(&self.unanswered);
             tokio::spawn(async move {
                 if let Ok(answered) = tokio::time::timeout(LATEST, answered).await {
@@ -168,23 +176,36 @@ impl Connection {
                 }
             });
         }
-        Err(self.was_silent(&sent, name, patience))
+        Err(self.was_silent(&sending.sent, name, patience))
     }
 
-    async fn answered(
+    fn answered(
         self: Arc<Self>,
         call: Cmd,
-        script: Arc<Script>,
+        script: &Arc<Script>,
         name: &'static str,
-        sent: Arc<AtomicBool>,
+        sending: &Arc<Sending>,
+    ) -> impl Future<Output = Result<Value, StoreError>> + Send + 'static {
+        let (script, sending) = (Arc::clone(script), Arc::clone(sending));
+        async move { self.send(call, &script, name, &sending).await }
+    }
+
+    async fn send(
+        &self,
+        call: Cmd,
+        script: &Script,
+        name: &'static str,
+        sending: &Sending,
     ) -> Result<Value, StoreError> {
         let mut manager = self.manager().await?;
-        sent.store(true, Ordering::Relaxed);
+        sending.sent.store(true, Ordering::Relaxed);
         let mut answered = call.query_async::<Value>(&mut manager).await;
         let unknown = ErrorKind::Server(ServerErrorKind::NoScript);
         if answered
             .as_ref()
             .is_err_and(|error| error.kind() == unknown)
+            // Whoever was told meanwhile that it was not decided must not find it done.
+            && !sending.given_up.load(Ordering::Relaxed)
         {
             let loaded = script.load_async(&mut manager).await;
             loaded.map_err(|error| trouble(error, name))?;

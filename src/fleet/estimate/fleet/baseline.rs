@@ -6,7 +6,8 @@ use std::time::Duration;
 
 /// A window is no shorter than this, and than a latency...
 const WINDOW: Duration = Duration::from_millis(200);
-/// ...and no longer than this, and so many latencies: what is not sure by then is decided as it looks.
+/// ...and no longer than this, and so many latencies: what is not sure by then is decided as it looks, but that a queue is
+/// not cut that is no longer than its error.
 const PATIENCE: Duration = Duration::from_secs(1);
 const LATENCIES: u32 = 4;
 /// No latency makes anybody wait for more than this.
@@ -48,7 +49,7 @@ impl Control {
         WINDOW.max(self.latencies(1))
     }
 
-    /// What is not sure after so long is decided as it looks.
+    /// What is not sure after so long is decided as it looks, but for a queue no longer than its error.
     pub(super) fn patience(&self) -> Duration {
         PATIENCE.max(self.latencies(LATENCIES))
     }

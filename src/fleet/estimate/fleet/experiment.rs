@@ -130,7 +130,7 @@ impl Control {
                 if elastic.value < elastic.usual && (is_sure || is_deep) && queue > aim =>
             {
                 // Latency stayed while work went: the backend is slower, not fuller. That is a lot to believe on one
-                // experiment, so it is continued before the cut is taken back.
+                // experiment, so it is continued, further down or for longer, before the cut is taken back.
                 self.rebase(seen);
                 self.verified = false;
                 self.stage = Stage::Dip {

@@ -464,6 +464,67 @@ fn a_full_queue_that_refuses_most_is_left_before_its_refusals_are_put_up_with() 
     assert_eq!(control.tolerated_ppm, 0);
 }
 
+/// Decides in a window that has had its time, of one kind of requests or of another.
+fn decides(renewal_milli: u64) -> Option<u32> {
+    let mut control = Control {
+        baseline_us: 50_000,
+        weight: 10_000,
+        verified: true,
+        hot: 1,
+        renewal_milli,
+        ..Control::default()
+    };
+    let reading = Reading {
+        samples: 1_000,
+        latency_us: 60_000,
+        renewal_milli,
+        milli: 100_000,
+        hungry: 2,
+        nodes: 2,
+        sheds: 100,
+        drops: 0,
+        age: Duration::from_secs(60),
+    };
+    control.decide(&reading, 100, true, StoreTime::ZERO)
+}
+
+#[test]
+fn a_queue_no_longer_than_its_error_is_not_cut() {
+    // Seventeen of a hundred wait, as it looks. Alike, 1 000 requests tell that within three.
+    let cut = decides(500).expect("it is over");
+    assert!((80..100).contains(&cut), "{cut}");
+    // Where one of fifty takes a hundred times as long they tell it within twenty.
+    assert!(decides(17_000).is_some_and(|limit| limit >= 100));
+}
+
+#[test]
+fn the_baseline_of_a_few_slots_is_looked_for_further_down() {
+    let looks_at = |slots: f64, samples| {
+        let mut control = Control {
+            baseline_us: 30_000,
+            weight: 10_000,
+            ..Control::default()
+        };
+        let before = Point {
+            milli: (slots * 1000.0) as u64,
+            latency_us: 60_000,
+            samples,
+            drops_ppm: 0,
+        };
+        // As long with four fifths in flight: it is the backend.
+        let next = control.judge(
+            &seen(0.8 * slots, samples, 0),
+            before,
+            slots as u32,
+            (0.8 * slots) as u32,
+        );
+        assert!(matches!(control.stage, Stage::Dip { .. }), "{control:?}");
+        next.expect("it is clear")
+    };
+    assert_eq!(looks_at(100.0, 100_000), 80);
+    assert_eq!(looks_at(20.0, 100_000), 14);
+}
+
 #[test]
 fn the_queue_is_longer_where_much_of_the_limit_lies_idle() {
     let aim = |unused| {

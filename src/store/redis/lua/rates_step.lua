@@ -1,5 +1,7 @@
 -- The step under all quotas, behind `rates_clock.lua`.
 local PUT_BACK = 35184372088832 -- units given back that no counts here reach: a booking before them is of another clock
+-- By how much, in microseconds, a caller's notion of this server's clock may be ahead of it: as `OUT_OF_ORDER`.
+local AHEAD = 65000000
 local quotas, fields = {}, {}
 for place = 1, QUOTAS do
   local at = 6 * place - 5
@@ -65,7 +67,7 @@ local function give_back()
     local others = newest and 0 or max(0, given_back - tonumber(ARGV[at]))
     local refund = { others = others, booked = tonumber(ARGV[at + 1]) }
     -- By a clock that was put back since: whose units those would be now nobody knows.
-    local lost = others >= PUT_BACK or newest and refund.booked > now + SLACK * 1000
+    local lost = others >= PUT_BACK or newest and refund.booked > now + AHEAD
     at = at + 2
     for place, quota in ipairs(quotas) do
       local units, state = tonumber(ARGV[at]), states[place]
