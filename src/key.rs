@@ -220,6 +220,41 @@ impl KeyPart for str {
     }
 }
 
+/// The address of a peer, as far as it is known: of all of whom it is not there is one. Hashed where it is found, which takes
+/// half of the steps of a hash whose parts come from elsewhere.
+// For adapters alone: it may change in any release.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct PeerKey(pub Option<IpAddr>);
+
+impl PeerKey {
+    /// The key of this part alone.
+    #[inline]
+    #[must_use]
+    pub fn alone(self, secret: Option<&KeySecret>) -> Key {
+        match (self.0, secret) {
+            (Some(address), None) => Key::of(&address),
+            _ => self.unusual(secret),
+        }
+    }
+
+    // Out of line, so that what is usual is short.
+    #[inline(never)]
+    fn unusual(self, secret: Option<&KeySecret>) -> Key {
+        let key = secret.map_or_else(Key::builder, KeySecret::builder);
+        key.part(&self).finish()
+    }
+}
+
+impl KeyPart for PeerKey {
+    fn write(&self, key: &mut KeyBuilder) {
+        match self.0 {
+            Some(address) => address.write(key),
+            None => "<unknown peer>".write(key),
+        }
+    }
+}
+
 impl KeyPart for String {
     #[inline]
     fn write(&self, key: &mut KeyBuilder) {

@@ -14,7 +14,7 @@
 //! that lack a part share one key for its absence.
 
 use crate::client_ip::ClientIp;
-use crate::key::{Key, KeyBuilder, KeyPart, KeySecret, cookie_value};
+use crate::key::{Key, KeyBuilder, KeyPart, KeySecret, PeerKey, cookie_value};
 use crate::observe;
 use crate::tower::RequestHead;
 use http::{Extensions, HeaderName, HeaderValue, header};
@@ -29,8 +29,7 @@ pub struct RequestKey(Rule);
 
 #[derive(Clone)]
 enum Rule {
-    /// Finds an address, the one part: hashed where it is found, which takes half of the steps of a hash whose parts come
-    /// from elsewhere.
+    /// Finds an address, the one part.
     Address(Arc<Address>),
     /// Adds parts, and may stand in a tuple with others.
     Parts(Arc<Parts>),
@@ -60,10 +59,7 @@ impl RequestKey {
     pub(super) fn of(&self, request: &RequestHead<'_>, secret: Option<&KeySecret>) -> Key {
         match &self.0 {
             Rule::Whole(rule) => rule(request),
-            Rule::Address(rule) => match (rule(request), secret) {
-                (Some(address), None) => Key::of(&address),
-                (address, secret) => unusual(address, secret),
-            },
+            Rule::Address(rule) => PeerKey(rule(request)).alone(secret),
             Rule::Parts(rule) => {
                 let mut key = secret.map_or_else(Key::builder, KeySecret::builder);
                 rule(request, &mut key);
@@ -75,10 +71,7 @@ impl RequestKey {
     fn write(&self, request: &RequestHead<'_>, key: &mut KeyBuilder) {
         match &self.0 {
             Rule::Whole(rule) => rule(request).write(key),
-            Rule::Address(rule) => match rule(request) {
-                Some(address) => address.write(key),
-                None => UNKNOWN_PEER.write(key),
-            },
+            Rule::Address(rule) => PeerKey(rule(request)).write(key),
             Rule::Parts(rule) => rule(request, key),
         }
     }
@@ -162,19 +155,6 @@ pub fn client_by(
         })
     })))
 }
-
-/// The key of an address that may be unknown. Out of line, so that what is usual is short.
-#[inline(never)]
-fn unusual(address: Option<IpAddr>, secret: Option<&KeySecret>) -> Key {
-    let key = secret.map_or_else(Key::builder, KeySecret::builder);
-    match address {
-        Some(address) => key.part(&address).finish(),
-        None => key.part(UNKNOWN_PEER).finish(),
-    }
-}
-
-/// In place of the address of a peer that has none.
-const UNKNOWN_PEER: &str = "<unknown peer>";
 
 /// The first value of the header called `name`, such as an API key. Only the hash of it is kept.
 ///
