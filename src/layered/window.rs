@@ -1,5 +1,7 @@
 //! A limit over windows that begin at the same moments on every node.
 
+use crate::rule::is_in;
+
 /// A limit and its window.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct SlidingWindow {
@@ -30,8 +32,7 @@ impl SlidingWindow {
     /// Whether that is window `sequence`. Takes no division.
     #[inline]
     pub(crate) const fn is_in(&self, sequence: u64, time: u64) -> bool {
-        let begin = sequence.saturating_mul(self.nanos);
-        time >= begin && time - begin < self.nanos
+        is_in(sequence, self.nanos, time)
     }
 
     /// Nanoseconds of that window that are over.

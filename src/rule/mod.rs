@@ -46,7 +46,7 @@ pub use self::suppress::Suppress;
 #[cfg(feature = "redis")]
 pub(crate) use self::term::{Term, ticks};
 pub use self::two_cells::TwoCells;
-pub(crate) use self::two_cells::View;
+pub(crate) use self::two_cells::{View, is_in};
 
 /// What a rule is told of the moment of a decision.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -50,13 +50,6 @@ impl TwoCells {
         [self.sequence, self.current, self.previous]
     }
 
-    /// Whether the moment `now` of a clock that windows of `window` nanoseconds begin with is in the state's window.
-    #[inline]
-    pub(crate) const fn is_in(self, window: u64, now: u64) -> bool {
-        let begin = self.sequence.saturating_mul(window);
-        now >= begin && now - begin < window
-    }
-
     /// The state as it counts in window `sequence`, or in its own where that is later: a thread that read its clock
     /// before another one must not open a window that is over again.
     pub(super) const fn in_window(self, sequence: u64) -> Self {
@@ -103,7 +96,7 @@ impl View {
     #[inline]
     pub(crate) const fn at(state: TwoCells, window: u64, now: u64) -> Self {
         // A division only for who comes from another window.
-        let cells = if state.is_in(window, now) {
+        let cells = if is_in(state.sequence, window, now) {
             state
         } else {
             state.in_window(now / window)
@@ -157,6 +150,14 @@ impl View {
         self.ahead
             .saturating_add(moment.saturating_sub(self.elapsed))
     }
+}
+
+/// Whether the moment `now` of a clock that windows of `window` nanoseconds begin with is in the one of this number. Takes no
+/// division.
+#[inline]
+pub(crate) const fn is_in(sequence: u64, window: u64, now: u64) -> bool {
+    let begin = sequence.saturating_mul(window);
+    now >= begin && now - begin < window
 }
 
 /// `floor(units * span / window)`, of a span that is no longer than the window.
