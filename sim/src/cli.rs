@@ -196,8 +196,12 @@ fn matrix(args: &MatrixArgs) -> Result<bool, Box<dyn Error>> {
         .into_iter()
         .filter(|case| case.scenario.limiter.name == args.limiter)
         .collect();
-    if !args.json {
-        print!("\n{}", matrix::summary(extent, &ours));
+    let summary = matrix::summary(extent, &ours);
+    if args.json {
+        // Beside what is read by a program: which bar was missed, if the exit status says so.
+        eprint!("\n{summary}");
+    } else {
+        print!("\n{summary}");
     }
     Ok(matrix::is_as_expected(extent, &ours))
 }
