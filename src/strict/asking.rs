@@ -66,9 +66,7 @@ impl StrictLimiter {
         self.tell_the_rest(Begin::AtOnce);
         Ok(standing)
     }
-}
 
-impl StrictLimiter {
     /// A request that was let pass is counted by the store. What is left of it to give back, if that is known already.
     fn counted_after_all(
         &self,
