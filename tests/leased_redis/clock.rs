@@ -2,15 +2,12 @@
 
 use crate::{PATIENCE, limiter};
 use tidegate::{Key, Quota};
-use tidegate_test_support::{RedisBuilder, RedisServer};
+use tidegate_test_support::RedisServer;
 
 /// A real server's clock, where libfaketime is installed; what may be said of any hour is in the unit tests.
 #[tokio::test]
 async fn nobody_waits_an_hour_because_the_servers_clock_was_put_back_by_one() {
-    if let Some(missing) = RedisBuilder::lacks_for_own_clock() {
-        return missing.skip();
-    }
-    let Some(server) = RedisServer::builder().own_clock().start() else {
+    let Some(server) = RedisServer::start_with_own_clock() else {
         return;
     };
     let second = Quota::per_second(5);

@@ -1,7 +1,9 @@
 //! What goes back reaches the server once, whatever is lost on the way: reservations, refunds, and what was booked for
 //! nobody.
 
-use crate::{PAUSE, builder, kinds, left, limiter, on_a_manual_clock, so_many, until, until_up};
+use crate::{
+    PAUSE, builder, kinds, left, limiter, on_a_manual_clock, so_many, until, until_down, until_up,
+};
 use std::time::Duration;
 use tidegate::Key;
 use tidegate::decision::Verdict;
@@ -185,9 +187,7 @@ async fn what_was_let_pass_and_counted_after_all_goes_back_as_any_reservation() 
         let counted = far.reserve(&key, 10).await.expect("it passes");
         until(async || left(&near, key).await == 80).await;
         counted.cancel().await;
-        while far.stats().up {
-            let _ = far.peek(&key).await;
-        }
+        until_down(&far).await;
         assert!(far.decide(&key, 10).await.is_allowed());
         proxy.heal();
         until_up(&far, &lever).await;

@@ -64,6 +64,19 @@ fn to_noon(server: &RedisServer) -> i16 {
     i16::try_from(12 * 60 - minute).expect("a day has 1440 minutes")
 }
 
+/// Peeks until the store is left alone.
+async fn until_down(limiter: &StrictLimiter) {
+    while limiter.stats().up {
+        let _ = limiter.peek(&Key::EVERYONE).await;
+    }
+}
+
+/// As [`until_up`], and until the store has heard everything.
+async fn until_told(limiter: &StrictLimiter, lever: &ManualClock) {
+    until_up(limiter, lever).await;
+    until(async || limiter.stats().untold == 0).await;
+}
+
 /// Peeks until the store answers, over connections that are yet to be found broken.
 async fn until_up(limiter: &StrictLimiter, lever: &ManualClock) {
     for _ in 0..100 {

@@ -1,10 +1,13 @@
 //! What was admitted without the store counts once, however late it is told and whatever is lost on the way.
 
-use crate::{PAUSE, builder, kinds, left, limiter, on_a_manual_clock, so_many, until, until_up};
+use crate::{
+    PAUSE, builder, kinds, left, limiter, on_a_manual_clock, so_many, until, until_down,
+    until_told, until_up,
+};
 use std::time::Duration;
-use tidegate::Key;
 use tidegate::decision::Verdict;
 use tidegate::strict::OnFailure;
+use tidegate::{Key, Quota};
 use tidegate_test_support::{Direction, RedisServer, TcpProxy};
 
 #[tokio::test]
@@ -49,30 +52,48 @@ async fn what_a_share_admitted_goes_back_wherever_it_counts_by_then() {
         let near = limiter(&server, quota);
         assert!(far.decide(&key, 20).await.is_allowed());
         proxy.refuse();
-        while far.stats().up {
-            let _ = far.peek(&key).await;
-        }
+        until_down(&far).await;
         let [told, untold] = [10, 8].map(|cost| far.reserve(&key, cost));
         let told = told.await.expect("within the share");
         untold.await.expect("within the share").commit(3).await;
         // Of 13 that the store does not know of, and of 20 that it does.
         far.refund(&key, 5).await;
         proxy.heal();
-        until_up(&far, &lever).await;
-        until(async || far.stats().untold == 0).await;
+        until_told(&far, &lever).await;
         assert_eq!(left(&near, key).await, 72, "{quota}");
         told.cancel().await;
         assert_eq!(left(&near, key).await, 82, "{quota}");
         proxy.refuse();
-        while far.stats().up {
-            let _ = far.peek(&key).await;
-        }
+        until_down(&far).await;
         assert!(far.decide(&key, 4).await.is_allowed());
         far.refund(&key, 9).await;
         proxy.heal();
-        until_up(&far, &lever).await;
-        until(async || far.stats().untold == 0).await;
+        until_told(&far, &lever).await;
         assert_eq!(left(&near, key).await, 87, "{quota}");
+    }
+}
+
+/// Somebody else has what came back meanwhile: in the share, and in what the store is to be told.
+#[tokio::test]
+async fn what_has_come_back_by_itself_is_not_given_back_as_well() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let (window, hour) = (Duration::from_secs(3_600), Quota::per_hour(10));
+    for quota in [hour, hour.fixed(), hour.sliding_log()] {
+        let proxy = TcpProxy::start(server.address());
+        let key = Key::of(&quota.to_string());
+        let share = builder(&server.url_through(proxy.address()), quota)
+            .on_failure(OnFailure::local_share(1));
+        let (far, lever) = on_a_manual_clock(share);
+        proxy.refuse();
+        until_down(&far).await;
+        let first = far.reserve(&key, 10).await.expect("within the share");
+        lever.advance(window);
+        assert!(far.decide(&key, 10).await.is_allowed(), "{quota}");
+        first.cancel().await;
+        assert!(!far.decide(&key, 1).await.is_allowed(), "{quota}");
+        assert_eq!(far.stats().untold, 1, "{quota}");
     }
 }
 
@@ -163,13 +184,10 @@ async fn what_was_under_way_when_the_connection_broke_counts_twice_at_most_and_o
             assert!(decision.await.expect("no panic"), "within the share");
         }
         // The breaker is open: nothing of these is under way.
-        while far.stats().up {
-            let _ = far.peek(&key).await;
-        }
+        until_down(&far).await;
         assert!(far.decide(&key, 6).await.is_allowed());
         proxy.heal();
-        until_up(&far, &lever).await;
-        until(async || far.stats().untold == 0).await;
+        until_told(&far, &lever).await;
         let counted = 100 - near.peek(&key).await.remaining();
         let (once, twice) = (10 + 3 * 5 + 6, 3 * 5);
         assert!(

@@ -141,6 +141,21 @@ impl RedisServer {
         faketime::set(&self.directory.path().join(CLOCK), ahead);
     }
 
+    /// A server whose clock can be stepped; `None` without what that takes, which is said.
+    ///
+    /// # Panics
+    /// If it is required.
+    #[must_use]
+    pub fn start_with_own_clock() -> Option<Self> {
+        match RedisBuilder::lacks_for_own_clock() {
+            Some(missing) => {
+                missing.skip();
+                None
+            }
+            None => Self::builder().own_clock().start(),
+        }
+    }
+
     /// What the server's wall clock shows, since 1970.
     ///
     /// # Panics

@@ -3,7 +3,7 @@
 use super::*;
 use crate::store::RedisStore;
 use std::sync::LazyLock;
-use tidegate_test_support::{PATIENCE, RedisServer, TcpProxy};
+use tidegate_test_support::{Direction, PATIENCE, RedisServer, TcpProxy};
 
 static PING: LazyLock<Script> = LazyLock::new(|| Script::new("return redis.call('PING')"));
 const MS: Duration = Duration::from_millis(1);
@@ -80,6 +80,32 @@ async fn what_waited_for_a_connection_in_vain_is_not_sent_when_there_is_one() {
     let mut call = redis::cmd("EVALSHA");
     call.arg(count.get_hash()).arg(1).arg("key");
     let counted = connection.invoke(call, &count, "count", PATIENCE).await;
+    assert_eq!(counted.expect("an answer"), Value::Int(1));
+}
+
+/// The server did not know the script, and says so too late.
+#[tokio::test]
+async fn what_the_server_did_not_know_is_not_sent_again_to_nobody() {
+    let Some((_server, link, connection)) = linked() else {
+        return;
+    };
+    let count = Arc::new(Script::new("return redis.call('INCR', KEYS[1])"));
+    let call = || {
+        let mut call = redis::cmd("EVALSHA");
+        call.arg(count.get_hash()).arg(1).arg("key");
+        call
+    };
+    let ping = || connection.call(&PING, "ping", "key", &[]);
+    ping().await.expect("an answer");
+    link.hold_one_way(Direction::Responses);
+    let given_up = connection.invoke(call(), &count, "count", 50 * MS).await;
+    let error = given_up.expect_err("the link is silent");
+    assert_eq!(error.kind(), StoreErrorKind::Timeout);
+    link.heal();
+    // Answers come in order: the late one is there, and whoever heard it has had time.
+    ping().await.expect("an answer");
+    tokio::time::sleep(100 * MS).await;
+    let counted = connection.invoke(call(), &count, "count", PATIENCE).await;
     assert_eq!(counted.expect("an answer"), Value::Int(1));
 }
 

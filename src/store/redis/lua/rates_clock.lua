@@ -2,10 +2,10 @@
 -- later, and keep out whoever asks. What is behind by more than a window counts from now on as if it had been booked by the
 -- clock as it is, and with it all else of the key. What is not keeps nobody for longer than one more window.
 --
--- `last` is the moment of the last booking. Answers how far it is ahead, if `states` were set right; `expires` goes with
--- them, and what was booked before can be given back no more.
+-- `last` is the moment of the last booking, or this one. Answers how far it is ahead, if `states` were set right; `expires`
+-- goes with them, and what was booked before can be given back no more.
 local function set_right(quotas, states, last)
-  local behind = tonumber(last or 0) - now
+  local behind = last - now
   if behind <= SLACK * 1000 then return nil end
   local late = false
   for place, quota in ipairs(quotas) do

@@ -225,3 +225,26 @@ async fn many_small_steps_back_keep_nobody_out_for_longer_than_one() {
         }
     }
 }
+
+/// A caller that has not heard yet of a small step says that it refunds a moment later than now.
+#[tokio::test]
+async fn what_was_booked_a_moment_ago_goes_back_though_the_clock_was_put_back_a_little() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let store = RedisStore::new(server.url()).expect("an address");
+    for (number, (quotas, window)) in quotas().into_iter().enumerate() {
+        let limit = Limit::new(&store, number, &quotas);
+        let rules = limit.rates.spelling().rules();
+        let now = BEGIN + 12 * HOUR + 3 * window / 4;
+        let before = limit.takes(20, now).await;
+        let by = StoreMoment::from_micros(now + 20 * SECOND).moment(0);
+        let each = &[GiveBack::last(vec![3; quotas.len()].into(), rules, by)];
+        limit.ask(Operation::GiveBack { each, id: None }, now).await;
+        let after = limit.takes(20, now).await;
+        assert!(
+            before >= 5 && (3..=4).contains(&after),
+            "{quotas:?}: {after}"
+        );
+    }
+}
