@@ -16,8 +16,10 @@ const LONGEST: Duration = Duration::from_secs(15);
 const MOST_RENEWALS: u64 = 50_000;
 /// Less is one latency, by chance somewhat more: of exponential ones it is one.
 const FEW_LONG: u64 = 2_000;
-/// So many samples of a baseline count as much as new ones.
-pub(super) const REMEMBERED: f64 = 2000.0;
+/// So many samples of a baseline count as much as new ones; where many slots are in use as many as keep its error below
+/// this part of the queue that is aimed for, which is then a small part of what is in flight.
+const REMEMBERED: f64 = 2000.0;
+const VAGUE: f64 = 0.4;
 /// Fewer samples are noise.
 pub(super) const FEW: f64 = 50.0;
 
@@ -89,9 +91,15 @@ impl Control {
         self.weight = seen.samples as u64;
     }
 
+    /// So many samples make a baseline that is known.
+    pub(super) fn remembered(&self, seen: &Seen) -> f64 {
+        let error = VAGUE * seen.aim() / seen.in_flight;
+        (self.spread() / error).powi(2).max(REMEMBERED)
+    }
+
     /// Takes another look into account, as one more part of a mean over at most four like it, or so many samples.
     pub(super) fn refine(&mut self, seen: &Seen) {
-        let weight = (self.weight as f64).min((3.0 * seen.samples).max(REMEMBERED));
+        let weight = (self.weight as f64).min((3.0 * seen.samples).max(self.remembered(seen)));
         let mean = (self.baseline() * weight + seen.latency * seen.samples)
             / (weight + seen.samples).max(1.0);
         self.baseline_us = (mean as u64).max(1);

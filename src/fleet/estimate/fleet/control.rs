@@ -1,6 +1,6 @@
 //! The controller: from a reading to the next limit. Thousandths of a slot are written `milli`.
 
-use crate::fleet::estimate::fleet::baseline::{FEW, REMEMBERED};
+use crate::fleet::estimate::fleet::baseline::FEW;
 use crate::fleet::estimate::fleet::memory::{Control, Stage};
 use crate::fleet::estimate::fleet::reading::Reading;
 use crate::fleet::estimate::fleet::seen::{Seen, floor};
@@ -16,7 +16,9 @@ const CLIMB: f64 = 2.0;
 pub(super) const CLEAR: f64 = 0.15;
 const ROUND: f64 = 0.5;
 /// ...later by half a square root, by more when that meets no queue for long, and by no more than this part.
-const STRIDE: f64 = 0.3;
+pub(super) const STRIDE: f64 = 0.3;
+/// Windows in a row after which a step is so long that work has followed it, if there is no more queue than is aimed for.
+const LONG_STEP: u64 = 3;
 /// A first cut goes no deeper.
 pub(super) const FIRST_CUT: f64 = 0.8;
 /// Drops in excess of this part cut the limit at once.
@@ -188,7 +190,9 @@ impl Control {
         self.hot = 0;
         let often = match self.verified {
             false => FIRST_DIP.max(self.latencies(FIRST_DIP_AFTER)),
-            true if (self.weight as f64) < REMEMBERED => DIPS.max(self.latencies(DIPS_APART)) / 3,
+            true if (self.weight as f64) < self.remembered(seen) => {
+                DIPS.max(self.latencies(DIPS_APART)) / 3
+            }
             true => DIPS.max(self.latencies(DIPS_APART)),
         };
         let is_full = seen.refusals > FULL && !has_room;
@@ -201,7 +205,13 @@ impl Control {
         }
         if queue >= short {
             self.end_climb(seen);
-        } else if seen.is_limited {
+        }
+        if seen.is_limited && queue < short {
+            return Some(self.grow(seen, present));
+        }
+        if seen.is_limited && queue < aim && self.growing >= LONG_STEP {
+            // Of a step far longer than this queue most is in use: there may be more, and the next one is half as long.
+            self.growing -= 2;
             return Some(self.grow(seen, present));
         }
         self.growing = 0;
@@ -220,9 +230,9 @@ impl Control {
         let grown = if self.climbs {
             (limit * CLIMB).max(seen.hungry)
         } else {
-            if seen.in_flight < FOLLOWS * limit {
+            if seen.in_flight < FOLLOWS * limit && seen.refusals < MOSTLY {
                 // More of the limit brought no more work: that there was no queue either says little of what the
-                // backend can take.
+                // backend can take. But where most is refused, it is those with little work that hold what is not in use.
                 self.growing = 1;
             }
             let step = (limit.sqrt() / 3.0).max(1.0);

@@ -194,7 +194,14 @@ impl Control {
         present: u32,
         now: StoreTime,
     ) -> Option<u32> {
-        if seen.in_flight * seen.error() > 0.5 * seen.aim() && seen.age < self.patience() / 2 {
+        // What all cuts are held against is worth a second while it is vague, but where slots are few: there it stays so.
+        let is_known = self.weight as f64 >= self.remembered(seen);
+        let (vague, patience) = if is_known || seen.is_few() {
+            (0.5, self.patience() / 2)
+        } else {
+            (0.25, self.patience())
+        };
+        if seen.chance() > vague * seen.aim() && seen.age < patience {
             return None;
         }
         let baseline = self.baseline();
@@ -221,7 +228,10 @@ impl Control {
         }
         self.stage = Stage::Track;
         self.dipped = now;
-        (self.hot, self.growing) = (0, 0);
+        self.hot = 0;
+        if news {
+            self.growing = 0;
+        }
         let topped = std::mem::take(&mut self.topped_us);
         if news {
             self.rebase(seen);

@@ -1,5 +1,6 @@
 //! A reading as the controller calculates with it, and what two of them say of each other.
 
+use crate::fleet::estimate::fleet::control::STRIDE;
 use crate::fleet::estimate::fleet::memory::Point;
 use crate::fleet::estimate::fleet::reading::Reading;
 use std::time::Duration;
@@ -93,10 +94,11 @@ impl Seen {
     }
 
     /// The largest limit that is of use: beyond what each node needs for chance, when this is the mean, no share is
-    /// ever reached, and nothing would hold the fleet back when its backend fails.
+    /// ever reached, and nothing would hold the fleet back when its backend fails. A stride is always in reach.
     pub(super) fn most(&self) -> f64 {
         let chance = CHANCE * (self.in_flight * self.nodes).sqrt() + 2.0 * self.nodes;
-        (self.in_flight + chance).min(IDLE * self.in_flight) + self.hungry
+        let more = chance.max(STRIDE * self.in_flight);
+        (self.in_flight + more).min(IDLE * self.in_flight) + self.hungry
     }
 
     /// The limit under which so much more is in flight: of a limit some part is never in use, where demand comes and

@@ -295,8 +295,10 @@ fn a_latency_that_doubles_with_the_same_capacity_is_no_queue() {
 fn without_want_it_does_not_grow() {
     let mut fleet = Fleet::new(8, 100.0);
     fleet.pass(20);
-    let before = fleet.limit;
     fleet.load = 0.5;
+    // The window that has begun tells of want.
+    fleet.pass(2);
+    let before = fleet.limit;
     assert_eq!(fleet.pass(60), (before, before));
     // Nothing at all for an hour.
     fleet.load = 0.0;
@@ -549,4 +551,92 @@ fn a_limit_grows_no_further_than_what_chance_can_use() {
     assert_eq!(most(100.0, 1.0), 157);
     assert_eq!(most(50.0, 8.0), 176);
     assert_eq!(most(100.0, 128.0), 420);
+}
+
+/// A controller that knows its backend and has grown so many times in a row.
+fn grown(growing: u64) -> Control {
+    Control {
+        baseline_us: 50_000,
+        weight: 100_000,
+        verified: true,
+        growing,
+        ..Control::default()
+    }
+}
+
+/// What it makes of a limit of 100, of which so much is in use and a part of it waits; so many are refused for each that
+/// is served.
+fn after(control: &mut Control, in_flight: f64, waits: f64, sheds: u64) -> Option<u32> {
+    let reading = Reading {
+        samples: 10_000,
+        latency_us: (50_000.0 / (1.0 - waits)) as u64,
+        renewal_milli: 0,
+        milli: (in_flight * 1000.0) as u64,
+        hungry: 32,
+        nodes: 32,
+        sheds: sheds * 10_000,
+        drops: 0,
+        age: Duration::from_secs(5),
+    };
+    control.decide(&reading, 100, true, StoreTime::ZERO)
+}
+
+#[test]
+fn a_baseline_of_many_slots_is_known_by_more_samples() {
+    let known = |slots| grown(0).remembered(&seen(slots, 1000, 0)).round();
+    // An error of two fifths of the queue: of 5.6 slots among 100, of 25 among 2000.
+    assert_eq!([known(10.0), known(100.0)], [2000.0, 2000.0]);
+    assert_eq!(known(2000.0), 39_860.0);
+}
+
+#[test]
+fn a_long_step_that_met_no_longer_queue_than_is_aimed_for_is_followed_by_half_of_one() {
+    // A third of a root, doubled from one window to the next.
+    assert_eq!(after(&mut grown(2), 100.0, 0.0, 1), Some(113));
+    // Of 5.6 slots that may wait 5 do: of the 13 of the last step most are in use.
+    let mut control = grown(3);
+    assert_eq!(after(&mut control, 100.0, 0.05, 1), Some(106));
+    assert_eq!(control.growing, 2);
+    // Of a shorter one they may be all.
+    let mut control = grown(2);
+    assert_eq!(after(&mut control, 100.0, 0.05, 1), Some(100));
+    assert_eq!(control.growing, 0);
+}
+
+#[test]
+fn what_lies_idle_where_most_is_refused_is_elsewhere_than_the_work() {
+    // A third of the limit in use, and nobody short of it: that says little of the backend.
+    let mut control = grown(2);
+    let next = after(&mut control, 33.0, 0.0, 0);
+    assert_eq!((next, control.growing), (Some(103), 1));
+    let mut control = grown(2);
+    let next = after(&mut control, 33.0, 0.0, 9);
+    assert_eq!((next, control.growing), (Some(113), 3));
+}
+
+#[test]
+fn a_look_at_the_baseline_that_shows_nothing_new_stops_no_growth() {
+    let look = |waits| {
+        // As long as after it: whatever it is, it is no queue.
+        let before = Point {
+            milli: 100_000,
+            latency_us: (50_000.0 / (1.0 - waits)) as u64,
+            samples: 10_000,
+            drops_ppm: 0,
+        };
+        let (resume, depth) = (110, 1);
+        let mut control = Control {
+            stage: Stage::Dip {
+                before,
+                depth,
+                resume,
+            },
+            ..grown(1)
+        };
+        let next = after(&mut control, 90.0, waits, 1);
+        assert_eq!((next, control.stage), (Some(110), Stage::Track));
+        control.growing
+    };
+    assert_eq!(look(0.0), 1);
+    assert_eq!(look(0.2), 0);
 }
