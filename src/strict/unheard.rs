@@ -9,12 +9,15 @@
 //! ```
 //! Of a key one message is under way at a time: whoever has it in hand has the key's turn. What is to be booked goes
 //! before what goes back, which meanwhile is gathered, many bookings to a message.
+//!
+//! A limiter that takes over has the messages of the one before as they were, besides its own. Whoever settles then what
+//! that one had admitted finds it there.
 
 use crate::key::Key;
 use crate::rule::{Carry, Moment};
 use crate::store::redis::rates::{GiveBack, MessageId};
 use crate::strict::looked_through::AT_A_TIME;
-use crate::strict::untold::{Untold, most};
+use crate::strict::untold::Untold;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -121,15 +124,15 @@ impl Unheard {
     pub(super) fn has_message(&self, key: Key) -> bool {
         let entries = self.lock();
         let entry = entries.keys.get(key);
-        entry.is_some_and(|entry| entry.message.is_some())
+        entry.is_some_and(|entry| !entry.messages.is_empty())
     }
 
     /// Whether all that the store is yet to hear of `key` is what goes back.
     pub(super) fn only_gives_back(&self, key: Key) -> bool {
         let entries = self.lock();
         let gives_back = |entry: &Entry| {
-            let message = entry.message.as_ref();
-            entry.fresh == 0 && message.is_none_or(|message| message.gives_back() > 0)
+            let mut messages = entry.messages.iter();
+            entry.fresh == 0 && messages.all(|message| message.gives_back() > 0)
         };
         entries.keys.get(key).is_none_or(gives_back) && !self.untold.has(key)
     }
@@ -167,7 +170,7 @@ impl Unheard {
     pub(super) fn heard(&self, key: Key, at: Moment) {
         let mut entries = self.lock();
         entries.put_down(key, |entry| {
-            let Some(message) = entry.message.take() else {
+            let Some(message) = entry.messages.pop_front() else {
                 return;
             };
             if let Says::Admitted(Admitted {
@@ -193,26 +196,22 @@ impl Unheard {
     /// The last `units` that were admitted on `key` without the store were not used after all. How many of them the store
     /// has heard of, or have come back by themselves.
     pub(super) fn give_back(&self, key: Key, units: u32, at: Moment) -> u32 {
-        let units = self.untold.give_back(key, units, at);
+        let mut units = self.untold.give_back(key, units, at);
         if units == 0 {
             return 0;
         }
         let mut entries = self.lock();
-        let entry = entries.keys.get_mut(key);
-        let message = entry.and_then(|entry| entry.message.as_mut());
-        let Some(Says::Admitted(admitted)) = message.map(|message| &mut message.says) else {
-            return units;
-        };
-        let told = self.untold.outstanding(&admitted.state, at);
-        let nothing = || vec![0; admitted.state.len()].into();
-        let unused = admitted.unused.get_or_insert_with(nothing);
-        let already = self.untold.outstanding(unused, at);
-        // Never more than was told.
-        let left = told.iter().zip(&already);
-        let more = left.map(|(told, already)| told.saturating_sub(*already).min(units.into()));
-        let more: Vec<u64> = more.collect();
-        self.untold.book(unused, &more, at);
-        units.saturating_sub(most(&more))
+        if let Some(entry) = entries.keys.get_mut(key) {
+            for message in entry.messages.iter_mut().rev() {
+                if let Says::Admitted(admitted) = &mut message.says {
+                    units = admitted.give_back(units, &self.untold, at);
+                }
+            }
+        }
+        // What is not here any more is there already.
+        let successor = self.successor.get().filter(|_| units > 0);
+        drop(entries);
+        successor.map_or(units, |(next, _)| next.give_back(key, units, at))
     }
 
     /// Forgets what nobody is telling and what has come back by itself.
@@ -228,16 +227,11 @@ impl Unheard {
     }
 
     /// Leaves everything that was admitted, also what is still in hand, to `next`, under whose rules it counts as `carry`
-    /// says. What goes back does so under the rules under which it was booked.
+    /// says. What counts under none of them stays, and so does what goes back: under the rules under which it was booked.
     pub(super) fn hand_over(&self, next: &Arc<Self>, carry: Carry, at: Moment) {
         let entries = self.lock();
         // Who takes over first is the only one.
-        if self.successor.set((Arc::clone(next), carry)).is_ok() {
-            // What is told by this one from now on must not overtake what is handed over.
-            let sender = Key::of(&self.sender.load(Ordering::Relaxed));
-            let sender = sender.halves()[0] >> 11;
-            self.sender.store(sender, Ordering::Relaxed);
-        }
+        let _ = self.successor.set((Arc::clone(next), carry));
         self.pass_on(entries, None, at);
     }
 
@@ -251,13 +245,11 @@ impl Unheard {
             number: self.next.fetch_add(1, Ordering::Relaxed),
             again: false,
         };
-        let message = entry.message.insert(Message { id, says });
-        let sent = message.sent(&self.untold, at);
+        let mut message = Message { id, says };
+        let sent = message.sent(&self.untold, at)?;
         message.id.again = true;
-        if sent.is_none() {
-            entry.message = None;
-        }
-        sent
+        entry.messages.push_back(message);
+        Some(sent)
     }
 
     fn admitted(&self, key: Key, entry: &mut Entry, at: Moment) -> Option<Admitted> {
@@ -285,59 +277,58 @@ impl Unheard {
 
     /// Gives a successor, if there is one, what was admitted on `key`, or on all keys, and is in nobody's hand.
     fn pass_on(&self, mut entries: MutexGuard<'_, Entries>, key: Option<Key>, at: Moment) {
-        self.count(&entries);
-        let Some((next, carry)) = self.successor.get() else {
-            return;
-        };
-        let keys = match key {
-            Some(key) => vec![key],
-            None => entries.keys.iter().map(|(key, _)| key).collect(),
-        };
-        let mut admitted = Vec::new();
-        for key in keys {
-            let Some(entry) = entries.keys.get_mut(key).filter(|it| !it.in_hand) else {
-                continue;
+        if let Some((next, carry)) = self.successor.get() {
+            let keys = match key {
+                Some(key) => vec![key],
+                None => entries.keys.iter().map(|(key, _)| key).collect(),
             };
-            // Its ledger has been handed over before.
-            self.leave_fresh(key, entry, at);
-            let admits = |message: &mut Message| matches!(message.says, Says::Admitted(_));
-            if let Some(message) = entry.message.take_if(admits) {
-                admitted.push((key, message));
-            }
-            if entry.is_empty() {
-                entries.keys.remove(key);
+            for key in keys {
+                self.pass_on_one(&mut entries, key, next, carry, at);
             }
         }
         self.count(&entries);
-        drop(entries);
-        for (key, message) in admitted {
-            if let Says::Admitted(admitted) = message.says {
-                next.take_over(key, message.id, admitted, carry, at);
-            }
+    }
+
+    fn pass_on_one(&self, entries: &mut Entries, key: Key, next: &Self, carry: &Carry, at: Moment) {
+        let Some(entry) = entries.keys.get_mut(key).filter(|it| !it.in_hand) else {
+            return;
+        };
+        // Its ledger has been handed over before.
+        self.leave_fresh(key, entry, at);
+        let mut passed = false;
+        entry.messages.retain(|message| {
+            let Says::Admitted(admitted) = &message.says else {
+                return true;
+            };
+            let Some(carried) = admitted.carried(carry, &next.untold, at) else {
+                return true;
+            };
+            // Here and there are locked, so that whoever looks for it finds it.
+            next.take_over(key, message.id, carried, at);
+            passed = true;
+            false
+        });
+        if passed {
+            // What is told by this one from now on must not overtake it.
+            let sender = Key::of(&self.sender.load(Ordering::Relaxed));
+            let sender = sender.halves()[0] >> 11;
+            self.sender.store(sender, Ordering::Relaxed);
+        }
+        if entry.is_empty() {
+            entries.keys.remove(key);
         }
     }
 
-    fn take_over(&self, key: Key, id: MessageId, admitted: Admitted, carry: &Carry, at: Moment) {
-        let carried = |state: Box<[u64]>| {
-            let mut carried = vec![0; self.untold.words()];
-            carry.carry(&state, &mut carried, at);
-            carried.into()
-        };
-        let admitted = Admitted {
-            state: carried(admitted.state),
-            unused: admitted.unused.map(carried),
-        };
+    fn take_over(&self, key: Key, id: MessageId, admitted: Admitted, at: Moment) {
         let mut entries = self.lock();
-        let room = self.has_room(&mut entries, key, at);
-        let place = room.then(|| entries.entry(key));
-        match place.filter(|entry| entry.message.is_none()) {
-            Some(entry) => {
-                let says = Says::Admitted(admitted);
-                entry.message = Some(Message { id, says });
-            }
-            // Two of one key: this may count twice, and never not at all.
-            None => {
-                let units = self.untold.outstanding(&admitted.state, at);
+        if self.has_room(&mut entries, key, at) {
+            let says = Says::Admitted(admitted);
+            let entry = entries.entry(key);
+            entry.messages.push_back(Message { id, says });
+        } else {
+            // This may count twice, and never not at all.
+            let units = admitted.used(&self.untold, at);
+            if units.iter().any(|units| *units > 0) {
                 self.untold.add_each(key, &units, at);
             }
         }

@@ -6,6 +6,7 @@ use crate::store::redis::rates::GiveBack;
 use crate::strict::looked_through::LookedThrough;
 use crate::strict::unheard::message::{Message, Sent};
 use crate::strict::untold::Untold;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 #[derive(Debug, Default)]
@@ -18,7 +19,8 @@ pub(super) struct Entries {
 
 #[derive(Debug, Default)]
 pub(super) struct Entry {
-    pub(super) message: Option<Message>,
+    /// Told one after the other: the first is in hand, or next. Of more than one, all but one were left by limiters before.
+    pub(super) messages: VecDeque<Message>,
     /// Units that were booked just now under every rule: as they are in the next message.
     pub(super) fresh: u64,
     /// What goes back with the messages after that.
@@ -49,13 +51,15 @@ impl Entries {
 }
 
 impl Entry {
-    /// The message that was not heard, unless all of it has come back by itself.
+    /// The first message that was not heard, but for those of which all has come back by itself.
     pub(super) fn again(&mut self, untold: &Untold, at: Moment) -> Option<Sent> {
-        let sent = self.message.as_ref()?.sent(untold, at);
-        if sent.is_none() {
-            self.message = None;
+        while let Some(message) = self.messages.front() {
+            if let Some(sent) = message.sent(untold, at) {
+                return Some(sent);
+            }
+            self.messages.pop_front();
         }
-        sent
+        None
     }
 
     /// What is next of that which goes back.
@@ -66,17 +70,18 @@ impl Entry {
     }
 
     pub(super) fn forget(&mut self, untold: &Untold, at: Moment) {
-        let _ = self.again(untold, at);
+        self.messages
+            .retain(|message| message.sent(untold, at).is_some());
         self.going_back.retain(|it| !it.is_over(at));
     }
 
     pub(super) fn goes_back(&self) -> usize {
-        let message = self.message.as_ref();
-        self.going_back.len() + message.map_or(0, Message::gives_back)
+        let messages = self.messages.iter().map(Message::gives_back);
+        self.going_back.len() + messages.sum::<usize>()
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
-        self.message.is_none() && self.fresh == 0 && self.going_back.is_empty() && !self.in_hand
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.fresh == 0 && self.going_back.is_empty() && !self.in_hand
     }
 }
 

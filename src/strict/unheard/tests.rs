@@ -116,6 +116,140 @@ fn who_takes_over_repeats_the_messages_of_who_was_before() {
     assert!(![7, 8].contains(&sent.id.sender));
 }
 
+/// A limiter with another quota has taken over from one that has told of `units` on `key`, and does not know whether the
+/// store has heard it.
+fn taken_over(key: Key, units: u32) -> (Arc<Unheard>, Arc<Unheard>) {
+    let (old, new) = ([Quota::per_hour(10)], [Quota::per_hour(20)]);
+    let (before, after) = (unheard(&old, 7), unheard(&new, 8));
+    before.untold.add(key, units, at(1_000));
+    assert!(admitted(&before, key, 1_000).is_some());
+    before.unheard(key, at(1_000));
+    hand_over(&before, &after, &old, &new);
+    (before, after)
+}
+
+fn hand_over(before: &Unheard, after: &Arc<Unheard>, old: &[Quota], new: &[Quota]) {
+    let [old, new] = [old, new].map(|quotas| {
+        let policies = quotas.iter().map(|quota| Policy::from(*quota));
+        policies.collect::<Vec<_>>()
+    });
+    let carry = Carry::new(&old, &new);
+    before
+        .untold
+        .hand_over(&after.untold, carry.clone(), at(1_000));
+    before.hand_over(after, carry, at(1_000));
+}
+
+/// It would be told at once else, before the message: others would get it until that is heard.
+#[test]
+fn what_was_told_and_handed_over_is_taken_back_once_it_was_heard() {
+    let key = Key::of("a");
+    let (before, after) = taken_over(key, 5);
+    assert_eq!(before.give_back(key, 2, at(1_000)), 0);
+    assert_eq!(before.give_back(key, 4, at(1_000)), 1);
+    assert_eq!((before.keys(), after.keys()), (0, 1));
+    assert_eq!(admitted(&after, key, 1_000), Some((1, vec![5])));
+    after.heard(key, at(1_000));
+    let sent = after.next(key, at(1_000)).expect("room").expect("it");
+    let What::GivesBack(each) = &sent.what else {
+        panic!("{sent:?}");
+    };
+    let expected = GiveBack::last([5].into(), after.untold.rules(), at(1_000));
+    assert_eq!(format!("{each:?}"), format!("[{expected:?}]"));
+    after.heard(key, at(1_000));
+    assert_eq!((after.keys(), after.is_left()), (0, false));
+}
+
+#[test]
+fn of_two_limiters_messages_about_a_key_each_counts_once() {
+    let (old, new) = ([Quota::per_hour(10)], [Quota::per_hour(20)]);
+    let (before, after) = (unheard(&old, 7), unheard(&new, 8));
+    let key = Key::of("a");
+    for (unheard, units) in [(&before, 3), (&after, 4)] {
+        unheard.untold.add(key, units, at(1_000));
+        assert!(admitted(unheard, key, 1_000).is_some());
+    }
+    before.unheard(key, at(1_000));
+    assert_eq!(before.give_back(key, 1, at(1_000)), 0);
+    // While the other is in hand.
+    hand_over(&before, &after, &old, &new);
+    after.unheard(key, at(1_000));
+    assert_eq!(
+        before.give_back(key, 1, at(1_000)),
+        0,
+        "of what was told last"
+    );
+    let back = GiveBack::last([2].into(), after.untold.rules(), at(1_000));
+    let back = format!("[{back:?}]");
+    let mut told = Vec::new();
+    while let Some(sent) = after.next(key, at(1_000)).expect("room") {
+        told.push(match sent.what {
+            What::Admitted(units) => (sent.id.sender, units[0].to_string()),
+            What::GivesBack(each) => (sent.id.sender, format!("{each:?}")),
+        });
+        after.heard(key, at(1_000));
+    }
+    assert_eq!(told, [(8, "4".into()), (7, "3".into()), (8, back)]);
+    assert_eq!((after.keys(), after.is_left()), (0, false));
+}
+
+#[test]
+fn where_there_is_no_room_for_a_message_what_was_used_of_it_is_told_anew() {
+    let (old, new) = ([Quota::per_hour(10)], [Quota::per_hour(20)]);
+    let before = unheard(&old, 7);
+    let rules = new.map(|quota| Rule::new(quota.into()));
+    let after = Unheard::new(8 << 11, Arc::new(Untold::new(&rules, 9)), 1).into();
+    let (key, other) = (Key::of("a"), Key::of("b"));
+    for (unheard, key) in [(&before, key), (&after, other)] {
+        unheard.untold.add(key, 5, at(1_000));
+        assert!(admitted(unheard, key, 1_000).is_some());
+    }
+    before.unheard(key, at(1_000));
+    assert_eq!(before.give_back(key, 2, at(1_000)), 0);
+    hand_over(&before, &after, &old, &new);
+    assert_eq!((before.keys(), after.keys()), (0, 2));
+    after.heard(other, at(1_000));
+    assert!(matches!(admitted(&after, key, 1_000), Some((_, units)) if units == [3]));
+}
+
+/// The server leaves alone what a later message of the same sender has overtaken.
+#[test]
+fn no_message_that_is_handed_over_is_overtaken_by_later_ones() {
+    let key = Key::of("a");
+    let (before, after) = taken_over(key, 1);
+    let mut senders = vec![7];
+    for _ in 0..3 {
+        before.add(key, 1, at(1_000));
+        let sent = before.next(key, at(1_000)).expect("room").expect("news");
+        senders.push(sent.id.sender);
+        before.unheard(key, at(1_000));
+    }
+    assert_eq!((before.keys(), after.keys()), (0, 1));
+    let told = std::iter::from_fn(|| {
+        let sent = after.next(key, at(1_000)).expect("room")?;
+        after.heard(key, at(1_000));
+        Some(sent.id.sender)
+    });
+    assert_eq!(told.collect::<Vec<_>>(), senders);
+    senders.sort_unstable();
+    senders.dedup();
+    assert_eq!(senders.len(), 4);
+}
+
+#[test]
+fn what_counts_under_no_rule_of_who_takes_over_stays() {
+    let (old, new) = ([Quota::per_hour(10)], [Quota::per_minute(20)]);
+    let (before, after) = (unheard(&old, 7), unheard(&new, 8));
+    let key = Key::of("a");
+    before.untold.add(key, 5, at(1_000));
+    assert!(admitted(&before, key, 1_000).is_some());
+    before.unheard(key, at(1_000));
+    hand_over(&before, &after, &old, &new);
+    assert_eq!((before.keys(), after.keys()), (1, 0));
+    assert_eq!(before.give_back(key, 2, at(1_000)), 0);
+    assert_eq!(admitted(&before, key, 1_000), Some((1, vec![5])));
+}
+
 #[test]
 fn there_is_room_for_so_many_messages_and_what_has_come_back_needs_none() {
     let rules = [Rule::new(Quota::per_second(10).into())];
