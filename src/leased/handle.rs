@@ -147,6 +147,11 @@ impl LeasedLimiter {
         }
     }
 
+    /// Whether another limiter has taken over, so that this one cannot begin again.
+    pub(crate) fn has_left(&self) -> bool {
+        self.0.shared.parts.has_left()
+    }
+
     pub(super) fn new(
         shared: Arc<Shared>,
         max_keys: usize,

@@ -219,7 +219,15 @@ impl AnyLimiter {
 
     /// Whether another limiter has taken over, so that this one cannot begin again.
     pub(crate) fn has_left(&self) -> bool {
-        self.as_local().is_some_and(RateLimiter::has_left)
+        match self {
+            Self::Local(limiter) => limiter.has_left(),
+            #[cfg(feature = "redis")]
+            Self::Strict(limiter) => limiter.has_left(),
+            #[cfg(feature = "redis")]
+            Self::Leased(limiter) => limiter.has_left(),
+            #[cfg(feature = "redis")]
+            Self::Layered(_) => false,
+        }
     }
 
     /// Goes on with the counts of the limiter before this one. Those in a store are where they were; of a store that is

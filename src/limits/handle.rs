@@ -329,6 +329,39 @@ mod tests {
         assert_eq!(limits.plan(), plan(Quota::per_hour(20)));
     }
 
+    /// Each would leave everything to the other one.
+    #[cfg(feature = "redis")]
+    #[test]
+    fn neither_does_one_that_counts_in_a_store() {
+        use crate::leased::LeasedLimiter;
+        use crate::store::RedisStore;
+        use crate::strict::StrictLimiter;
+
+        type Make = fn(RedisStore, &NamedLimit<'_>) -> Result<AnyLimiter, ConfigError>;
+        let strict: Make =
+            |store, limit| Ok(StrictLimiter::for_limit(store, "a", limit).build()?.into());
+        let leased: Make =
+            |store, limit| Ok(LeasedLimiter::for_limit(store, "a", limit).build()?.into());
+        for make in [strict, leased] {
+            let store = RedisStore::new("redis://127.0.0.1:1").unwrap();
+            let made = Mutex::new(Vec::<AnyLimiter>::new());
+            let make = move |limit: &NamedLimit<'_>| {
+                let mut made = made.lock().unwrap();
+                let known = made.iter().find(|it| it.policies() == limit.policies());
+                if let Some(known) = known {
+                    return Ok(known.clone());
+                }
+                made.push(make(store.clone(), limit)?);
+                Ok(made[made.len() - 1].clone())
+            };
+            let limits = Limits::made_by(&plan(Quota::per_hour(10)), make).unwrap();
+            assert!(limits.change(&plan(Quota::per_hour(20))).is_ok());
+            let error = limits.change(&plan(Quota::per_hour(10))).unwrap_err();
+            assert!(error.to_string().ends_with("make a new one for every plan"));
+            assert_eq!(limits.plan(), plan(Quota::per_hour(20)));
+        }
+    }
+
     #[test]
     fn whoever_has_a_limiter_of_an_older_plan_counts_where_all_do() {
         let limits = Limits::new(&plan(Quota::per_day(10).fixed()));

@@ -171,6 +171,11 @@ impl StrictLimiter {
         }
     }
 
+    /// Whether another limiter has taken over, so that this one cannot begin again.
+    pub(crate) fn has_left(&self) -> bool {
+        self.0.parts.has_left()
+    }
+
     pub(super) fn assemble(parts: Parts) -> Self {
         let unheard = Unheard::new(draw_sender(), Arc::clone(&parts.untold), MAX_UNHEARD);
         Self(Arc::new(Inner {

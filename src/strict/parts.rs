@@ -61,6 +61,11 @@ impl Parts {
         Some(carry)
     }
 
+    /// Whether another one has taken over.
+    pub(crate) fn has_left(&self) -> bool {
+        self.untold.has_left()
+    }
+
     /// Books units whether they fit or not, while the store does not answer: it is told when it does.
     pub(crate) fn book_without(&self, key: Key, units: u32, moment: Moment) {
         self.book_in_share(key, units);

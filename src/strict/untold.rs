@@ -68,6 +68,11 @@ impl Untold {
         self.count.store(0, Ordering::Release);
     }
 
+    /// Whether another one has taken over.
+    pub(super) fn has_left(&self) -> bool {
+        self.successor.get().is_some()
+    }
+
     pub(crate) fn keys(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }
