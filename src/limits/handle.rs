@@ -111,8 +111,9 @@ impl Limits {
     ///   begins anew, and so does a limit with a new name.
     /// * A limit that did not change is not touched.
     /// * Requests go on meanwhile, and each is counted once: none is lost, and none counted twice. A request for a key
-    ///   whose counts are just being moved waits for them, up to 768 keys at about 100 ns each. Whoever still has a limiter
-    ///   of the plan before asks the new one through it.
+    ///   whose counts are just being moved waits for them, up to 768 keys at about 100 ns each; for those of which a store
+    ///   that is away is to be told, up to 16 at about 1 µs. Whoever still has a limiter of the plan before asks the new
+    ///   one through it.
     /// * What was reserved before is given back after as [`Reservation`] says. Those who wait in line, and those who come
     ///   to wait after the change, are two lines.
     /// * Counts in a store stay where they are. What a changed limit has let pass while its store was away, and has not

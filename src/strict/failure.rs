@@ -33,6 +33,10 @@ pub enum OnFailure {
     ///
     /// To count those once as well, the store would have to remember each decision until it is heard of, which takes the
     /// server more than twice the time of a decision (5.5 µs and 12 on the same machine).
+    ///
+    /// What is admitted so is kept of 100 000 keys at most. Where of each of them something has not come back by itself,
+    /// units of another key are not told to the store, which gives them to others as well:
+    /// [`StrictStats::lost`](super::StrictStats::lost).
     LocalShare {
         /// How many processes share the limit.
         of: NonZeroU32,

@@ -48,18 +48,19 @@ impl<V> LookedThrough<V> {
         self.keys.iter().map(|(key, value)| (*key, value))
     }
 
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (Key, V)> {
-        self.keys.drain(..)
+    /// The key at a place: when one is removed, the last one takes its place.
+    pub(crate) fn at(&self, place: usize) -> Option<Key> {
+        self.keys.get_index(place).map(|(key, _)| *key)
     }
 
     /// Looks at the next `most` keys, and removes those that `keeps` says no to.
-    pub(crate) fn look_through(&mut self, most: usize, mut keeps: impl FnMut(&mut V) -> bool) {
+    pub(crate) fn look_through(&mut self, most: usize, mut keeps: impl FnMut(Key, &mut V) -> bool) {
         for _ in 0..most.min(self.keys.len()) {
             if self.next >= self.keys.len() {
                 self.next = 0;
             }
             let looked_at = self.keys.get_index_mut(self.next);
-            if looked_at.is_some_and(|(_, value)| keeps(value)) {
+            if looked_at.is_some_and(|(key, value)| keeps(*key, value)) {
                 self.next += 1;
             } else {
                 // The last one takes its place, and is looked at next.
@@ -69,7 +70,7 @@ impl<V> LookedThrough<V> {
     }
 }
 
-/// Keys that are looked at for each that finds no room.
+/// Keys that are looked at, or moved, by one operation or under one lock.
 pub(crate) const AT_A_TIME: usize = 16;
 
 #[cfg(test)]
@@ -85,7 +86,7 @@ mod tests {
         let mut seen = Vec::new();
         for _ in 0..5 {
             let before = seen.len();
-            keys.look_through(2, |number| {
+            keys.look_through(2, |_, number| {
                 seen.push(*number);
                 *number % 3 != 0
             });
@@ -97,8 +98,8 @@ mod tests {
         left.sort_unstable();
         assert_eq!(left, [1, 2, 4, 5, 7, 8]);
         // A round of a table that is smaller ends.
-        keys.look_through(100, |_| false);
+        keys.look_through(100, |_, _| false);
         assert_eq!(keys.len(), 0);
-        keys.look_through(1, |_| unreachable!("nothing is left"));
+        keys.look_through(1, |_, _| unreachable!("nothing is left"));
     }
 }

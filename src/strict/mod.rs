@@ -11,7 +11,8 @@
 //! | `breaker` | when a store that fails is left alone |
 //! | `failure`, `parts` | what is said meanwhile, and what becomes of counts |
 //! | `untold`, `unheard`, `telling` | what was admitted meanwhile, and how the store hears of it, once, when it is back |
-//! | `looked_through` | the tables of keys of both, which make room a few keys at a time |
+//! | `spent` | units that come back by themselves, as both keep them |
+//! | `looked_through` | a table of keys that makes room a few keys at a time |
 //! | `booked` | where a request is counted, as its refund needs to know it |
 //! | `clock_of_store` | what time it is there |
 //! | `deciding` | how layers ask, and how anybody waits |
@@ -31,6 +32,7 @@ mod handle;
 mod looked_through;
 mod parts;
 mod reservation;
+mod spent;
 mod stats;
 mod telling;
 mod unheard;

@@ -26,7 +26,8 @@ pub struct StrictStats {
     pub remembered: u64,
     /// Keys that something was admitted or goes back on which the store does not know of yet, or has not said so.
     pub untold: usize,
-    /// Units that were admitted and that the store will never know of, since there were too many keys.
+    /// Units that were admitted and that the store will never know of, since 100 000 keys were to be told of, and something
+    /// was left of each.
     pub lost: u64,
     /// Units that were to be given back and stay booked, until they have come back by themselves, since there were too
     /// many that the store had not heard of.

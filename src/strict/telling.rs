@@ -164,7 +164,11 @@ async fn tell_all(turn: TellingAll, begin: Begin) {
             if failed {
                 let _ = tokio::time::timeout(pause, inner.back.notified()).await;
                 pause = pause.saturating_mul(2).min(longest);
-                inner.unheard.forget_what_is_back(inner.moment());
+                let mut looks = inner.unheard.looks();
+                while looks > 0 {
+                    looks = looks.saturating_sub(inner.unheard.forget_some(inner.moment()));
+                    tokio::task::yield_now().await;
+                }
             }
             let keys = inner.unheard.some(AT_A_TIME);
             let told = join_all(keys.into_iter().map(|key| limiter.tell_now(key))).await;

@@ -17,6 +17,7 @@ use crate::key::Key;
 use crate::rule::{Carry, Moment};
 use crate::store::redis::rates::{GiveBack, MessageId};
 use crate::strict::looked_through::AT_A_TIME;
+use crate::strict::spent::Spent;
 use crate::strict::untold::Untold;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -51,9 +52,9 @@ impl Unheard {
             // As many as a script can tell from each other.
             sender: AtomicU64::new(sender >> 11),
             next: AtomicU64::new(1),
+            entries: Mutex::new(Entries::new(Arc::clone(&untold))),
             untold,
             max_keys,
-            entries: Mutex::default(),
             idle: AtomicUsize::new(0),
             kept: AtomicU64::new(0),
             successor: OnceLock::new(),
@@ -67,9 +68,7 @@ impl Unheard {
 
     /// Keys of which the store does not know everything, or has not said so.
     pub(super) fn keys(&self) -> usize {
-        let entries = self.lock();
-        self.untold
-            .keys_with(entries.keys.iter().map(|(key, _)| key))
+        self.untold.known()
     }
 
     /// Units that were to go back and stay booked, since there was no room to remember them.
@@ -80,8 +79,7 @@ impl Unheard {
     /// Keys that nobody is telling of, at most so many.
     pub(super) fn some(&self, most: usize) -> Vec<Key> {
         let entries = self.lock();
-        let idle = entries.keys.iter().filter(|(_, entry)| !entry.in_hand);
-        let mut some: Vec<Key> = idle.map(|(key, _)| key).take(most).collect();
+        let mut some: Vec<Key> = entries.idle().take(most).collect();
         drop(entries);
         let mut untold = self.untold.some(most - some.len());
         untold.retain(|key| !some.contains(key));
@@ -104,7 +102,7 @@ impl Unheard {
     /// `what`, of so many units, goes back on `key` with one of the next messages, if there is room to remember it.
     pub(super) fn go_back(&self, key: Key, units: u32, what: GiveBack) {
         let mut entries = self.lock();
-        let place = entries.keys.contains(key) || entries.keys.len() < self.max_keys / 2;
+        let place = entries.contains(key) || entries.len() < self.max_keys / 2;
         if place && entries.going_back < self.max_keys {
             entries.entry(key).going_back.push(what);
             entries.going_back += 1;
@@ -123,7 +121,7 @@ impl Unheard {
     /// Whether there is a message about `key` that was not heard.
     pub(super) fn has_message(&self, key: Key) -> bool {
         let entries = self.lock();
-        let entry = entries.keys.get(key);
+        let entry = entries.get(key);
         entry.is_some_and(|entry| !entry.messages.is_empty())
     }
 
@@ -134,7 +132,7 @@ impl Unheard {
             let mut messages = entry.messages.iter();
             entry.fresh == 0 && messages.all(|message| message.gives_back() > 0)
         };
-        entries.keys.get(key).is_none_or(gives_back) && !self.untold.has(key)
+        entries.get(key).is_none_or(gives_back) && !self.untold.has(key)
     }
 
     /// Takes the next message about `key` in hand, where nobody else may have one: the one that was not heard, or else
@@ -145,22 +143,22 @@ impl Unheard {
     pub(super) fn next(&self, key: Key, at: Moment) -> Result<Option<Sent>, NoRoom> {
         let mut guard = self.lock();
         let entries = &mut *guard;
-        if !entries.keys.contains(key) && !self.untold.has(key) {
+        if !entries.contains(key) && !self.untold.has(key) {
             return Ok(None);
         }
         if !self.has_room(entries, key, at) {
             return Err(NoRoom);
         }
-        let entry = entries.keys.get_or_insert_with(key, Entry::default);
+        let entry = entries.entry(key);
         let before = entry.goes_back();
         let again = entry.again(&self.untold, at);
         let sent = again.or_else(|| self.new_message(key, entry, at));
-        entries.going_back -= before - entry.goes_back();
-        if sent.is_some() {
-            entry.in_hand = true;
-            entries.in_hand += 1;
-        } else if entry.is_empty() {
-            entries.keys.remove(key);
+        let after = entry.goes_back();
+        entry.in_hand = sent.is_some();
+        entries.going_back -= before - after;
+        match sent {
+            Some(_) => entries.in_hand += 1,
+            None => entries.clear(key),
         }
         self.count(entries);
         Ok(sent)
@@ -178,19 +176,20 @@ impl Unheard {
                 ..
             }) = message.says
             {
-                let units = self.untold.outstanding(&unused, at);
-                let last = GiveBack::last(units, self.untold.rules(), at);
+                let rules = self.untold.rules();
+                let units = unused.outstanding(rules, at).collect();
+                let last = GiveBack::last(units, rules, at);
                 entry.going_back.push(last);
             }
         });
-        self.pass_on(entries, Some(key), at);
+        self.pass_on(&mut entries, key, at);
     }
 
     /// The message in hand may have been heard or not, or there was none to be made.
     pub(super) fn unheard(&self, key: Key, at: Moment) {
         let mut entries = self.lock();
         entries.put_down(key, |entry| self.leave_fresh(key, entry, at));
-        self.pass_on(entries, Some(key), at);
+        self.pass_on(&mut entries, key, at);
     }
 
     /// The last `units` that were admitted on `key` without the store were not used after all. How many of them the store
@@ -201,10 +200,10 @@ impl Unheard {
             return 0;
         }
         let mut entries = self.lock();
-        if let Some(entry) = entries.keys.get_mut(key) {
+        if let Some(entry) = entries.get_mut(key) {
             for message in entry.messages.iter_mut().rev() {
                 if let Says::Admitted(admitted) = &mut message.says {
-                    units = admitted.give_back(units, &self.untold, at);
+                    units = admitted.give_back(units, self.untold.rules(), at);
                 }
             }
         }
@@ -214,25 +213,40 @@ impl Unheard {
         successor.map_or(units, |(next, _)| next.give_back(key, units, at))
     }
 
-    /// Forgets what nobody is telling and what has come back by itself.
-    pub(super) fn forget_what_is_back(&self, at: Moment) {
-        let mut left = self.lock().keys.len();
-        // Whoever asks meanwhile waits for a part of it.
-        while left > 0 {
-            let mut entries = self.lock();
-            self.forget(&mut entries, AT_A_TIME, at);
-            self.count(&entries);
-            left = left.saturating_sub(AT_A_TIME);
-        }
+    /// How many keys [`Self::forget_some`] has to look at.
+    pub(super) fn looks(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Forgets of the next few keys what nobody is telling and what has come back by itself. How many it has looked at.
+    pub(super) fn forget_some(&self, at: Moment) -> usize {
+        let mut entries = self.lock();
+        entries.forget(AT_A_TIME, at);
+        self.count(&entries);
+        AT_A_TIME
     }
 
     /// Leaves everything that was admitted, also what is still in hand, to `next`, under whose rules it counts as `carry`
     /// says. What counts under none of them stays, and so does what goes back: under the rules under which it was booked.
+    ///
+    /// A few keys at a time: whoever asks meanwhile waits for those.
     pub(super) fn hand_over(&self, next: &Arc<Self>, carry: Carry, at: Moment) {
         let entries = self.lock();
         // Who takes over first is the only one.
         let _ = self.successor.set((Arc::clone(next), carry));
-        self.pass_on(entries, None, at);
+        let mut left = entries.len();
+        drop(entries);
+        // What comes meanwhile is passed on when it is put down, and is at the end; nor does one that is removed put any but
+        // the last in its place.
+        while left > 0 {
+            let mut entries = self.lock();
+            for _ in 0..AT_A_TIME.min(left) {
+                left -= 1;
+                if let Some(key) = entries.at(left) {
+                    self.pass_on(&mut entries, key, at);
+                }
+            }
+        }
     }
 
     fn new_message(&self, key: Key, entry: &mut Entry, at: Moment) -> Option<Sent> {
@@ -259,10 +273,8 @@ impl Unheard {
             let units = units.get_or_insert_with(|| self.each(0));
             units.iter_mut().for_each(|units| *units += fresh);
         }
-        let mut state: Box<[u64]> = vec![0; self.untold.words()].into();
-        self.untold.book(&mut state, &units?, at);
         Some(Admitted {
-            state,
+            spent: Spent::of(self.untold.rules(), &units?, at),
             unused: None,
         })
     }
@@ -275,48 +287,35 @@ impl Unheard {
         }
     }
 
-    /// Gives a successor, if there is one, what was admitted on `key`, or on all keys, and is in nobody's hand.
-    fn pass_on(&self, mut entries: MutexGuard<'_, Entries>, key: Option<Key>, at: Moment) {
-        if let Some((next, carry)) = self.successor.get() {
-            let keys = match key {
-                Some(key) => vec![key],
-                None => entries.keys.iter().map(|(key, _)| key).collect(),
-            };
-            for key in keys {
-                self.pass_on_one(&mut entries, key, next, carry, at);
+    /// Gives a successor, if there is one, what was admitted on `key` and is in nobody's hand.
+    fn pass_on(&self, entries: &mut Entries, key: Key, at: Moment) {
+        if let Some((next, carry)) = self.successor.get()
+            && let Some(entry) = entries.get_mut(key).filter(|it| !it.in_hand)
+        {
+            // Its ledger has been handed over before.
+            self.leave_fresh(key, entry, at);
+            let messages = entry.messages.len();
+            entry.messages.retain(|message| {
+                let Says::Admitted(admitted) = &message.says else {
+                    return true;
+                };
+                let rules = next.untold.rules();
+                let Some(carried) = admitted.carried(carry, rules, at) else {
+                    return true;
+                };
+                // Both are locked, so that whoever looks for it finds it.
+                next.take_over(key, message.id, carried, at);
+                false
+            });
+            if entry.messages.len() < messages {
+                // What is told by this one from now on must not overtake it.
+                let sender = Key::of(&self.sender.load(Ordering::Relaxed));
+                let sender = sender.halves()[0] >> 11;
+                self.sender.store(sender, Ordering::Relaxed);
             }
+            entries.clear(key);
         }
-        self.count(&entries);
-    }
-
-    fn pass_on_one(&self, entries: &mut Entries, key: Key, next: &Self, carry: &Carry, at: Moment) {
-        let Some(entry) = entries.keys.get_mut(key).filter(|it| !it.in_hand) else {
-            return;
-        };
-        // Its ledger has been handed over before.
-        self.leave_fresh(key, entry, at);
-        let mut passed = false;
-        entry.messages.retain(|message| {
-            let Says::Admitted(admitted) = &message.says else {
-                return true;
-            };
-            let Some(carried) = admitted.carried(carry, &next.untold, at) else {
-                return true;
-            };
-            // Here and there are locked, so that whoever looks for it finds it.
-            next.take_over(key, message.id, carried, at);
-            passed = true;
-            false
-        });
-        if passed {
-            // What is told by this one from now on must not overtake it.
-            let sender = Key::of(&self.sender.load(Ordering::Relaxed));
-            let sender = sender.halves()[0] >> 11;
-            self.sender.store(sender, Ordering::Relaxed);
-        }
-        if entry.is_empty() {
-            entries.keys.remove(key);
-        }
+        self.count(entries);
     }
 
     fn take_over(&self, key: Key, id: MessageId, admitted: Admitted, at: Moment) {
@@ -327,7 +326,7 @@ impl Unheard {
             entry.messages.push_back(Message { id, says });
         } else {
             // This may count twice, and never not at all.
-            let units = admitted.used(&self.untold, at);
+            let units = admitted.used(self.untold.rules(), at);
             if units.iter().any(|units| *units > 0) {
                 self.untold.add_each(key, &units, at);
             }
@@ -337,24 +336,11 @@ impl Unheard {
 
     /// Whether there is an entry for `key`, or room for one: what has come back by itself needs none.
     fn has_room(&self, entries: &mut Entries, key: Key, at: Moment) -> bool {
-        if entries.keys.len() < self.max_keys || entries.keys.contains(key) {
+        if entries.len() < self.max_keys || entries.contains(key) {
             return true;
         }
-        self.forget(entries, AT_A_TIME, at);
-        entries.keys.len() < self.max_keys
-    }
-
-    /// Of the next `most` keys what has come back by itself.
-    fn forget(&self, entries: &mut Entries, most: usize, at: Moment) {
-        let going_back = &mut entries.going_back;
-        entries.keys.look_through(most, |entry| {
-            if !entry.in_hand {
-                let before = entry.goes_back();
-                entry.forget(&self.untold, at);
-                *going_back -= before - entry.goes_back();
-            }
-            !entry.is_empty()
-        });
+        entries.forget(AT_A_TIME, at);
+        entries.len() < self.max_keys
     }
 
     fn each(&self, units: u64) -> Box<[u64]> {
@@ -362,7 +348,7 @@ impl Unheard {
     }
 
     fn count(&self, entries: &Entries) {
-        let idle = entries.keys.len() - entries.in_hand;
+        let idle = entries.len() - entries.in_hand;
         self.idle.store(idle, Ordering::Release);
     }
 

@@ -1,19 +1,23 @@
 //! What was admitted without the store, to be told when it answers again.
 //!
-//! Each key's untold units are kept as a state of the limiter's own rules, on the store's clock as it is known here:
-//! what would have come back by itself meanwhile need not be told.
+//! What would have come back by itself meanwhile need not be told.
 
 use crate::key::Key;
 use crate::rule::{Carry, Moment, Rule};
-use crate::strict::looked_through::{AT_A_TIME, LookedThrough};
+use crate::strict::looked_through::AT_A_TIME;
+use crate::strict::spent::Spent;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+mod table;
+
+use self::table::Table;
 
 #[derive(Debug)]
 pub(crate) struct Untold {
     rules: Box<[Rule]>,
     max_keys: usize,
-    keys: Mutex<LookedThrough<Box<[u64]>>>,
+    table: Mutex<Table>,
     /// The number of keys, to be read without the lock.
     count: AtomicUsize,
     /// Units that there was no room for.
@@ -29,15 +33,15 @@ struct Successor {
 }
 
 impl Successor {
-    /// `state` is to be told, of the policies before.
-    fn add(&self, key: Key, state: &[u64], at: Moment) {
+    /// Takes what was spent under the policies before, unless it counts under none of its own.
+    fn take(&self, key: Key, spent: &Spent, at: Moment) -> bool {
         let next = &*self.untold;
-        let mut carried = vec![0; next.words()];
-        self.carry.carry(state, &mut carried, at);
-        let units = next.outstanding(&carried, at);
-        if units.iter().any(|units| *units > 0) {
-            next.add_each(key, &units, at);
-        }
+        let Some(carried) = spent.carried(&self.carry, &next.rules, at) else {
+            return false;
+        };
+        let units: Box<[u64]> = carried.outstanding(&next.rules, at).collect();
+        next.add_each(key, &units, at);
+        true
     }
 }
 
@@ -46,26 +50,26 @@ impl Untold {
         Self {
             rules: rules.into(),
             max_keys,
-            keys: Mutex::default(),
+            table: Mutex::default(),
             count: AtomicUsize::new(0),
             lost: AtomicU64::new(0),
             successor: OnceLock::new(),
         }
     }
 
-    /// Leaves everything, also what is still to come, to `next`, under whose policies it counts as `carry` says.
+    /// Leaves everything, also what is still to come, to `next`, under whose policies it counts as `carry` says. What counts
+    /// under none of them stays.
+    ///
+    /// A few keys at a time: whoever asks meanwhile waits for those.
     pub(crate) fn hand_over(&self, next: &Arc<Self>, carry: Carry, at: Moment) {
-        let mut keys = self.lock();
-        let successor = Successor {
-            untold: Arc::clone(next),
-            carry,
-        };
-        // Who takes over first is the only one.
-        let successor = self.successor.get_or_init(|| successor);
-        for (key, state) in keys.drain() {
-            successor.add(key, &state, at);
+        self.leave_to(next, carry);
+        let mut last = None;
+        loop {
+            last = self.pass_on_some(last, at);
+            if last.is_none() {
+                return;
+            }
         }
-        self.count.store(0, Ordering::Release);
     }
 
     /// Whether another one has taken over.
@@ -82,16 +86,16 @@ impl Untold {
         if self.keys() < self.max_keys {
             return false;
         }
-        let mut keys = self.lock();
-        self.look_through(&mut keys, at);
-        self.keys() >= self.max_keys
+        let mut table = self.lock();
+        table.forget(AT_A_TIME, &self.rules, at);
+        self.count(&table);
+        table.len() >= self.max_keys
     }
 
     /// How much of `units` that were admitted at `moment` has not come back under any rule since.
     pub(super) fn left(&self, units: u32, moment: Moment, at: Moment) -> u32 {
-        let mut state = vec![0; self.words()];
-        self.book(&mut state, &vec![units.into(); self.rules.len()], moment);
-        let least = self.outstanding(&state, at).iter().copied().min();
+        let spent = Spent::of(&self.rules, &self.each(units), moment);
+        let least = spent.outstanding(&self.rules, at).min();
         u32::try_from(least.unwrap_or(0)).unwrap_or(u32::MAX)
     }
 
@@ -101,50 +105,56 @@ impl Untold {
 
     /// `units` were admitted on `key`.
     pub(crate) fn add(&self, key: Key, units: u32, at: Moment) {
-        self.add_each(key, &vec![units.into(); self.rules.len()], at);
+        self.add_each(key, &self.each(units), at);
     }
 
     /// As [`Self::add`], with a number for each rule: also those that were taken and could not be told.
+    ///
+    /// They are lost where there is room for no more keys, and of none all has come back.
     pub(crate) fn add_each(&self, key: Key, units: &[u64], at: Moment) {
-        let mut keys = self.lock();
-        if let Some(successor) = self.successor.get() {
-            drop(keys);
-            let mut state = vec![0; self.words()];
-            self.book(&mut state, units, at);
-            return successor.add(key, &state, at);
+        let mut table = self.lock();
+        if let Some(successor) = self.successor.get()
+            && successor.take(key, &Spent::of(&self.rules, units, at), at)
+        {
+            return;
         }
-        if !keys.contains(key) && keys.len() >= self.max_keys {
-            self.look_through(&mut keys, at);
+        if table.len() >= self.max_keys && !table.contains(key) {
+            table.forget(AT_A_TIME, &self.rules, at);
         }
-        if !keys.contains(key) && keys.len() >= self.max_keys {
+        if table.len() >= self.max_keys && !table.contains(key) {
             self.lost.fetch_add(most(units).into(), Ordering::Relaxed);
         } else {
-            let state = keys.get_or_insert_with(key, || vec![0; self.words()].into());
-            self.book(state, units, at);
+            let book = |spent: &mut Spent| spent.book(&self.rules, units, at);
+            table.change(key, &self.rules, at, book);
         }
-        self.count.store(keys.len(), Ordering::Release);
+        self.count(&table);
     }
 
     /// The last `units` on `key` were not used after all. How many of them are not here: they were told, or have come back
     /// by themselves.
     pub(crate) fn give_back(&self, key: Key, units: u32, at: Moment) -> u32 {
-        let mut keys = self.lock();
-        if let Some(successor) = self.successor.get() {
-            drop(keys);
-            return successor.untold.give_back(key, units, at);
+        let mut table = self.lock();
+        let successor = self.successor.get();
+        if let Some(successor) = successor {
+            self.pass_on(&mut table, key, successor, at);
         }
-        let Some(state) = keys.get_mut(key) else {
-            return units;
-        };
-        let here = most(&self.outstanding(state, at));
-        self.each(state, |_, rule, state| {
-            rule.give_back_last(state, units, at);
-        });
-        if self.outstanding(state, at).iter().all(|units| *units == 0) {
-            keys.remove(key);
-            self.count.store(keys.len(), Ordering::Release);
+        let mut left = units;
+        if let Some(spent) = table.get(key) {
+            let here = spent.outstanding(&self.rules, at).max().unwrap_or(0);
+            left = units.saturating_sub(u32::try_from(here).unwrap_or(u32::MAX));
+            let give_back = |spent: &mut Spent| spent.give_back_last(&self.rules, units, at);
+            table.change(key, &self.rules, at, give_back);
+            let is_back = |spent: &Spent| spent.is_back(&self.rules, at);
+            if table.get(key).is_some_and(is_back) {
+                table.remove(key);
+            }
+            self.count(&table);
         }
-        units.saturating_sub(here)
+        drop(table);
+        match successor {
+            Some(successor) if left > 0 => successor.untold.give_back(key, left, at),
+            _ => left,
+        }
     }
 
     /// Whether there may be something to tell of `key`.
@@ -154,68 +164,77 @@ impl Untold {
 
     /// Takes out what is to be told of `key`: units under each rule.
     pub(crate) fn take(&self, key: Key, at: Moment) -> Option<Box<[u64]>> {
-        let mut keys = self.lock();
-        let state = keys.remove(key)?;
-        self.count.store(keys.len(), Ordering::Release);
-        let units = self.outstanding(&state, at);
-        units.iter().any(|units| *units > 0).then_some(units)
+        let mut table = self.lock();
+        let spent = table.remove(key)?;
+        self.count(&table);
+        let units = || spent.outstanding(&self.rules, at).collect();
+        (!spent.is_back(&self.rules, at)).then(units)
     }
 
     /// Keys of which there is something to tell, at most so many.
     pub(crate) fn some(&self, most: usize) -> Vec<Key> {
-        self.lock().iter().map(|(key, _)| key).take(most).collect()
+        self.lock().keys().take(most).collect()
     }
 
-    /// Keys of which there is something to tell, together with others.
-    pub(super) fn keys_with(&self, others: impl Iterator<Item = Key>) -> usize {
-        let keys = self.lock();
-        keys.len() + others.filter(|other| !keys.contains(*other)).count()
+    /// Keys of which there is something to tell, and those of which the store is yet to hear something else.
+    pub(super) fn known(&self) -> usize {
+        self.lock().known()
+    }
+
+    /// The store is yet to hear something else of `key`.
+    pub(super) fn begin_unheard(&self, key: Key) {
+        self.lock().begin_unheard(key);
+    }
+
+    pub(super) fn end_unheard(&self, key: Key) {
+        self.lock().end_unheard(key);
     }
 
     pub(super) const fn rules(&self) -> &[Rule] {
         &self.rules
     }
 
-    pub(super) fn words(&self) -> usize {
-        self.rules.iter().map(Rule::words).sum()
-    }
-
-    pub(super) fn book(&self, state: &mut [u64], units: &[u64], at: Moment) {
-        self.each(state, |place, rule, state| {
-            let units = u32::try_from(units[place]).unwrap_or(u32::MAX);
-            rule.book(state, units, at);
-        });
-    }
-
-    pub(super) fn outstanding(&self, state: &[u64], at: Moment) -> Box<[u64]> {
-        let mut rest = state;
-        let units = |rule: &Rule| {
-            let (own, others) = rest.split_at(rule.words());
-            rest = others;
-            rule.outstanding(own, at)
+    fn leave_to(&self, next: &Arc<Self>, carry: Carry) {
+        let successor = Successor {
+            untold: Arc::clone(next),
+            carry,
         };
-        self.rules.iter().map(units).collect()
+        // Whoever has looked for a successor before has put everything in the table.
+        let _table = self.lock();
+        // Who takes over first is the only one.
+        let _ = self.successor.set(successor);
     }
 
-    /// What has come back since needs no room.
-    fn look_through(&self, keys: &mut LookedThrough<Box<[u64]>>, at: Moment) {
-        keys.look_through(AT_A_TIME, |state| {
-            self.outstanding(state, at).iter().any(|units| *units > 0)
-        });
-        self.count.store(keys.len(), Ordering::Release);
+    /// Passes on the next few keys after `last`. Answers the last of them, if there may be more.
+    fn pass_on_some(&self, mut last: Option<Key>, at: Moment) -> Option<Key> {
+        let successor = self.successor.get()?;
+        let mut table = self.lock();
+        for _ in 0..AT_A_TIME {
+            last = table.after(last);
+            self.pass_on(&mut table, last?, successor, at);
+        }
+        last
     }
 
-    fn each(&self, state: &mut [u64], mut change: impl FnMut(usize, &Rule, &mut [u64])) {
-        let mut rest = state;
-        for (place, rule) in self.rules.iter().enumerate() {
-            let (own, others) = rest.split_at_mut(rule.words());
-            rest = others;
-            change(place, rule, own);
+    fn pass_on(&self, table: &mut Table, key: Key, successor: &Successor, at: Moment) {
+        // Both tables are locked, so that whoever looks for it finds it.
+        let take = |spent: &Spent| successor.take(key, spent, at);
+        if table.get(key).is_some_and(take) {
+            table.remove(key);
+            self.count(table);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, LookedThrough<Box<[u64]>>> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    fn each(&self, units: u32) -> Box<[u64]> {
+        vec![units.into(); self.rules.len()].into()
+    }
+
+    fn count(&self, table: &Table) {
+        self.count.store(table.len(), Ordering::Release);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -285,6 +304,22 @@ mod tests {
         assert!(untold.is_full(at(2_000)) && !untold.is_full(at(3_000)));
     }
 
+    /// Wherever in the table the key is whose units have come back.
+    #[test]
+    fn room_is_found_as_long_as_of_any_key_all_has_come_back() {
+        let untold = untold(Quota::per_second(10), 1_000);
+        for number in 0..1_000_u64 {
+            let units = if number % 100 == 99 { 1 } else { 9 };
+            untold.add(Key::of(&number), units, at(1_000));
+        }
+        for number in 1_000..1_010_u64 {
+            untold.add(Key::of(&number), 9, at(1_200));
+        }
+        assert_eq!((untold.keys(), untold.lost()), (1_000, 0));
+        untold.add(Key::of("one more"), 9, at(1_200));
+        assert_eq!((untold.keys(), untold.lost()), (1_000, 9));
+    }
+
     #[test]
     fn what_is_left_of_a_booking_is_what_has_come_back_under_no_rule() {
         let rules = [Quota::per_second(10), Quota::per_hour(9).fixed()];
@@ -292,6 +327,7 @@ mod tests {
         let untold = Untold::new(&rules, 9);
         let left = |millis| untold.left(5, at(1_000), at(millis));
         assert_eq!([left(1_000), left(1_200), left(2_000)], [5, 3, 0]);
+        assert_eq!(left(1), 5, "the clock was put back");
     }
 
     #[test]
@@ -322,5 +358,43 @@ mod tests {
         // Nothing was counted by the hour.
         assert_eq!(next.take(a, at(1_000)).as_deref(), Some(&[5, 0][..]));
         assert_eq!(next.take(b, at(1_000)).as_deref(), Some(&[3, 0][..]));
+    }
+
+    #[test]
+    fn what_counts_under_no_rule_of_who_takes_over_stays() {
+        let (old, new) = (Quota::per_second(10), Quota::per_hour(10));
+        let (a, b) = (Key::of("a"), Key::of("b"));
+        let (before, next) = (untold(old, 9), Arc::new(untold(new, 9)));
+        before.add(a, 3, at(1_000));
+        before.hand_over(&next, Carry::new(&[old.into()], &[new.into()]), at(1_000));
+        before.add(b, 4, at(1_000));
+        assert_eq!((before.keys(), next.keys()), (2, 0));
+        assert_eq!(before.give_back(a, 1, at(1_000)), 0);
+        assert_eq!(before.take(a, at(1_000)).as_deref(), Some(&[2][..]));
+    }
+
+    /// While others go on with the one before: some of the keys are there already, and some are here.
+    #[test]
+    fn nothing_is_lost_or_told_twice_while_another_takes_over() {
+        let (old, new) = (Quota::per_hour(100).fixed(), Quota::per_hour(90).fixed());
+        let (before, next) = (untold(old, 99), Arc::new(untold(new, 99)));
+        let keys: Vec<Key> = (0..50_u64).map(|number| Key::of(&number)).collect();
+        keys.iter().for_each(|key| before.add(*key, 3, at(1_000)));
+        before.leave_to(&next, Carry::new(&[old.into()], &[new.into()]));
+        let mut last = before.pass_on_some(None, at(1_000));
+        assert_eq!((before.keys(), next.keys()), (34, 16));
+        for key in &keys[..20] {
+            before.add(*key, 2, at(1_000));
+            assert_eq!(before.give_back(*key, 4, at(1_000)), 0, "here or there");
+        }
+        while last.is_some() {
+            last = before.pass_on_some(last, at(1_000));
+        }
+        assert_eq!((before.keys(), next.keys()), (0, 50));
+        for (number, key) in keys.iter().enumerate() {
+            let units = next.take(*key, at(1_000));
+            let left = if number < 20 { 1 } else { 3 };
+            assert_eq!(units.as_deref(), Some(&[left][..]));
+        }
     }
 }

@@ -9,9 +9,11 @@ use crate::strict::untold::Untold;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Entries {
-    pub(super) keys: LookedThrough<Entry>,
+    keys: LookedThrough<Entry>,
+    /// Counts the keys with its own.
+    untold: Arc<Untold>,
     pub(super) in_hand: usize,
     /// Bookings that go back, in messages or not.
     pub(super) going_back: usize,
@@ -29,8 +31,47 @@ pub(super) struct Entry {
 }
 
 impl Entries {
+    pub(super) fn new(untold: Arc<Untold>) -> Self {
+        Self {
+            keys: LookedThrough::default(),
+            untold,
+            in_hand: 0,
+            going_back: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub(super) fn contains(&self, key: Key) -> bool {
+        self.keys.contains(key)
+    }
+
+    pub(super) fn get(&self, key: Key) -> Option<&Entry> {
+        self.keys.get(key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Entry> {
+        self.keys.get_mut(key)
+    }
+
+    pub(super) fn at(&self, place: usize) -> Option<Key> {
+        self.keys.at(place)
+    }
+
+    /// Keys in nobody's hand.
+    pub(super) fn idle(&self) -> impl Iterator<Item = Key> {
+        let idle = self.keys.iter().filter(|(_, entry)| !entry.in_hand);
+        idle.map(|(key, _)| key)
+    }
+
     pub(super) fn entry(&mut self, key: Key) -> &mut Entry {
-        self.keys.get_or_insert_with(key, Entry::default)
+        let untold = &self.untold;
+        self.keys.get_or_insert_with(key, || {
+            untold.begin_unheard(key);
+            Entry::default()
+        })
     }
 
     /// Nobody has it in hand any more; what is left after `change` may be nothing.
@@ -44,8 +85,30 @@ impl Entries {
         self.going_back -= entry.goes_back();
         change(entry);
         self.going_back += entry.goes_back();
-        if entry.is_empty() {
+        self.clear(key);
+    }
+
+    /// Of the next `most` keys what has come back by itself.
+    pub(super) fn forget(&mut self, most: usize, at: Moment) {
+        let (untold, going_back) = (&self.untold, &mut self.going_back);
+        self.keys.look_through(most, |key, entry| {
+            if !entry.in_hand {
+                let before = entry.goes_back();
+                entry.forget(untold, at);
+                *going_back -= before - entry.goes_back();
+            }
+            if entry.is_empty() {
+                untold.end_unheard(key);
+            }
+            !entry.is_empty()
+        });
+    }
+
+    /// Removes what is empty.
+    pub(super) fn clear(&mut self, key: Key) {
+        if self.keys.get(key).is_some_and(Entry::is_empty) {
             self.keys.remove(key);
+            self.untold.end_unheard(key);
         }
     }
 }

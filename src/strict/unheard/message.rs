@@ -1,7 +1,8 @@
 //! One message to the store: what it says, and whether there is any point left in saying it.
 
-use crate::rule::{Carry, Moment};
+use crate::rule::{Carry, Moment, Rule};
 use crate::store::redis::rates::{GiveBack, MessageId};
+use crate::strict::spent::Spent;
 use crate::strict::untold::{Untold, most};
 use std::sync::Arc;
 
@@ -18,52 +19,44 @@ pub(super) enum Says {
     GivesBack(Arc<[GiveBack]>),
 }
 
-/// What was admitted without the store, as states of the limiter's own rules: what has come back by itself need not be
-/// told.
+/// What was admitted without the store. What has come back by itself need not be told.
 #[derive(Debug)]
 pub(super) struct Admitted {
-    pub(super) state: Box<[u64]>,
+    pub(super) spent: Spent,
     /// What turned out not to have been used, to be given back once the rest was heard.
-    pub(super) unused: Option<Box<[u64]>>,
+    pub(super) unused: Option<Spent>,
 }
 
 impl Admitted {
     /// The last `units` were not used. How many of them are not here: they have come back by themselves, or were said to be
     /// unused before.
-    pub(super) fn give_back(&mut self, units: u32, untold: &Untold, at: Moment) -> u32 {
-        let left = self.used(untold, at);
+    pub(super) fn give_back(&mut self, units: u32, rules: &[Rule], at: Moment) -> u32 {
         // Never more than was told.
-        let more: Vec<u64> = left.iter().map(|left| *left.min(&units.into())).collect();
-        let nothing = || vec![0; self.state.len()].into();
-        untold.book(self.unused.get_or_insert_with(nothing), &more, at);
+        let used = self.used(rules, at);
+        let more: Vec<u64> = used.iter().map(|used| *used.min(&units.into())).collect();
+        let unused = || Spent::nothing(rules, at);
+        let unused = self.unused.get_or_insert_with(unused);
+        unused.book(rules, &more, at);
         units.saturating_sub(most(&more))
     }
 
     /// What was used and has not come back by itself.
-    pub(super) fn used(&self, untold: &Untold, at: Moment) -> Box<[u64]> {
-        let mut units = untold.outstanding(&self.state, at);
+    pub(super) fn used(&self, rules: &[Rule], at: Moment) -> Box<[u64]> {
+        let mut units: Box<[u64]> = self.spent.outstanding(rules, at).collect();
         if let Some(unused) = &self.unused {
-            let unused = untold.outstanding(unused, at);
-            for (units, unused) in units.iter_mut().zip(&unused) {
-                *units = units.saturating_sub(*unused);
+            for (units, unused) in units.iter_mut().zip(unused.outstanding(rules, at)) {
+                *units = units.saturating_sub(unused);
             }
         }
         units
     }
 
-    /// The same under the rules of `next`; none if it counts under none of them.
-    pub(super) fn carried(&self, carry: &Carry, next: &Untold, at: Moment) -> Option<Self> {
-        let carried = |state: &[u64]| -> Box<[u64]> {
-            let mut carried = vec![0; next.words()];
-            carry.carry(state, &mut carried, at);
-            carried.into()
-        };
-        let state = carried(&self.state);
-        let counts = next.outstanding(&state, at).iter().any(|units| *units > 0);
-        counts.then(|| Self {
-            state,
-            unused: self.unused.as_deref().map(carried),
-        })
+    /// The same under the rules `next`; none if it counts under none of them.
+    pub(super) fn carried(&self, carry: &Carry, next: &[Rule], at: Moment) -> Option<Self> {
+        let spent = self.spent.carried(carry, next, at)?;
+        let carried = |unused: &Spent| unused.carried(carry, next, at);
+        let unused = self.unused.as_ref().and_then(carried);
+        Some(Self { spent, unused })
     }
 }
 
@@ -86,9 +79,9 @@ impl Message {
     pub(super) fn sent(&self, untold: &Untold, at: Moment) -> Option<Sent> {
         let what = match &self.says {
             Says::Admitted(admitted) => {
-                let units = untold.outstanding(&admitted.state, at);
-                let counts = units.iter().any(|units| *units > 0);
-                counts.then_some(What::Admitted(units))?
+                let (spent, rules) = (&admitted.spent, untold.rules());
+                let units = || What::Admitted(spent.outstanding(rules, at).collect());
+                (!spent.is_back(rules, at)).then(units)?
             }
             Says::GivesBack(each) => {
                 let counts = each.iter().any(|it| !it.is_over(at));

@@ -299,10 +299,10 @@ fn what_goes_back_is_forgotten_with_its_window() {
     unheard.go_back_last(a, 1, at(hour - 1));
     unheard.go_back_last(b, 1, at(hour - 1));
     unheard.unheard(a, at(hour - 1));
-    unheard.forget_what_is_back(at(hour - 1));
+    unheard.forget_some(at(hour - 1));
     assert_eq!(unheard.keys(), 2);
     assert_eq!(going_back(&unheard, b, hour), None);
-    unheard.forget_what_is_back(at(hour));
+    unheard.forget_some(at(hour));
     assert_eq!((unheard.keys(), unheard.is_left()), (0, false));
     assert_eq!(unheard.lock().going_back, 0);
 }
@@ -347,4 +347,28 @@ fn what_goes_back_stays_with_the_limiter_under_whose_rules_it_was_booked() {
     let sent = before.next(a, at(1_000)).expect("room").expect("it");
     assert_eq!((sent.id.sender, sent.id.number), (7, 1));
     assert!(going_back(&before, b, 1_000).is_some());
+}
+
+#[test]
+fn however_many_messages_there_are_all_are_handed_over() {
+    let (old, new) = ([Quota::per_hour(10)], [Quota::per_hour(20)]);
+    let [before, after] = [(old, 7), (new, 8)].map(|(quotas, sender)| {
+        let rules = quotas.map(|quota| Rule::new(quota.into()));
+        let untold = Arc::new(Untold::new(&rules, 99));
+        Arc::new(Unheard::new(sender << 11, untold, 99))
+    });
+    let keys: Vec<Key> = (0..50_u64).map(|number| Key::of(&number)).collect();
+    for (number, key) in keys.iter().enumerate() {
+        before.add(*key, 1, at(1_000));
+        assert!(admitted(&before, *key, 1_000).is_some());
+        if number % 3 > 0 {
+            before.unheard(*key, at(1_000));
+        }
+    }
+    hand_over(&before, &after, &old, &new);
+    assert_eq!((before.keys(), after.keys()), (17, 33));
+    for key in keys.iter().step_by(3) {
+        before.unheard(*key, at(1_000));
+    }
+    assert_eq!((before.keys(), after.keys()), (0, 50));
 }
