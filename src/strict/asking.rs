@@ -75,11 +75,11 @@ impl StrictLimiter {
         key: Key,
         cost: u32,
     ) -> Option<(Standing, u32)> {
-        let unused = passed.heard(booked);
-        if let Fallback::Allow(uncounted) = &self.0.parts.fallback {
+        let (uncounted, unused) = passed.heard(booked);
+        if let Some(moment) = uncounted {
             // What was not used has been taken from it already.
             let used = cost - unused.as_ref().map_or(0, |(_, units)| *units);
-            uncounted.give_back(key, used, self.0.moment());
+            self.0.uncount(key, used, moment);
         }
         unused
     }
@@ -93,6 +93,18 @@ impl Inner {
     pub(super) fn count(&self, decision: &Decision) {
         let policies = self.parts.rates.spelling().policies();
         self.seen.count(policies, decision);
+    }
+
+    /// So many units that passed uncounted at `moment` were counted after all, or not used.
+    pub(super) fn uncount(&self, key: Key, units: u32, moment: Moment) {
+        if let Fallback::Allow(uncounted) = &self.parts.fallback {
+            let now = self.moment();
+            // What has come back meanwhile may be somebody else's.
+            let units = uncounted.left(units, moment, now);
+            if units > 0 {
+                uncounted.give_back(key, units, now);
+            }
+        }
     }
 
     /// The present moment on the store's clock, as far as it is known here.
@@ -176,4 +188,69 @@ pub(super) fn away() -> StoreError {
         StoreErrorKind::Unreachable,
         "the store has failed too often and is left alone for a while",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::Quota;
+    use crate::store::RedisStore;
+    use crate::strict::OnFailure;
+    use crate::strict::booked::Booked;
+    use crate::time::{Clock, ManualClock};
+    use std::time::Duration;
+
+    fn where_everything_passes() -> (StrictLimiter, ManualClock) {
+        let (clock, lever) = Clock::manual();
+        let nowhere = RedisStore::new("redis://127.0.0.1:1").unwrap();
+        let limiter = StrictLimiter::builder(nowhere, "asking", Quota::per_hour(10));
+        let limiter = limiter.on_failure(OnFailure::Allow).clock(clock);
+        (limiter.build().unwrap(), lever)
+    }
+
+    fn uncounted(limiter: &StrictLimiter, key: Key) -> u64 {
+        let parts = &limiter.0.parts;
+        let Fallback::Allow(uncounted) = &parts.fallback else {
+            panic!("{parts:?}");
+        };
+        let units = uncounted.take(key, limiter.0.moment());
+        units.map_or(0, |units| units[0])
+    }
+
+    #[test]
+    fn what_the_store_has_booked_is_not_uncounted_whenever_its_answer_comes() {
+        let (limiter, _lever) = where_everything_passes();
+        let (key, booked) = (Key::of("a"), Standing::of_booking());
+        for early in [true, false] {
+            let passed = Passed::default();
+            let hear = || limiter.counted_after_all(&passed, booked.clone(), key, 5);
+            if early {
+                assert!(hear().is_none());
+            }
+            let _ = limiter.without(key, 3, None);
+            let (decisions, _) = limiter.without(key, 5, Some(passed.clone()));
+            assert!(decisions.is_allowed());
+            if !early {
+                assert!(hear().is_none());
+            }
+            assert_eq!(uncounted(&limiter, key), 3, "early: {early}");
+        }
+    }
+
+    /// It is those that others have passed with since.
+    #[test]
+    fn what_passed_uncounted_and_has_come_back_by_itself_is_not_taken_back_as_well() {
+        let (limiter, lever) = where_everything_passes();
+        let key = Key::of("a");
+        let (_, first) = limiter.without(key, 5, None);
+        let second = Passed::default();
+        let _ = limiter.without(key, 4, Some(second.clone()));
+        lever.advance(Duration::from_secs(3_600));
+        let _ = limiter.without(key, 7, None);
+        assert!(matches!(first, Booked::Passed(_)));
+        assert!(!limiter.note(key, first, 5, 0));
+        let unused = limiter.counted_after_all(&second, Standing::of_booking(), key, 4);
+        assert!(unused.is_none());
+        assert_eq!(uncounted(&limiter, key), 7);
+    }
 }

@@ -25,32 +25,62 @@ pub(crate) struct Passed(Arc<Mutex<Word>>);
 #[derive(Debug, Default)]
 enum Word {
     #[default]
-    Unheard,
+    Asked,
+    /// Uncounted, at this moment.
+    Passed(Moment),
     /// The store had booked it.
     Booked(Standing),
-    /// So many units were not used.
-    Settled(u32),
+    /// It had passed at this moment, and so many units were not used.
+    Settled(Moment, u32),
+}
+
+/// Where the units were counted that a request did not use.
+#[derive(Debug)]
+pub(super) enum Unused {
+    InStore(Standing),
+    /// Nowhere: it passed at this moment.
+    Uncounted(Moment),
+    /// It was settled before.
+    Nowhere,
 }
 
 impl Passed {
-    /// The store says that it has booked it. Gives the standing back with the units that were not used, if the request was
-    /// settled before.
-    pub(super) fn heard(&self, standing: Standing) -> Option<(Standing, u32)> {
+    /// It passes at `moment`: `count` notes it among what is uncounted, unless the store is known by now to have booked it.
+    pub(super) fn passes(&self, moment: Moment, count: impl FnOnce()) {
         let mut word = self.word();
-        match *word {
-            Word::Settled(unused) => Some((standing, unused)),
-            Word::Unheard | Word::Booked(_) => {
-                *word = Word::Booked(standing);
-                None
-            }
+        if let Word::Asked = *word {
+            // Before whoever hears the store looks for it there.
+            count();
+            *word = Word::Passed(moment);
         }
     }
 
-    /// So many units were not used. If the store is known to have booked them: on a key that stood so.
-    pub(super) fn settled(&self, unused: u32) -> Option<Standing> {
-        match mem::replace(&mut *self.word(), Word::Settled(unused)) {
-            Word::Booked(standing) => Some(standing),
-            Word::Unheard | Word::Settled(_) => None,
+    /// The store says that it has booked it. Gives the moment at which it passed uncounted, if it did, and the standing back
+    /// with the units that were not used, if it was settled before.
+    pub(super) fn heard(&self, standing: Standing) -> (Option<Moment>, Option<(Standing, u32)>) {
+        let mut word = self.word();
+        let passed = match *word {
+            Word::Settled(moment, unused) => return (Some(moment), Some((standing, unused))),
+            Word::Passed(moment) => Some(moment),
+            Word::Asked | Word::Booked(_) => None,
+        };
+        *word = Word::Booked(standing);
+        (passed, None)
+    }
+
+    /// So many units were not used.
+    pub(super) fn settled(&self, unused: u32) -> Unused {
+        let mut word = self.word();
+        match mem::take(&mut *word) {
+            Word::Booked(standing) => Unused::InStore(standing),
+            Word::Passed(moment) => {
+                *word = Word::Settled(moment, unused);
+                Unused::Uncounted(moment)
+            }
+            before @ (Word::Asked | Word::Settled(..)) => {
+                *word = before;
+                Unused::Nowhere
+            }
         }
     }
 

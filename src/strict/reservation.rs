@@ -7,7 +7,7 @@ use crate::limiter::remote::Remote;
 use crate::rule::Moment;
 use crate::store::redis::rates::{GiveBack, Standing};
 use crate::strict::StrictLimiter;
-use crate::strict::booked::Booked;
+use crate::strict::booked::{Booked, Unused};
 use crate::strict::failure::Fallback;
 
 impl StrictLimiter {
@@ -87,15 +87,17 @@ impl StrictLimiter {
                 true
             }
             Booked::InShare(moment) => self.give_back_shared(key, units, moment),
-            Booked::Passed(passed) => {
-                let booked = passed.settled(units);
-                if let Some(booked) = &booked {
-                    self.go_back(key, booked, cost, units);
-                } else if let Fallback::Allow(uncounted) = &inner.parts().fallback {
-                    uncounted.give_back(key, units, inner.moment());
+            Booked::Passed(passed) => match passed.settled(units) {
+                Unused::InStore(booked) => {
+                    self.go_back(key, &booked, cost, units);
+                    true
                 }
-                booked.is_some()
-            }
+                Unused::Uncounted(moment) => {
+                    inner.uncount(key, units, moment);
+                    false
+                }
+                Unused::Nowhere => false,
+            },
             Booked::Nothing => false,
         }
     }

@@ -62,8 +62,9 @@ impl StrictLimiter {
             Fallback::Deny => Booked::Nothing,
             Fallback::Share(_) => Booked::InShare(moment),
             Fallback::Allow(uncounted) => {
-                uncounted.add(key, cost, moment);
-                Booked::Passed(passed.unwrap_or_default())
+                let passed = passed.unwrap_or_default();
+                passed.passes(moment, || uncounted.add(key, cost, moment));
+                Booked::Passed(passed)
             }
         };
         self.tell_the_rest(Begin::AfterAPause);

@@ -95,6 +95,17 @@ impl Standing {
         })
     }
 
+    /// Of a key on which something was booked, under no rule at all.
+    #[cfg(test)]
+    pub(crate) fn of_booking() -> Self {
+        Self {
+            booked: true,
+            now: StoreMoment::default(),
+            given_back: 0,
+            states: [].into(),
+        }
+    }
+
     pub(crate) const fn now(&self) -> StoreMoment {
         self.now
     }
