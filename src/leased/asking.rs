@@ -45,7 +45,7 @@ impl Cell {
                 .saturating_add(1);
             self.give_above(keeps, now.local);
         }
-        let settles = self.unheard || self.owing.iter().any(|units| *units > 0);
+        let settles = self.unheard || !self.owing.is_nothing();
         let asks = need > 0
             || lines.iter().any(|line| line.spare > 0)
             || self.giving.iter().any(|units| *units > 0)
@@ -54,14 +54,15 @@ impl Cell {
             return None;
         }
         for (place, line) in lines.iter_mut().enumerate() {
-            (line.give, line.owe) = (self.giving[place], self.owing[place]);
+            (line.give, line.owe) = (self.giving[place], self.owing.units[place]);
         }
         self.sent = Some(Sent {
             number,
             at: now.local,
             waiting: self.line.len(),
             hint,
-            owed: self.owing.clone(),
+            owed: self.owing.units.clone(),
+            unused: vec![0; self.hands.len()].into(),
         });
         Some(Ask {
             key: self.key,
@@ -107,7 +108,7 @@ impl Cell {
         if !self.line.is_empty() {
             return now.local;
         }
-        let settles = self.unheard || self.owing.iter().any(|units| *units > 0);
+        let settles = self.unheard || !self.owing.is_nothing();
         let mut due = LocalTime::NEVER;
         if settles || self.hint > 0 || self.giving.iter().any(|units| *units > 0) {
             due = now.local;
@@ -139,7 +140,12 @@ impl Cell {
             heard: self.heard,
             need: 0,
             least: 0,
-            lines: self.giving.iter().zip(&self.owing).map(line).collect(),
+            lines: self
+                .giving
+                .iter()
+                .zip(&self.owing.units)
+                .map(line)
+                .collect(),
         })
     }
 

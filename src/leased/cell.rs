@@ -18,6 +18,7 @@ use crate::leased::asking::{LEEWAY, RETRY};
 use crate::leased::demand::Demand;
 use crate::leased::lease::{Hand, Lease};
 use crate::leased::message::{Ask, Told};
+use crate::leased::owing::Owing;
 use crate::leased::tier::{Outcome, Setup};
 use crate::rule::{Moment, Rule};
 use crate::store::redis::rates::StoreMoment;
@@ -32,8 +33,8 @@ pub(super) struct Cell {
     pub(super) hands: Box<[Hand]>,
     /// Told and not heard of yet.
     pub(super) giving: Box<[u32]>,
-    /// Booked without asking, and not known to be counted.
-    pub(super) owing: Box<[u64]>,
+    /// Spent without asking.
+    pub(super) owing: Owing,
     /// The question that brought what is at the end of a bucket.
     pub(super) last: Box<[u64]>,
     pub(super) heard: u64,
@@ -68,6 +69,8 @@ pub(super) struct Sent {
     /// Asked for besides, for nobody in particular.
     pub(super) hint: u32,
     pub(super) owed: Box<[u64]>,
+    /// Of that turned out not to have been used.
+    pub(super) unused: Box<[u64]>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +102,7 @@ impl Cell {
             key,
             hands: vec![Hand::default(); policies].into(),
             giving: vec![0; policies].into(),
-            owing: vec![0; policies].into(),
+            owing: Owing::nothing(policies),
             last: vec![0; policies].into(),
             heard,
             unheard: false,
@@ -215,17 +218,6 @@ impl Cell {
         (missing > 0 && !decisions.is_allowed()).then_some(decisions)
     }
 
-    /// Units that were spent without asking.
-    pub(super) fn owe(&mut self, setup: &Setup, units: &[u64], now: LocalTime) {
-        for (place, units) in units.iter().enumerate() {
-            let hand = &mut self.hands[place];
-            hand.trim(now, setup.late);
-            let in_hand = u64::from(hand.usable(now, setup.late)).min(*units);
-            hand.draw(in_hand as u32);
-            self.owing[place] = self.owing[place].saturating_add(units - in_hand);
-        }
-    }
-
     /// What was drawn and not spent after all.
     pub(super) fn put_back(&mut self, drawn: &[Lease]) {
         for (hand, lease) in self.hands.iter_mut().zip(drawn) {
@@ -261,9 +253,7 @@ impl Cell {
         };
         (self.heard, self.unheard) = (number, false);
         self.giving.fill(0);
-        for (owing, owed) in self.owing.iter_mut().zip(&sent.owed) {
-            *owing -= owed;
-        }
+        self.handle_counted(setup, number, &sent, told, now);
         let at = told.now.moment(0);
         let mut leases = setup.leases(told, sent.at, number);
         let mut states = told.states.clone();
@@ -335,9 +325,10 @@ impl Cell {
 
     /// The question was not answered, or nobody knows what was: whoever waits is told so.
     pub(super) fn handle_failure(&mut self, number: u64, now: LocalTime) -> Vec<u64> {
-        if self.sent.take_if(|sent| sent.number == number).is_none() {
+        let Some(sent) = self.sent.take_if(|sent| sent.number == number) else {
             return Vec::new();
-        }
+        };
+        self.handle_uncounted(&sent);
         self.unheard = true;
         self.rest_until = now.saturating_add(RETRY);
         self.leave()
@@ -365,8 +356,7 @@ impl Cell {
 
     /// Nobody waits, nothing is under way or owed: forgetting it loses its rate, and what is in hand goes back.
     pub(super) fn can_go(&self) -> bool {
-        let owes = || self.owing.iter().any(|units| *units > 0);
-        self.sent.is_none() && self.line.is_empty() && !owes()
+        self.sent.is_none() && self.line.is_empty() && self.owing.is_nothing()
     }
 
     /// Whoever waits is to be told that nobody answers any more.

@@ -2,9 +2,9 @@
 
 use crate::decision::{Decision, Decisions};
 use crate::key::Key;
+use crate::leased::booked::Booked;
 use crate::leased::caller::Caller;
 use crate::leased::handle::{Here, Missing};
-use crate::leased::lease::Lease;
 use crate::leased::shared::Reply;
 use crate::leased::{LeasedLimiter, LeasedReservation};
 use crate::limiter::count::Booking;
@@ -46,8 +46,7 @@ impl LeasedLimiter {
 }
 
 impl Remote for LeasedLimiter {
-    /// Of each policy; nothing where it was decided without the store.
-    type Booked = Vec<Lease>;
+    type Booked = Booked;
     type Asked = Caller;
     type Reservation = LeasedReservation;
 
@@ -66,8 +65,10 @@ impl Remote for LeasedLimiter {
     #[inline]
     fn attempt(&self, key: Key, cost: u32, booking: Booking) -> Attempt<Self> {
         let missing = match self.here(key, cost, booking) {
-            Here::Decided(decisions, leases) => return Attempt::Decided((decisions, leases)),
-            Here::Without => return Attempt::Final((self.without(key, cost), Vec::new())),
+            Here::Decided(decisions, leases) => {
+                return Attempt::Decided((decisions, Booked::InHand(leases)));
+            }
+            Here::Without => return Attempt::Final(self.without(key, cost)),
             Here::Missing(missing) => missing,
         };
         let (
@@ -95,31 +96,39 @@ impl Remote for LeasedLimiter {
     ) -> Option<Weighed<Self>> {
         let (decisions, leases) = match caller.hear().await {
             Reply::Decided(decisions, leases) => (decisions, leases),
-            Reply::Without => (self.without(key, cost), Vec::new()),
+            Reply::Without => return Some(self.without(key, cost)),
         };
         if booking == Booking::Spent {
             self.note_spent(key, &leases);
         }
-        Some((decisions, leases))
+        Some((decisions, Booked::InHand(leases)))
     }
 
     async fn foresee(&self, key: Key, cost: u32, _: Booking) -> Option<Weighed<Self>> {
         let behind = self.0.lines.has(&key);
         let denied = behind.then(|| self.foreseen(key, cost)).flatten()?;
-        Some((denied, Vec::new()))
+        Some((denied, Booked::Nothing))
     }
 
     async fn give_up(&self, key: Key, _: u32) -> Weighed<Self> {
         let mut standing = self.peek_each(&key);
         standing.deny_until_reset();
-        (standing, Vec::new())
+        (standing, Booked::Nothing)
     }
 
-    fn settle(&self, key: Key, drawn: Vec<Lease>, cost: u32, actual: u32) {
+    fn settle(&self, key: Key, booked: Booked, cost: u32, actual: u32) {
         let Some(more) = actual.checked_sub(cost) else {
-            return self.put_back(key, drawn, cost - actual);
+            let units = cost - actual;
+            self.0.shared.parts.denied.forget(key);
+            return match booked {
+                Booked::InHand(drawn) => self.put_back(key, drawn, units),
+                Booked::Without(moment) => self.give_back_without(key, units, moment),
+                Booked::Nothing => {}
+            };
         };
-        self.note_spent(key, &drawn);
+        if let Booked::InHand(drawn) = &booked {
+            self.note_spent(key, drawn);
+        }
         if more > 0 {
             self.book(key, more);
         }

@@ -4,6 +4,7 @@
 use crate::decision::{Decision, Decisions, NO_WAIT, Policy, Verdict};
 use crate::key::Key;
 use crate::leased::LeasedLimiterBuilder;
+use crate::leased::booked::Booked;
 use crate::leased::driver::Close;
 use crate::leased::lease::Lease;
 use crate::leased::shared::{self, Shard, Shared};
@@ -143,7 +144,11 @@ impl LeasedLimiter {
     pub(crate) fn take_over(&self, before: &Self) {
         let (next, before) = (&self.0.shared, &before.0.shared);
         if !Arc::ptr_eq(next, before) {
-            next.parts.take_over(&before.parts, before.moment());
+            let carry = next.parts.take_over(&before.parts, before.moment());
+            if carry.is_some() {
+                // Who takes over first is the only one.
+                let _ = before.successor.set(Arc::clone(next));
+            }
         }
     }
 
@@ -188,7 +193,7 @@ impl LeasedLimiter {
     pub fn check(&self, key: &Key, cost: u32) -> Decision {
         let decisions = match self.here(*key, cost, Booking::Spent) {
             Here::Decided(decisions, _) => decisions,
-            Here::Without => self.without(*key, cost),
+            Here::Without => self.without(*key, cost).0,
             Here::Missing(Missing {
                 shard,
                 mut inner,
@@ -337,11 +342,17 @@ impl LeasedLimiter {
         (!fits(self.policies(), cost)).then(never)
     }
 
-    pub(super) fn without(&self, key: Key, cost: u32) -> Decisions {
+    /// The decisions without the store, and where the request is counted.
+    pub(super) fn without(&self, key: Key, cost: u32) -> (Decisions, Booked) {
         let shared = &*self.0.shared;
         shared.counts.without.fetch_add(1, Ordering::Relaxed);
         let moment = shared.moment();
-        shared.parts.decide_without(key, cost, moment)
+        let decisions = shared.parts.decide_without(key, cost, moment);
+        let booked = match cost > 0 && decisions.is_allowed() {
+            true => Booked::Without(moment),
+            false => Booked::Nothing,
+        };
+        (decisions, booked)
     }
 }
 

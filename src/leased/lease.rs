@@ -207,6 +207,19 @@ impl Hand {
         back.units
     }
 
+    /// Moves up to `units` that keep longest to another hand. Answers how many there were.
+    pub(super) fn move_last(&mut self, units: u32, now: LocalTime, to: &mut Self) -> u32 {
+        self.trim(now, 0);
+        let mut moved = 0;
+        for lease in self.leases.iter_mut().rev() {
+            let last = lease.split_last(units - moved);
+            moved += last.units;
+            to.add(last);
+        }
+        self.leases.retain(|lease| lease.units > 0);
+        moved
+    }
+
     /// Takes out up to `units` for the store, which takes them back from a window that goes on, or from the end of the
     /// bucket: then they must be of the exchange `last`.
     pub(super) fn give(&mut self, units: u32, last: Option<u64>, now: LocalTime) -> u32 {

@@ -57,24 +57,30 @@ impl Ledger {
                     Rule::Gcra(_) => 0,
                     _ => give.saturating_sub(line.gave),
                 };
+                // What was owed then, and turned out not to be.
+                let surplus = u32::try_from(line.owed.saturating_sub(owe)).unwrap_or(u32::MAX);
+                line.take_back(rule, state, surplus, at);
                 owe = owe.saturating_sub(line.owed);
             }
             line.take_back(rule, state, give, at);
-            rule.book(state, u32::try_from(owe).unwrap_or(u32::MAX), at);
+            line.owed = owe;
+            if owe > 0 {
+                let owe = u32::try_from(owe).unwrap_or(u32::MAX);
+                rule.book(state, owe, at);
+                line.hold(rule, state, owe, false);
+            }
         }
         let states = self.states.concat();
         let granted = self.grant(rules, ask, at);
         for (place, rule) in rules.iter().enumerate() {
             let (line, asked, state) =
                 (&mut lines[place], ask.lines[place], &mut self.states[place]);
-            (line.granted, line.gave, line.owed) = (granted[place], asked.give, asked.owe);
             if granted[place] > 0 {
                 rule.book(state, granted[place], at);
-                let mark = rule.mark(state);
-                let same = line.mark == mark && !matches!(rule, Rule::Gcra(_));
-                line.held = granted[place] + if same { line.held } else { 0 };
-                line.mark = mark;
+                // What was owed is right before it.
+                line.hold(rule, state, granted[place], line.owed > 0);
             }
+            (line.granted, line.gave, line.owed) = (granted[place], asked.give, asked.owe);
         }
         let number = ask.number;
         self.holders.insert(ask.holder, Record { number, lines });
@@ -83,6 +89,11 @@ impl Ledger {
             states: states.into(),
             granted: granted.into(),
         })
+    }
+
+    /// Units that have not come back.
+    pub(crate) fn outstanding(&self, rules: &[Rule], place: usize, now: StoreMoment) -> u64 {
+        rules[place].outstanding(&self.states[place], now.moment(0))
     }
 
     /// Units that count in the window that was counted in last.
@@ -136,6 +147,18 @@ impl Ledger {
 }
 
 impl Line {
+    /// So many units were booked: what was held before may still come back where it is in the same window, or `adjoins` in
+    /// the bucket.
+    fn hold(&mut self, rule: &Rule, state: &[u64], units: u32, adjoins: bool) {
+        let mark = rule.mark(state);
+        let kept = match rule {
+            Rule::Gcra(_) => adjoins,
+            _ => self.mark == mark,
+        };
+        self.held = units.saturating_add(if kept { self.held } else { 0 });
+        self.mark = mark;
+    }
+
     fn take_back(&mut self, rule: &Rule, state: &mut [u64], units: u32, at: Moment) {
         let units = units.min(self.held);
         if units == 0 {

@@ -8,8 +8,9 @@
 //!   what a process waits for an answer. One that comes still later may be booked again, which loses units until they
 //!   come back by themselves, and gains none.
 //! * A question says which answer was the last to be heard. What was granted since was never used, and goes back.
-//! * What is given back and what is owed is told anew until the answer is heard; the store books the difference.
-//! * Nobody gives back more than the store has given to it, so a store that forgot gains nothing.
+//! * What is given back and what is owed is told anew until the answer is heard; the store books the difference. Of what was
+//!   owed and not heard of less may be told then: the rest was not used.
+//! * Nobody gives back more than the store has booked for it, so a store that forgot gains nothing.
 
 use crate::key::Key;
 use crate::store::redis::rates::StoreMoment;

@@ -40,14 +40,17 @@
 //! | `demand` | how fast they are spent |
 //! | `cell`, `asking` | one key: hand and line; what the store is to be asked, and when |
 //! | `tier` | the machine of all keys |
+//! | `owing` | units that were spent without asking, until they are counted |
 //! | `parting` | what keys that were forgotten give back |
 //! | `message` | question and answer, and why repetition and loss are harmless |
 //! | `ledger` | what a store does with a question |
 //! | `handle`, `caller`, `builder`, `shared`, `driver` | the limiter as users hold it, who waits, and its background task |
 //! | `deciding`, `reservation`, `batch` | how layers ask; costs that are known afterwards; many at once |
+//! | `booked` | where a request is counted, as its refund needs to know it |
 
 mod asking;
 mod batch;
+mod booked;
 mod builder;
 mod caller;
 mod cell;
@@ -59,6 +62,7 @@ mod lease;
 #[cfg(test)]
 pub(crate) mod ledger;
 pub(crate) mod message;
+mod owing;
 mod parting;
 mod reservation;
 mod shared;

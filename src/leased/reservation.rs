@@ -6,6 +6,7 @@ use crate::leased::LeasedLimiter;
 use crate::leased::lease::Lease;
 use crate::limiter::held::Held;
 use crate::limiter::remote::Remote;
+use crate::rule::Moment;
 
 impl LeasedLimiter {
     /// Books `cost` units on `key` until it is known what they come to.
@@ -37,18 +38,22 @@ impl LeasedLimiter {
     /// * It is at most what this process has spent, and nothing when its window is over, its slots have begun to come back,
     ///   or the key was forgotten. Under a token bucket others may have taken units in between: then only those come back
     ///   that were spent since. Each call gives back, so nothing is to be refunded twice.
-    /// * While the store does not answer, what was admitted without it is given back where it was.
+    /// * What was admitted without the store, and it was not told of yet, is given back first, where it was.
     pub fn refund(&self, key: &Key, units: u32) {
         let shared = &*self.0.shared;
         shared.parts.denied.forget(*key);
         let (now, shard) = (shared.now(), shared.shard(*key));
         let mut inner = shard.lock();
-        let back = inner.tier.refund(*key, units, now);
+        let untold = &shared.parts.untold;
+        let mut left = untold.give_back(*key, units, shared.moment());
+        let mut without = units - left;
+        left -= inner.tier.refund(*key, left, now);
+        let told = inner.tier.disown(*key, left, now);
+        without += told;
         shared.notice(shard, &inner.tier);
         drop(inner);
-        if back < units && !shared.may_ask(now.local) {
-            let moment = shared.moment();
-            shared.parts.give_back_without(*key, units - back, moment);
+        if without > 0 {
+            shared.parts.give_back_to_share(*key, without);
         }
     }
 
@@ -79,10 +84,6 @@ impl LeasedLimiter {
     /// Puts `units` of what was drawn in hand.
     pub(super) fn put_back(&self, key: Key, mut drawn: Vec<Lease>, units: u32) {
         let shared = &*self.0.shared;
-        shared.parts.denied.forget(key);
-        if drawn.is_empty() {
-            return shared.parts.give_back_without(key, units, shared.moment());
-        }
         // What was drawn first is over first, and so was used.
         let used = |lease: &mut Lease| lease.split(lease.units - units.min(lease.units));
         let used: Vec<Lease> = drawn.iter_mut().map(used).collect();
@@ -91,6 +92,17 @@ impl LeasedLimiter {
         inner.tier.note_spent(key, &used, now);
         inner.tier.put_back(key, &drawn, now);
         shared.notice(shard, &inner.tier);
+    }
+
+    /// What was admitted at `moment` without the store goes back to the local share that admitted it, and wherever it
+    /// counts by now.
+    pub(super) fn give_back_without(&self, key: Key, units: u32, moment: Moment) {
+        let shared = &*self.0.shared;
+        // What has come back meanwhile may be somebody else's.
+        let units = shared.parts.untold.left(units, moment, shared.moment());
+        if units > 0 && shared.parts.give_back_to_share(key, units) {
+            shared.disown(key, units);
+        }
     }
 }
 
@@ -102,8 +114,9 @@ impl LeasedLimiter {
 /// * What was reserved counts in full until it is settled.
 /// * What comes back is put in hand, and goes back to the store as all that is there; of it nothing that has come back by
 ///   itself meanwhile.
-/// * What a local share had admitted goes back to it until the store has heard of it, and then stays booked until it
-///   comes back by itself.
+/// * What a local share had admitted goes back to it, and once the store has heard of it, it is put in hand as well. It
+///   stays booked, until it comes back by itself, where the key was forgotten since, or an answer to what the store was
+///   told of it was lost.
 #[derive(Debug)]
 #[must_use = "dropping a reservation cancels it"]
 pub struct LeasedReservation(Held<LeasedLimiter>);
@@ -143,5 +156,112 @@ impl LeasedReservation {
 impl From<Held<LeasedLimiter>> for LeasedReservation {
     fn from(held: Held<LeasedLimiter>) -> Self {
         Self(held)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::Quota;
+    use crate::store::RedisStore;
+    use crate::strict::OnFailure;
+    use crate::time::{Clock, ManualClock};
+    use std::time::Duration;
+    use tidegate_test_support::{RedisServer, TcpProxy};
+
+    async fn until(mut so: impl AsyncFnMut() -> bool) {
+        for _ in 0..2_000 {
+            if so().await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("it has not become so");
+    }
+
+    /// Of which nobody answers, and which is asked each time.
+    fn alone(quota: Quota) -> (LeasedLimiter, ManualClock) {
+        let (clock, lever) = Clock::manual();
+        let nowhere = RedisStore::new("redis://127.0.0.1:1").unwrap();
+        let limiter = LeasedLimiter::builder(nowhere, "alone", quota)
+            .on_failure(OnFailure::local_share(1))
+            .breaker(u32::MAX, Duration::from_secs(1))
+            .clock(clock);
+        (limiter.build().unwrap(), lever)
+    }
+
+    /// Takes out what the store is to be told of.
+    fn untold(limiter: &LeasedLimiter, key: Key) -> u64 {
+        let shared = &limiter.0.shared;
+        let units = shared.parts.untold.take(key, shared.moment());
+        units.map_or(0, |units| units[0])
+    }
+
+    /// Somebody else has what came back meanwhile: in the share, and in what the store is to be told.
+    #[tokio::test]
+    async fn what_has_come_back_by_itself_is_not_given_back_as_well() {
+        let hour = Quota::per_hour(10);
+        for quota in [hour, hour.fixed()] {
+            let (limiter, lever) = alone(quota);
+            let key = Key::of("a");
+            let first = limiter.reserve(&key, 10).await.expect("within the share");
+            lever.advance(Duration::from_secs(3_600));
+            assert!(limiter.decide(&key, 10).await.is_allowed(), "{quota}");
+            first.cancel();
+            assert_eq!(untold(&limiter, key), 10, "{quota}");
+            assert!(!limiter.decide(&key, 1).await.is_allowed(), "{quota}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_share_admitted_is_refunded_though_the_store_is_asked_still() {
+        let (limiter, _lever) = alone(Quota::per_hour(10));
+        let key = Key::of("a");
+        assert!(limiter.decide(&key, 10).await.is_allowed());
+        assert!(limiter.stats().up && limiter.stats().untold == 1);
+        limiter.refund(&key, 10);
+        assert_eq!(limiter.stats().untold, 0);
+        assert!(limiter.decide(&key, 10).await.is_allowed());
+    }
+
+    /// Another limiter has taken over, and told the store of it or not.
+    #[tokio::test]
+    async fn what_a_share_admitted_before_a_change_of_plan_goes_back_after_it() {
+        let Some(server) = RedisServer::start() else {
+            return;
+        };
+        let proxy = TcpProxy::start(server.address());
+        let url = server.url_through(proxy.address());
+        let limiter = |limit| {
+            let quota = Quota::new(limit, Quota::MAX_WINDOW).unwrap().fixed();
+            let limiter = LeasedLimiter::builder(RedisStore::new(&url).unwrap(), "a", quota)
+                .on_failure(OnFailure::local_share(2))
+                .breaker(1, Duration::from_millis(50));
+            limiter.build().unwrap()
+        };
+        let (before, after) = (limiter(100), limiter(200));
+        let key = Key::of("a");
+        proxy.refuse();
+        until(async || before.reserve(&key, 1).await.is_ok()).await;
+        until(async || before.stats().untold == 0).await;
+        let [told, untold] = [10, 20].map(|cost| before.reserve(&key, cost));
+        let (told, untold) = (told.await.unwrap(), untold.await.unwrap());
+        after.take_over(&before);
+        assert_eq!((before.stats().untold, after.stats().untold), (0, 1));
+        untold.commit(5);
+        proxy.heal();
+        until(async || {
+            let _ = after.decide(&Key::EVERYONE, 1).await;
+            after.stats().untold == 0
+        })
+        .await;
+        told.commit(3);
+        after.close().await.expect("the store has heard all");
+        let last = limiter(200);
+        let mut left = 0;
+        while last.decide(&key, 1).await.is_allowed() {
+            left += 1;
+        }
+        assert_eq!(left, 200 - 5 - 3);
     }
 }

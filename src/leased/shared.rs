@@ -37,6 +37,8 @@ pub(super) struct Shared {
     pub(super) wake_at: AtomicU64,
     pub(super) wake: Notify,
     pub(super) counts: Counts,
+    /// Of another limiter, which has taken over what the store was not told of.
+    pub(super) successor: OnceLock<Arc<Self>>,
 }
 
 /// What has happened.
@@ -157,6 +159,7 @@ impl Shared {
             wake_at: AtomicU64::new(0),
             wake: Notify::new(),
             counts: Counts::default(),
+            successor: OnceLock::new(),
         }
     }
 
@@ -180,6 +183,24 @@ impl Shared {
     /// The present moment on the store's clock, as far as it is known here.
     pub(super) fn moment(&self) -> Moment {
         self.clock_of_store.at(self.parts.clock.now()).moment(0)
+    }
+
+    /// Up to `units` that were admitted on `key` without the store were not used: they go back wherever they count by now.
+    /// Answers how many are not known here any more.
+    pub(super) fn disown(&self, key: Key, units: u32) -> u32 {
+        let (now, shard) = (self.now(), self.shard(key));
+        // Behind the lock under which they become what the store is asked.
+        let mut inner = shard.lock();
+        let mut left = self.parts.untold.give_back(key, units, self.moment());
+        if left > 0 {
+            left -= inner.tier.disown(key, left, now);
+            self.notice(shard, &inner.tier);
+        }
+        drop(inner);
+        match self.successor.get() {
+            Some(next) if left > 0 => next.disown(key, left),
+            _ => left,
+        }
     }
 
     pub(super) fn note_round_trip(&self, took: Duration) {

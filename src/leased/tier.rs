@@ -209,6 +209,17 @@ impl Tier {
         self.schedule(place, now);
     }
 
+    /// Up to `units` that were spent on `key` without asking were not used. Answers how many go back: those that are not
+    /// known here any more stay booked.
+    pub(super) fn disown(&mut self, key: Key, units: u32, now: Now) -> u32 {
+        let Some(place) = self.places.get(&key).copied() else {
+            return 0;
+        };
+        let back = self.cell(place).disown(units, now.local);
+        self.settle(place, now);
+        back
+    }
+
     /// What was drawn and is not used. Of a key that was forgotten meanwhile it stays booked.
     pub(super) fn put_back(&mut self, key: Key, drawn: &[Lease], now: Now) {
         if let Some(place) = self.places.get(&key).copied() {

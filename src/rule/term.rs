@@ -25,6 +25,20 @@ pub(crate) enum Term {
     Slots { lead: u64, interval: u64 },
 }
 
+impl Term {
+    /// The same of the `units` that were booked last before.
+    pub(crate) fn before(self, units: u32) -> Self {
+        match self {
+            // In the same window.
+            Self::Window(_) => self,
+            Self::Slots { lead, interval } => Self::Slots {
+                lead: lead.saturating_sub(interval.saturating_mul(units.into())),
+                interval,
+            },
+        }
+    }
+}
+
 impl Rule {
     /// For how long units keep that are booked on `state` at `at`; `None` under a rule where they do not.
     pub(crate) fn term(&self, state: &[u64], at: Moment) -> Option<Term> {

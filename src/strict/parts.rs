@@ -81,13 +81,6 @@ impl Parts {
         }
     }
 
-    /// Gives back what was admitted without the store, and is not told yet.
-    pub(crate) fn give_back_without(&self, key: Key, units: u32, moment: Moment) {
-        if self.give_back_to_share(key, units) {
-            self.untold.give_back(key, units, moment);
-        }
-    }
-
     /// Whether there is a share.
     pub(crate) fn give_back_to_share(&self, key: Key, units: u32) -> bool {
         let Fallback::Share(share) = &self.fallback else {

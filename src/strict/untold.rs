@@ -93,7 +93,7 @@ impl Untold {
     }
 
     /// How much of `units` that were admitted at `moment` has not come back under any rule since.
-    pub(super) fn left(&self, units: u32, moment: Moment, at: Moment) -> u32 {
+    pub(crate) fn left(&self, units: u32, moment: Moment, at: Moment) -> u32 {
         let spent = Spent::of(&self.rules, &self.each(units), moment);
         let least = spent.outstanding(&self.rules, at).min();
         u32::try_from(least.unwrap_or(0)).unwrap_or(u32::MAX)

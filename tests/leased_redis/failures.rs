@@ -79,3 +79,40 @@ async fn a_local_share_is_kept_and_told_once() {
     let second = crate::limiter(&server, quota);
     assert_eq!(spend(&second, key, 100).await, 50);
 }
+
+/// Told of while it was held, and before.
+#[tokio::test]
+async fn what_a_share_admitted_goes_back_wherever_it_counts_by_then() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    for quota in [so_many(100), so_many(100).fixed(), so_many(100).sliding()] {
+        let proxy = TcpProxy::start(server.address());
+        let limiter = builder(&server.url_through(proxy.address()), quota)
+            .on_failure(OnFailure::local_share(2))
+            .breaker(1, Duration::from_millis(50))
+            .build()
+            .unwrap();
+        let key = Key::of(&quota.to_string());
+        assert!(limiter.decide(&key, 20).await.is_allowed());
+        proxy.refuse();
+        let mut without = 0;
+        while limiter.stats().without < 5 {
+            without += u32::from(limiter.decide(&key, 1).await.is_allowed());
+        }
+        let [told, untold] = [10, 8].map(|cost| limiter.reserve(&key, cost));
+        let told = told.await.expect("within the share");
+        untold.await.expect("within the share").commit(3);
+        proxy.heal();
+        while !limiter.stats().up || limiter.stats().untold > 0 {
+            // Of another key: who asks finds the store again.
+            let _ = limiter.decide(&Key::EVERYONE, 1).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        told.commit(4);
+        limiter.close().await.expect("the store has heard all");
+        let second = crate::limiter(&server, quota);
+        let left = 100 - 20 - without - 3 - 4;
+        assert_eq!(spend(&second, key, 200).await, left, "{quota}");
+    }
+}

@@ -57,6 +57,16 @@ local function book(place, units)
 end
 
 local lines = {}
+-- So many units were booked: what was held before may still come back where it is in the same window, or adjoins in the
+-- bucket.
+local function hold(place, units, adjoins)
+  local line, bucket = lines[place], quotas[place].bucket
+  local first, second = unpack_numbers('>dd', states[place])
+  if not bucket then second = 0 end
+  local kept = bucket and adjoins or not bucket and line[1] == first
+  line[1], line[2], line.held = first, second, min(MOST, units + (kept and line.held or 0))
+end
+
 local function take_back(place, units)
   local quota, line, state = quotas[place], lines[place], states[place]
   units = min(units, line.held)
@@ -82,10 +92,16 @@ for place, quota in ipairs(quotas) do
   if unheard then
     take_back(place, line.granted)
     give = quota.bucket and 0 or max(0, give - line.gave)
+    -- What was owed then, and turned out not to be.
+    take_back(place, max(0, line.owed - owe))
     owe = max(0, owe - line.owed)
   end
   take_back(place, give)
-  if owe > 0 then book(place, min(owe, MOST)) end
+  quota.owed = owe > 0
+  if owe > 0 then
+    book(place, min(owe, MOST))
+    hold(place, min(owe, MOST), false)
+  end
 end
 
 local answer = { 1, now }
@@ -122,14 +138,8 @@ for place, quota in ipairs(quotas) do
   local line, granted = lines[place], base + (spares and quota.granted or 0)
   if granted > 0 then
     book(place, granted)
-    local first, second = unpack_numbers('>dd', states[place])
-    if not quota.bucket then
-      second = 0
-      if line[1] ~= first then line.held = 0 end
-    else
-      line.held = 0
-    end
-    line[1], line[2], line.held = first, second, line.held + granted
+    -- What was owed is right before it.
+    hold(place, granted, quota.owed)
   end
   answer[#answer + 1] = granted
   kept = kept .. pack('>dddddd', granted, quota.give, quota.owe, line.held, line[1], line[2])
