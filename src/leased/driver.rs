@@ -80,10 +80,15 @@ impl Task {
                 close = self.inbox.recv(), if self.closing.is_none() => {
                     self.closing = Some(close.into_iter().collect());
                     self.shared.close();
+                    // Where it answers, each answer is followed by more.
+                    if self.shared.breaker().is_closed() {
+                        self.tell_untold();
+                    }
                 }
                 () = tokio::time::sleep(wait) => {}
             }
         }
+        self.shared.leave_owed();
         let unreturned = self.unreturned + self.shared.held();
         self.shared.end(match unreturned {
             0 => Ok(()),

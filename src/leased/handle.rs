@@ -116,7 +116,8 @@ pub struct LeasedStats {
     pub evicted: u64,
     /// Keys that something was admitted on which the store does not know of yet.
     pub untold: usize,
-    /// Units that were admitted and that the store will never know of, since there were too many keys.
+    /// Units that were admitted and that the store will never know of, since 100 000 keys were to be told of, and something
+    /// was left of each.
     pub lost: u64,
 }
 
@@ -273,7 +274,8 @@ impl LeasedLimiter {
         stats
     }
 
-    /// Gives everything back, and ends the background task. Decisions after that are made as while the store does not
+    /// Gives everything back, tells the store what was admitted without it where it answers by now, and ends the background
+    /// task. Decisions after that are made as while the store does not
     /// answer.
     ///
     /// # Errors

@@ -264,4 +264,31 @@ mod tests {
         }
         assert_eq!(left, 200 - 5 - 3);
     }
+
+    /// What was owed when the last one let go of it: its background task could not tell it any more.
+    #[tokio::test]
+    async fn what_the_store_was_not_told_when_it_was_asked_is_left_to_who_took_over() {
+        let limiter = |limit| {
+            let nowhere = RedisStore::new("redis://127.0.0.1:1").unwrap();
+            let quota = Quota::per_day(limit).fixed();
+            let limiter = LeasedLimiter::builder(nowhere, "a", quota)
+                .on_failure(OnFailure::local_share(1))
+                .patience(Duration::from_millis(20))
+                .breaker(u32::MAX, Duration::from_secs(1));
+            limiter.build().unwrap()
+        };
+        let (before, after) = (limiter(100), limiter(200));
+        let key = Key::of("a");
+        let reservation = before.reserve(&key, 1).await.expect("within the share");
+        reservation.commit(5);
+        after.take_over(&before);
+        drop(before);
+        let mut told = 0;
+        until(async || {
+            told += untold(&after, key);
+            told >= 5
+        })
+        .await;
+        assert_eq!(told, 5);
+    }
 }

@@ -261,6 +261,18 @@ impl Shared {
         }
     }
 
+    /// What was spent without asking, and the store has not confirmed, is left to a limiter that has taken over, if there is
+    /// one. Of which nobody knows whether it was heard: it may count twice, and never not at all.
+    pub(super) fn leave_owed(&self) {
+        let moment = self.moment();
+        for shard in &self.shards {
+            let mut inner = shard.lock();
+            for (key, units) in inner.tier.take_owed() {
+                self.parts.untold.add_each(key, &units, moment);
+            }
+        }
+    }
+
     /// The task has ended, like this.
     pub(super) fn end(&self, how: Result<(), Unreturned>) {
         // The first end is the one.

@@ -5,6 +5,7 @@ use crate::key::Key;
 use crate::leased::cell::Cell;
 use crate::leased::lease::Lease;
 use crate::leased::message::{Ask, Told};
+use crate::leased::owing::Owing;
 use crate::leased::parting::Parting;
 use crate::rule::{Moment, Rule, RuleSet, Term};
 use crate::time::LocalTime;
@@ -328,6 +329,17 @@ impl Tier {
             }
         }
         left
+    }
+
+    /// Units that were spent without asking and are not known to be counted, under each policy, of all keys: for good.
+    pub(super) fn take_owed(&mut self) -> Vec<(Key, Box<[u64]>)> {
+        let cells = self.cells.iter_mut().flatten();
+        let owing = cells.filter(|cell| !cell.owing.is_nothing());
+        let take = |cell: &mut Cell| {
+            let nothing = Owing::nothing(cell.hands.len());
+            (cell.key, std::mem::replace(&mut cell.owing, nothing).units)
+        };
+        owing.map(take).collect()
     }
 
     /// Answers those who wait, for nobody will.

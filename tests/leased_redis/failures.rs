@@ -116,3 +116,33 @@ async fn what_a_share_admitted_goes_back_wherever_it_counts_by_then() {
         assert_eq!(spend(&second, key, 200).await, left, "{quota}");
     }
 }
+
+#[tokio::test]
+async fn what_a_share_admitted_is_told_before_the_end() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let proxy = TcpProxy::start(server.address());
+    let quota = so_many(500).fixed();
+    let limiter = builder(&server.url_through(proxy.address()), quota)
+        .on_failure(OnFailure::local_share(5))
+        .breaker(u32::MAX, Duration::from_secs(1))
+        .build()
+        .unwrap();
+    let key = |number: u64| Key::of(&number);
+    assert!(limiter.decide(&key(0), 1).await.is_allowed());
+    proxy.refuse();
+    // More than are told at a time.
+    let checks: Vec<_> = (1..=100).map(|number| (key(number), 7)).collect();
+    for decision in limiter.decide_many(&checks).await.expect("few") {
+        assert!(decision.is_allowed());
+    }
+    assert_eq!(limiter.stats().untold, 100);
+    proxy.heal();
+    limiter.close().await.expect("the store has heard all");
+    assert_eq!(limiter.stats().untold, 0);
+    let second = crate::limiter(&server, quota);
+    for number in [1, 50, 100] {
+        assert_eq!(spend(&second, key(number), 500).await, 493);
+    }
+}
