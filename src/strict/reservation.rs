@@ -122,14 +122,15 @@ impl StrictLimiter {
     fn give_back_shared(&self, key: Key, units: u32, moment: Moment) -> bool {
         let (inner, now) = (&*self.0, self.0.moment());
         // What has come back meanwhile may be somebody else's.
-        let units = inner.parts().untold.left(units, moment, now);
-        if units == 0 {
+        let left = inner.parts().untold.left(units, moment, now);
+        if left == 0 {
             return false;
         }
-        inner.parts().give_back_to_share(key, units);
-        let in_store = inner.unheard.give_back(key, units, now);
+        inner.parts().give_back_to_share(key, left);
+        let in_store = inner.unheard.give_back(key, left, now);
         if in_store > 0 {
-            inner.unheard.go_back_last(key, in_store, moment);
+            let spent = (units, moment);
+            inner.unheard.go_back_of(key, in_store, spent, now);
         }
         in_store > 0
     }
@@ -149,7 +150,8 @@ impl StrictLimiter {
 /// * Units stay booked, until they come back by themselves, where the process ends before the store has heard of them,
 ///   where 100 000 bookings wait for it already (see [`StrictStats::kept`](super::StrictStats::kept)), and where an answer
 ///   was lost: for good, of a request that [`OnFailure::Allow`](super::OnFailure::Allow) let pass, or until 64 other
-///   processes had told the store of the key.
+///   processes had told the store of the key. So do units of a log that a local share had admitted and the store was told
+///   of since, but for as many as counted on the key before that.
 #[derive(Debug)]
 #[must_use = "dropping a reservation cancels it"]
 pub struct StrictReservation(Held<StrictLimiter>);
@@ -194,5 +196,45 @@ impl StrictReservation {
 impl From<Held<StrictLimiter>> for StrictReservation {
     fn from(held: Held<StrictLimiter>) -> Self {
         Self(held)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::Quota;
+    use crate::store::RedisStore;
+    use crate::strict::OnFailure;
+    use crate::strict::unheard::What;
+    use crate::time::Clock;
+    use std::time::Duration;
+
+    /// The script leaves out of a bucket what has come back by itself: what is told must not leave it out as well.
+    #[test]
+    fn of_what_a_share_admitted_and_the_store_has_heard_all_goes_back_that_is_left() {
+        let bucket = Quota::per_second(10);
+        for (quota, told) in [(bucket, 5), (bucket.sliding(), 5)] {
+            let (clock, lever) = Clock::manual();
+            lever.advance(Duration::from_secs(1_000));
+            let nowhere = RedisStore::new("redis://127.0.0.1:1").unwrap();
+            let limiter = StrictLimiter::builder(nowhere, "heard", quota)
+                .on_failure(OnFailure::local_share(1))
+                .clock(clock);
+            let limiter = limiter.build().unwrap();
+            let (inner, key) = (&*limiter.0, Key::of("a"));
+            let moment = inner.moment();
+            let (_, booked) = limiter.without(key, 5, None);
+            assert!(inner.unheard.next(key, moment).is_ok_and(|it| it.is_some()));
+            inner.unheard.heard(key, moment);
+            lever.advance(Duration::from_millis(200));
+            assert!(limiter.note(key, booked, 5, 0));
+            let sent = inner.unheard.next(key, inner.moment()).expect("room");
+            let What::GivesBack(each) = sent.expect("what is left").what else {
+                panic!("it was admitted");
+            };
+            let rules = inner.parts().rates.spelling().rules();
+            let expected = GiveBack::last([told].into(), rules, moment);
+            assert_eq!(format!("{each:?}"), format!("[{expected:?}]"), "{quota}");
+        }
     }
 }

@@ -14,7 +14,7 @@
 //! that one had admitted finds it there.
 
 use crate::key::Key;
-use crate::rule::{Carry, Moment};
+use crate::rule::{Carry, Moment, Rule};
 use crate::store::redis::rates::{GiveBack, MessageId};
 use crate::strict::looked_through::AT_A_TIME;
 use crate::strict::spent::Spent;
@@ -116,6 +116,19 @@ impl Unheard {
     pub(super) fn go_back_last(&self, key: Key, units: u32, at: Moment) {
         let last = GiveBack::last(self.each(units.into()), self.untold.rules(), at);
         self.go_back(key, units, last);
+    }
+
+    /// `units` of those that were `spent` on `key`, so many at a moment, go back, as [`Self::go_back`]. That is what is left of
+    /// them at `at`: of a bucket the store leaves out what has come back since the moment, and is told of that besides.
+    pub(super) fn go_back_of(&self, key: Key, units: u32, spent: (u32, Moment), at: Moment) {
+        let (rules, (all, moment)) = (self.untold.rules(), spent);
+        let spent = Spent::of(rules, &self.each(all.into()), moment);
+        let each = rules.iter().zip(spent.outstanding(rules, at));
+        let each = each.map(|(rule, left)| match rule {
+            Rule::Gcra(_) => u64::from(units) + u64::from(all).saturating_sub(left),
+            _ => units.into(),
+        });
+        self.go_back(key, units, GiveBack::last(each.collect(), rules, moment));
     }
 
     /// Whether there is a message about `key` that was not heard.
