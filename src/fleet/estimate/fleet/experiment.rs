@@ -206,7 +206,12 @@ impl Control {
         }
         let baseline = self.baseline();
         let elastic = before.elasticity(seen);
-        if elastic.is_some_and(|it| it.is_void()) && self.queue(seen) > LONG * seen.aim() {
+        let error = 3.0 * seen.error().max(0.01);
+        let above = seen.latency > baseline * (1.0 + error);
+        let below = seen.latency < baseline * (1.0 - error);
+        // It rose while less was in flight; or hardly less was, and what is new may be a queue as well.
+        let is_void = elastic.map_or(self.verified && above, |it| it.is_void());
+        if is_void && self.queue(seen) > LONG * seen.aim() {
             // Nothing was learnt: once more, from where it was.
             (self.stage, self.dipped, self.hot) = (Stage::Track, now, 1);
             return Some(resume);
@@ -214,10 +219,7 @@ impl Control {
         if !self.verified && elastic.is_some_and(|it| !it.is_sure()) && seen.age < self.patience() {
             return None;
         }
-        let error = 3.0 * seen.error().max(0.01);
         let falls = elastic.is_some_and(|it| it.value > it.usual);
-        let above = seen.latency > baseline * (1.0 + error);
-        let below = seen.latency < baseline * (1.0 - error);
         let news = !self.verified || above || below;
         if news && falls && depth < DEEPEST && present > 1 {
             // Still a queue: the baseline is lower than this.

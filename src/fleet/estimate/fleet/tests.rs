@@ -640,3 +640,24 @@ fn a_look_at_the_baseline_that_shows_nothing_new_stops_no_growth() {
     assert_eq!(look(0.0), 1);
     assert_eq!(look(0.2), 0);
 }
+
+#[test]
+fn a_latency_that_rises_in_a_dip_that_did_not_come_is_no_baseline() {
+    let before = Point {
+        milli: 100_000,
+        latency_us: 50_000,
+        samples: 10_000,
+        drops_ppm: 0,
+    };
+    let (resume, depth) = (110, 1);
+    let stage = Stage::Dip {
+        before,
+        depth,
+        resume,
+    };
+    let mut control = Control { stage, ..grown(0) };
+    // The capacity halves: work takes twice as long, and what was let in before is still there.
+    assert_eq!(after(&mut control, 98.0, 0.5, 1), Some(110));
+    assert_eq!((control.baseline_us, control.hot), (50_000, 1));
+    assert_eq!(control.stage, Stage::Track);
+}
