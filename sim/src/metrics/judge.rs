@@ -17,10 +17,11 @@ pub(super) fn admitted((asked, admitted): (u64, u64)) -> f64 {
     }
 }
 
-/// Seconds until half a second's mean, and the two after it, are within 10 % of the mean of the last third.
-pub(super) fn settled_after(ratios: &[f64]) -> f64 {
+/// Seconds until half a second's mean, and the two after it, are within 10 % of the mean of the last third, or within
+/// `slot`, the part of the capacity that one slot is: where that is more no limit comes closer.
+pub(super) fn settled_after(ratios: &[f64], slot: f64) -> f64 {
     let end = mean(&ratios[ratios.len() - ratios.len() / 3..]);
-    let near = |window: &[f64]| (mean(window) - end).abs() <= 0.1 * end;
+    let near = |window: &[f64]| (mean(window) - end).abs() <= slot.max(0.1 * end);
     let settled = ratios
         .windows(3 * HALF)
         .position(|bins| bins.chunks(HALF).all(near));
@@ -117,10 +118,15 @@ mod tests {
         ratios.extend([1.0; 5]);
         ratios.extend([2.0; 5]);
         ratios.extend([1.0; 60]);
-        assert_eq!(settled_after(&ratios), 3.0);
+        assert_eq!(settled_after(&ratios, 0.05), 3.0);
         let never: Vec<f64> = (0..90)
             .map(|n| if n / 20 % 2 == 0 { 1.0 } else { 2.0 })
             .collect();
-        assert_eq!(settled_after(&never), f64::INFINITY);
+        assert_eq!(settled_after(&never, 0.05), f64::INFINITY);
+        // Of four slots one is a quarter.
+        let mut few = vec![1.5; 20];
+        few.extend([1.2, 1.2, 1.2, 1.2, 1.2, 0.8, 0.8, 0.8, 0.8, 0.8].repeat(4));
+        assert_eq!(settled_after(&few, 0.25), 2.0);
+        assert_eq!(settled_after(&few, 0.05), f64::INFINITY);
     }
 }

@@ -333,9 +333,10 @@ impl Meter {
     /// The worst step after the warm-up; infinite if one does not settle.
     fn settle(&self) -> f64 {
         let settled = self.spans().map(|(step, next)| {
-            let bins = self.between(step, next);
-            let ratio = |bin: &Bin| bin.in_flight / bin.capacity.max(1.0);
-            settled_after(&bins.map(ratio).collect::<Vec<_>>())
+            let bins: Vec<&Bin> = self.between(step, next).collect();
+            let slot = bins.last().map_or(0.0, |bin| 1.0 / bin.capacity.max(1.0));
+            let ratio = |bin: &&Bin| bin.in_flight / bin.capacity.max(1.0);
+            settled_after(&bins.iter().map(ratio).collect::<Vec<_>>(), slot)
         });
         settled.fold(f64::NAN, f64::max)
     }
