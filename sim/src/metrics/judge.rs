@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(settled_after(&never, 0.05), f64::INFINITY);
         // Of four slots one is a quarter.
         let mut few = vec![1.5; 20];
-        few.extend([1.2, 1.2, 1.2, 1.2, 1.2, 0.8, 0.8, 0.8, 0.8, 0.8].repeat(4));
+        few.extend([[1.2; 10], [0.8; 10]].concat().repeat(4));
         assert_eq!(settled_after(&few, 0.25), 2.0);
         assert_eq!(settled_after(&few, 0.05), f64::INFINITY);
     }
