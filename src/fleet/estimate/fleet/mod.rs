@@ -4,13 +4,16 @@
 //! and `B` (the *baseline*) what it would be without a queue. The controller keeps that queue near `0.56 sqrt(I)`: what
 //! chance needs to keep the backend busy, for the fleet and not for each node; of a few slots it is at most a tenth. A
 //! queue much longer is cut to what Little's law says, `I * B / R`; without one the limit grows, as long as somebody is
-//! refused for want of a share.
+//! refused for want of a share, by steps that double from one window to the next. What a long step brought and is not in
+//! the queue is at work, so that there may be more.
 //!
 //! The baseline is the hard part: nobody shows it, and it moves. It is never a minimum, which is biased, but a mean
 //! over a time in which there can be no queue, the *dip*: a few rounds with nine tenths of the limit, every now and
-//! then. And every cut is an experiment. If latency falls with what is in flight it was a queue. If it stays, it was
-//! not the queue: the baseline has moved, and the cut is taken back. One rule, the *elasticity* `(dR / R) / (dI / I)`,
-//! decides both. It may be both at once, since a queue grows where latency rises: a step that is not clear goes on, by
+//! then, more often and for longer while its error is a large part of the queue that is aimed for.
+//!
+//! And every cut is an experiment. If latency falls with what is in flight it was a queue. If it stays, it was not the
+//! queue: the baseline has moved, and the cut is taken back. One rule, the *elasticity* `(dR / R) / (dI / I)`, decides
+//! both. It may be both at once, since a queue grows where latency rises: a step that is not clear goes on, by
 //! tenths, before the rest is called a queue, and a cut that goes on by a fifth is an experiment of its own. What looks like
 //! another baseline is cut to four fifths and no further, of a few slots to seven tenths.
 //!
