@@ -122,7 +122,7 @@ impl Remote for LeasedLimiter {
             self.0.shared.parts.denied.forget(key);
             return match booked {
                 Booked::InHand(drawn) => self.put_back(key, drawn, units),
-                Booked::Without(moment) => self.give_back_without(key, units, moment),
+                Booked::Without(moment) => self.give_back_without(key, cost, units, moment),
                 Booked::Nothing => {}
             };
         };

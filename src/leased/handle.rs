@@ -274,13 +274,13 @@ impl LeasedLimiter {
         stats
     }
 
-    /// Gives everything back, tells the store what was admitted without it where it answers by now, and ends the background
-    /// task. Decisions after that are made as while the store does not
-    /// answer.
+    /// Gives everything back, tells the store what was admitted without it, unless the store is left alone as it does not
+    /// answer, and ends the background task. Decisions after that are made as while the store does not answer.
     ///
     /// # Errors
-    /// If the store did not confirm that it has everything within twice the patience, or nobody could give it back, since
-    /// the background task had ended with its runtime.
+    /// If the store did not confirm within twice the patience that it has everything back, or nobody could give it back,
+    /// since the background task had ended with its runtime. What was admitted without the store and could not be told is no
+    /// error: of how many keys that is so say the [`stats`](Self::stats).
     pub async fn close(&self) -> Result<(), Unreturned> {
         let (closed, told) = oneshot::channel();
         // Where nobody listens any more, the sender is gone.

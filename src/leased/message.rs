@@ -8,8 +8,8 @@
 //!   what a process waits for an answer. One that comes still later may be booked again, which loses units until they
 //!   come back by themselves, and gains none.
 //! * A question says which answer was the last to be heard. What was granted since was never used, and goes back.
-//! * What is given back and what is owed is told anew until the answer is heard; the store books the difference. Of what was
-//!   owed and not heard of less may be told then: the rest was not used.
+//! * What is given back and what is owed is told anew until the answer is heard; the store books the difference. It may be
+//!   less that is owed than was told before: the rest was not used, and goes back.
 //! * Nobody gives back more than the store has booked for it, so a store that forgot gains nothing.
 
 use crate::key::Key;

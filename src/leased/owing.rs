@@ -123,6 +123,17 @@ impl Cell {
         }
     }
 
+    /// Nobody waits for the answer to the question under way any more: whatever it told of is told by somebody else, or
+    /// never.
+    pub(super) fn handle_given_up(&mut self) {
+        if let Some(mut sent) = self.sent.take() {
+            self.handle_uncounted(&sent);
+            sent.owed.fill(0);
+            sent.unused.fill(0);
+            self.sent = Some(sent);
+        }
+    }
+
     /// Puts up to `units` in hand that are counted and were not used.
     fn take_in_hand(&mut self, place: usize, units: u32, now: LocalTime) -> u32 {
         match &mut self.owing.counted {
@@ -294,6 +305,26 @@ mod tests {
                 assert_eq!(bed.disown(4), 4);
                 assert_eq!(bed.counted(), 6, "{quota}, heard: {heard}");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_left_to_others_is_what_was_used_and_is_given_back_by_them_alone() {
+        for quota in kinds() {
+            let mut bed = Bed::new(quota);
+            bed.owe(10);
+            bed.ask();
+            assert_eq!(bed.disown(4), 4);
+            // It ends before the answer comes.
+            assert_eq!(bed.tier.take_owed(), [(bed.key, [6].into())], "{quota}");
+            assert_eq!(bed.tier.take_owed(), []);
+            assert_eq!(bed.disown(9), 0, "{quota}");
+            // Nothing was used.
+            let mut bed = Bed::new(quota);
+            bed.owe(10);
+            bed.ask();
+            assert_eq!(bed.disown(10), 10);
+            assert_eq!(bed.tier.take_owed(), [], "{quota}");
         }
     }
 

@@ -94,12 +94,13 @@ impl LeasedLimiter {
         shared.notice(shard, &inner.tier);
     }
 
-    /// What was admitted at `moment` without the store goes back to the local share that admitted it, and wherever it
-    /// counts by now.
-    pub(super) fn give_back_without(&self, key: Key, units: u32, moment: Moment) {
+    /// The last `units` of `cost` that were admitted at `moment` without the store go back to the local share that admitted
+    /// them, and wherever they count by now.
+    pub(super) fn give_back_without(&self, key: Key, cost: u32, units: u32, moment: Moment) {
         let shared = &*self.0.shared;
         // What has come back meanwhile may be somebody else's.
-        let units = shared.parts.untold.left(units, moment, shared.moment());
+        let now = shared.moment();
+        let units = shared.parts.untold.left(cost, units, moment, now);
         if units > 0 && shared.parts.give_back_to_share(key, units) {
             shared.disown(key, units);
         }

@@ -336,10 +336,13 @@ impl Tier {
         let cells = self.cells.iter_mut().flatten();
         let owing = cells.filter(|cell| !cell.owing.is_nothing());
         let take = |cell: &mut Cell| {
+            cell.handle_given_up();
             let nothing = Owing::nothing(cell.hands.len());
             (cell.key, std::mem::replace(&mut cell.owing, nothing).units)
         };
-        owing.map(take).collect()
+        let taken = owing.map(take);
+        let is_something = |(_, units): &(Key, Box<[u64]>)| units.iter().any(|units| *units > 0);
+        taken.filter(is_something).collect()
     }
 
     /// Answers those who wait, for nobody will.

@@ -79,7 +79,7 @@ impl StrictLimiter {
         if let Some(moment) = uncounted {
             // What was not used has been taken from it already.
             let used = cost - unused.as_ref().map_or(0, |(_, units)| *units);
-            self.0.uncount(key, used, moment);
+            self.0.uncount(key, used, used, moment);
         }
         unused
     }
@@ -95,12 +95,12 @@ impl Inner {
         self.seen.count(policies, decision);
     }
 
-    /// So many units that passed uncounted at `moment` were counted after all, or not used.
-    pub(super) fn uncount(&self, key: Key, units: u32, moment: Moment) {
+    /// The last `units` of `cost` that passed uncounted at `moment` were counted after all, or not used.
+    pub(super) fn uncount(&self, key: Key, cost: u32, units: u32, moment: Moment) {
         if let Fallback::Allow(uncounted) = &self.parts.fallback {
             let now = self.moment();
             // What has come back meanwhile may be somebody else's.
-            let units = uncounted.left(units, moment, now);
+            let units = uncounted.left(cost, units, moment, now);
             if units > 0 {
                 uncounted.give_back(key, units, now);
             }

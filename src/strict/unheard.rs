@@ -344,7 +344,8 @@ impl Unheard {
                 self.untold.add_each(key, &units, at);
             }
         }
-        self.count(&entries);
+        // This one may have been replaced as well: then nobody asks it any more.
+        self.pass_on(&mut entries, key, at);
     }
 
     /// Whether there is an entry for `key`, or room for one: what has come back by itself needs none.

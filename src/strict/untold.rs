@@ -92,10 +92,15 @@ impl Untold {
         table.len() >= self.max_keys
     }
 
-    /// How much of `units` that were admitted at `moment` has not come back under any rule since.
-    pub(crate) fn left(&self, units: u32, moment: Moment, at: Moment) -> u32 {
-        let spent = Spent::of(&self.rules, &self.each(units), moment);
-        let least = spent.outstanding(&self.rules, at).min();
+    /// How much less would count under every rule without the last `units` of `cost` that were admitted at `moment`: of a
+    /// bucket the first of them come back first.
+    pub(crate) fn left(&self, cost: u32, units: u32, moment: Moment, at: Moment) -> u32 {
+        let [all, used] = [cost, cost - units].map(|units| {
+            let spent = Spent::of(&self.rules, &self.each(units), moment);
+            spent.outstanding(&self.rules, at).collect::<Vec<u64>>()
+        });
+        let less = all.iter().zip(used);
+        let least = less.map(|(all, used)| all.saturating_sub(used)).min();
         u32::try_from(least.unwrap_or(0)).unwrap_or(u32::MAX)
     }
 
@@ -325,9 +330,13 @@ mod tests {
         let rules = [Quota::per_second(10), Quota::per_hour(9).fixed()];
         let rules = rules.map(|quota| Rule::new(quota.into()));
         let untold = Untold::new(&rules, 9);
-        let left = |millis| untold.left(5, at(1_000), at(millis));
+        let left = |millis| untold.left(5, 5, at(1_000), at(millis));
         assert_eq!([left(1_000), left(1_200), left(2_000)], [5, 3, 0]);
         assert_eq!(left(1), 5, "the clock was put back");
+        // Those that were used came back first.
+        let left = |millis| untold.left(5, 3, at(1_000), at(millis));
+        assert_eq!([left(1_100), left(1_200), left(1_300)], [3, 3, 2]);
+        assert_eq!(left(1_500), 0);
     }
 
     #[test]

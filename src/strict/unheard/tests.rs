@@ -236,6 +236,29 @@ fn no_message_that_is_handed_over_is_overtaken_by_later_ones() {
     assert_eq!(senders.len(), 4);
 }
 
+/// Nobody asks the second one any more.
+#[test]
+fn what_comes_late_goes_on_to_the_last_of_three_limiters() {
+    let quotas = [
+        [Quota::per_hour(10)],
+        [Quota::per_hour(20)],
+        [Quota::per_hour(30)],
+    ];
+    let [first, second, third] =
+        [7, 8, 9].map(|sender| unheard(&quotas[sender as usize - 7], sender));
+    hand_over(&first, &second, &quotas[0], &quotas[1]);
+    hand_over(&second, &third, &quotas[1], &quotas[2]);
+    let key = Key::of("a");
+    // A reservation of the first is booked on top of, and its message is not heard.
+    first.add(key, 4, at(1_000));
+    assert_eq!(admitted(&first, key, 1_000), Some((1, vec![4])));
+    first.unheard(key, at(1_000));
+    let keys = [&first, &second, &third].map(|unheard| unheard.keys());
+    assert_eq!(keys, [0, 0, 1]);
+    assert_eq!(first.give_back(key, 1, at(1_000)), 0);
+    assert!(matches!(admitted(&third, key, 1_000), Some((_, units)) if units == [4]));
+}
+
 #[test]
 fn what_counts_under_no_rule_of_who_takes_over_stays() {
     let (old, new) = ([Quota::per_hour(10)], [Quota::per_minute(20)]);
