@@ -1,136 +1,28 @@
-//! The matrix: sizes of fleet and backend, loads, backends and service times, every two of which meet in some cell.
+//! The matrix: sizes of fleet and backend, loads and changes, backends and service times, every two of which meet in some
+//! cell.
 //!
 //! `cells.txt` is the covering set, so that a result can be named by its cell; a test holds it to what it says.
 
 mod bars;
+mod cell;
 #[cfg(test)]
 mod tests;
 
+use self::cell::{BACKENDS, CAPACITIES, CHANGES, Cell, LARGE, LOADS, NODES, SERVICES};
 use crate::metrics::Metric;
 use crate::report::number;
-use crate::scenario::{Expectation, Scenario};
+use crate::scenario::Scenario;
 use crate::suite::Case;
 use std::fmt::Write as _;
 
-const NODES: [usize; 5] = [1, 2, 8, 32, 128];
-const LOADS: [&str; 6] = ["0.5", "0.95", "1.2", "2.0", "5.0", "10.0"];
-/// The largest capacity crosses nodes and loads alone.
-const CAPACITIES: [u32; 2] = [8, 100];
-const LARGE: u32 = 2000;
-const BACKENDS: [(&str, &str); 10] = [
-    ("fifo", ""),
-    ("sharing", "model = \"sharing\""),
-    ("linear", "model = { linear = 2.0 }"),
-    ("exponential", "model = { exponential = 1.5 }"),
-    (
-        "usl",
-        "model = { usl = { contention = 0.5, coherency = 0.5 } }",
-    ),
-    ("queue-503", "queue = 20"),
-    (
-        "two-class",
-        "second_class = { latency_ms = 200, part = 0.1 }",
-    ),
-    ("stalls", "stalls = { every = 10, length = 0.2 }"),
-    ("tenant", "tenant = 0.3"),
-    ("far", ""),
-];
-const SERVICES: [(&str, &str); 5] = [
-    ("deterministic", "\"deterministic\""),
-    ("erlang-2", "\"erlang-2\""),
-    ("exponential", "\"exponential\""),
-    ("log-normal", "{ log-normal = 1.0 }"),
-    ("pareto", "{ pareto = 2.2 }"),
-];
-
-/// The covering set: a cell a line, as `nodes capacity load backend service`.
+/// The covering set: a cell a line, as `nodes capacity course backend service`.
 const COVERING: &str = include_str!("cells.txt");
-
-/// A cell, by places in the lists above.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Cell {
-    nodes: usize,
-    capacity: u32,
-    load: &'static str,
-    backend: (&'static str, &'static str),
-    service: (&'static str, &'static str),
-}
 
 /// Which cells.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Extent {
     Covering,
     Full,
-}
-
-impl Cell {
-    fn read(line: &'static str) -> Option<Self> {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let [nodes, capacity, load, backend, service] = words[..] else {
-            return None;
-        };
-        Some(Self {
-            nodes: nodes.parse().ok().filter(|nodes| NODES.contains(nodes))?,
-            capacity: capacity.parse().ok()?,
-            load: LOADS.into_iter().find(|known| *known == load)?,
-            backend: BACKENDS.into_iter().find(|(known, _)| *known == backend)?,
-            service: SERVICES.into_iter().find(|(known, _)| *known == service)?,
-        })
-    }
-
-    fn name(self) -> String {
-        let Self {
-            nodes,
-            capacity,
-            load,
-            backend,
-            service,
-        } = self;
-        format!("N={nodes} C={capacity} {load}x {} {}", backend.0, service.0)
-    }
-
-    fn scenario(self, seeds: u64, limiter: &str) -> Scenario {
-        let Self {
-            nodes,
-            capacity,
-            load,
-            backend,
-            service,
-        } = self;
-        // A large backend sees enough requests in a short time; until then the limit has a hundredfold to grow.
-        let (duration, warmup) = if capacity == LARGE {
-            (32, 20)
-        } else {
-            (45, 20)
-        };
-        let latency = if capacity == 8 { 20 } else { 50 };
-        let far = if backend.0 == "far" {
-            "[0.5, 20]"
-        } else {
-            "[0.5, 2]"
-        };
-        let text = format!(
-            "duration = {duration}\nwarmup = {warmup}\n\
-             [backend]\ncapacity = {capacity}\nlatency_ms = {latency}\nservice = {}\n{}\n\
-             [nodes]\ncount = {nodes}\n[load]\nlevel = {load}\n[network]\nbackend_ms = {far}\n",
-            service.1, backend.1
-        );
-        let mut scenario =
-            Scenario::parse(&self.name(), &text).expect("every cell is read by a test");
-        scenario.seeds = (1..=seeds).collect();
-        scenario.use_limiter(limiter);
-        scenario.expect = vec![Expectation {
-            metric: Metric::Violations,
-            min: None,
-            max: Some(0.0),
-        }];
-        scenario
-    }
-
-    /// Fewer than two slots a node: the bars are not meant for it.
-    fn is_narrow(self) -> bool {
-        (self.capacity as usize) < 2 * self.nodes
-    }
 }
 
 fn cells(extent: Extent) -> Vec<Cell> {
@@ -140,12 +32,12 @@ fn cells(extent: Extent) -> Vec<Cell> {
     let mut cells = large();
     for capacity in CAPACITIES {
         for nodes in NODES {
-            for load in LOADS {
+            for course in LOADS.into_iter().chain(CHANGES) {
                 for backend in BACKENDS {
                     cells.extend(SERVICES.map(|service| Cell {
                         nodes,
                         capacity,
-                        load,
+                        course,
                         backend,
                         service,
                     }));
@@ -158,10 +50,11 @@ fn cells(extent: Extent) -> Vec<Cell> {
 
 fn large() -> Vec<Cell> {
     let cell = |nodes| {
-        LOADS.map(|load| Cell {
+        let courses = LOADS.into_iter().chain(CHANGES);
+        courses.map(move |course| Cell {
             nodes,
             capacity: LARGE,
-            load,
+            course,
             backend: BACKENDS[0],
             service: SERVICES[2],
         })
@@ -192,9 +85,8 @@ pub(crate) fn is_as_expected(extent: Extent, cases: &[Case]) -> bool {
 
 /// Those of the cells' cases, which are in the order of the cells, that have two slots a node or more.
 fn wide(cells: Vec<Cell>, cases: &[Case]) -> Vec<(Cell, &Case)> {
-    let is_wide = |case: &Case| case.scenario.knee(0) >= 2.0 * case.scenario.nodes as f64;
     let both = cells.into_iter().zip(cases);
-    both.filter(|(_, case)| is_wide(case)).collect()
+    both.filter(|(cell, _)| !cell.is_narrow()).collect()
 }
 
 /// Mean and worst over the cells that have two slots a node or more, and the bars; `cases` are those of the cells, in

@@ -25,22 +25,30 @@ pub(super) struct Judged<'a> {
     pub(super) worst_value: f64,
 }
 
+/// Who has not settled when a cell ends counts as this, in seconds.
+const NEVER: f64 = 20.0;
+
 /// Backends that get worse with what is in flight, not only slower by queueing.
 fn degrades(cell: Cell) -> bool {
-    matches!(cell.backend.0, "linear" | "exponential" | "usl")
+    cell.is_steady() && matches!(cell.backend.0, "linear" | "exponential" | "usl")
 }
 
-/// The backend gets more than it can do.
+/// The backend gets more than it can do, all the time.
 fn is_overloaded(cell: Cell) -> bool {
-    !matches!(cell.load, "0.5" | "0.95")
+    cell.is_steady() && !matches!(cell.course, "0.5" | "0.95")
 }
 
 /// The bars hold at twice the capacity and more.
 fn is_far_over(cell: Cell) -> bool {
-    is_overloaded(cell) && cell.load != "1.2"
+    is_overloaded(cell) && cell.course != "1.2"
 }
 
-pub(super) const BARS: [Bar; 8] = [
+/// One node has all of it anyway.
+fn is_skewed(cell: Cell) -> bool {
+    cell.course == "skewed" && cell.nodes > 1
+}
+
+pub(super) const BARS: [Bar; 14] = [
     Bar {
         name: "goodput, 2x to 10x, N <= 8",
         metric: Metric::Goodput,
@@ -87,7 +95,44 @@ pub(super) const BARS: [Bar; 8] = [
         name: "false rejects, 0.5x",
         metric: Metric::FalseRejects,
         bar: 0.001,
-        is_meant_for: |cell| cell.load == "0.5",
+        is_meant_for: |cell| cell.course == "0.5",
+    },
+    Bar {
+        name: "settle, capacity halves",
+        metric: Metric::Settle,
+        bar: 3.0,
+        is_meant_for: |cell| cell.course == "halves",
+    },
+    Bar {
+        name: "settle, capacity doubles",
+        metric: Metric::Settle,
+        bar: 5.0,
+        is_meant_for: |cell| cell.course == "doubles",
+    },
+    Bar {
+        name: "cut, latency doubles",
+        metric: Metric::Cut,
+        bar: 0.25,
+        is_meant_for: |cell| cell.course == "slower",
+    },
+    Bar {
+        name: "goodput, skewed",
+        metric: Metric::Goodput,
+        bar: 0.96,
+        is_meant_for: is_skewed,
+    },
+    Bar {
+        name: "in flight, mean, skewed",
+        metric: Metric::InFlightMean,
+        bar: 1.10,
+        is_meant_for: is_skewed,
+    },
+    Bar {
+        // The drain, and seven round trips.
+        name: "a node that joins, ms",
+        metric: Metric::Ramp,
+        bar: 1007.0,
+        is_meant_for: |cell| cell.course == "joins",
     },
 ];
 
@@ -101,12 +146,19 @@ impl Bar {
         }
     }
 
+    /// The mean over the seeds.
+    fn value(&self, case: &Case) -> f64 {
+        let seeds = case.runs.iter().map(|run| run.values.get(self.metric));
+        let known = seeds.map(|value| if value == f64::INFINITY { NEVER } else { value });
+        known.sum::<f64>() / case.runs.len() as f64
+    }
+
     /// Over the cells that it is meant for; `None` without one.
     pub(super) fn judge<'a>(&self, cases: &[(Cell, &'a Case)]) -> Option<Judged<'a>> {
         let mut meant: Vec<(f64, &'a str)> = cases
             .iter()
             .filter(|(cell, _)| (self.is_meant_for)(*cell))
-            .map(|(_, case)| (case.mean().get(self.metric), &*case.scenario.name))
+            .map(|(_, case)| (self.value(case), &*case.scenario.name))
             .collect();
         meant.sort_by(|a, b| a.0.total_cmp(&b.0));
         let worst = if self.metric.more_is_better() {
