@@ -55,15 +55,22 @@ impl Node {
         };
         let mut said = Said::default();
         loop {
+            // The first slot may be lent on before anybody looks: here it is told of all the same.
+            let granted = if said.was_ready {
+                tokio::time::sleep(LOOK).await;
+                None
+            } else {
+                tokio::time::timeout(LOOK, guard.ready()).await.ok()
+            };
             let stats = guard.stats();
-            let hopeless =
-                !said.was_ready && stats.trouble.as_ref().is_some_and(|it| it.is_permanent());
-            if (hopeless || stats.state == NodeState::Refused)
-                && let Err(error) = guard.ready().await
-            {
+            let granted = match granted {
+                None if stats.state == NodeState::Refused => Some(guard.ready().await),
+                granted => granted,
+            };
+            if let Some(Err(error)) = granted {
                 return error.into();
             }
-            let ready = stats.state == NodeState::Active && stats.share > 0;
+            let ready = granted.is_some() || stats.state == NodeState::Active && stats.share > 0;
             if ready && !said.ready {
                 let (node, key) = (&stats.node, &stats.key);
                 let (share, limit) = (stats.share, stats.limit);
@@ -87,7 +94,6 @@ impl Node {
                 fences: stats.fences,
                 trouble: stats.trouble.is_some(),
             };
-            tokio::time::sleep(LOOK).await;
         }
     }
 

@@ -33,6 +33,11 @@ pub(crate) struct Demand {
 }
 
 impl Demand {
+    /// Whoever has not been asked yet could not be before `now`.
+    pub(crate) const fn begin(&mut self, now: LocalTime) {
+        self.busy = Some(now);
+    }
+
     /// Takes in what was counted until `now`; answers the whole, in slots, rounded up, at least 1. Who has served nobody
     /// yet takes it that a request lasts as long as the fleet's do: `fleet_us` microseconds, 0 if unknown.
     pub(crate) fn update(

@@ -105,7 +105,7 @@ impl Node {
     pub(crate) fn handle_timeout(&mut self, now: LocalTime) -> Vec<Event> {
         self.cancel();
         let events: Vec<Event> = self.member.handle_timeout(now).into_iter().collect();
-        self.settle(&events);
+        self.settle(now, &events);
         if now >= self.grace_ends {
             self.grace_ends = LocalTime::NEVER;
             self.gate.end_grace();
@@ -157,7 +157,7 @@ impl Node {
                 .handle_answer(now, &self.gate, answer.nodes, answer.pulse);
         }
         let (events, ticket) = self.member.handle_answer(now, answer);
-        self.settle(&events);
+        self.settle(now, &events);
         (events, self.plan(ticket))
     }
 
@@ -170,7 +170,7 @@ impl Node {
     ) -> (Vec<Event>, Option<Commit>) {
         self.cancel();
         let events = self.member.handle_commit(now, &answer);
-        self.settle(&events);
+        self.settle(now, &events);
         (events, self.plan(answer.ticket))
     }
 
@@ -178,7 +178,7 @@ impl Node {
     pub(crate) fn handle_push(&mut self, now: LocalTime, push: Push) -> Vec<Event> {
         self.cancel();
         let events = self.member.handle_push(now, push);
-        self.settle(&events);
+        self.settle(now, &events);
         events
     }
 
@@ -231,8 +231,12 @@ impl Node {
     }
 
     /// Does to the gate what `events` mean for it.
-    fn settle(&mut self, events: &[Event]) {
-        self.granted |= events.contains(&Event::Granted);
+    fn settle(&mut self, now: LocalTime, events: &[Event]) {
+        if events.contains(&Event::Granted) {
+            self.granted = true;
+            // However long it waited for it: who is ready now is asked from now on.
+            self.reporter.demand.begin(now);
+        }
         self.enforce();
         for event in events {
             match event {
@@ -340,10 +344,14 @@ mod tests {
 
         /// Beats now; the answer, and those to the plans that follow, arrive.
         fn beat(&mut self) -> (Beat, Vec<Event>) {
+            self.beat_with(EmptyStore::Trust)
+        }
+
+        fn beat_with(&mut self, empty: EmptyStore) -> (Beat, Vec<Event>) {
             let now = self.now();
             self.node.beat_now(now);
             let beat = self.node.poll_beat(now, 1).expect("no beat is out");
-            let answer = self.store.beat(&beat, "server", EmptyStore::Trust);
+            let answer = self.store.beat(&beat, "server", empty);
             let (mut events, mut commit) = self.node.handle_answer(now, answer);
             while let Some(plan) = commit {
                 let (answer, _) = self.store.commit(&plan, "server");
@@ -371,6 +379,26 @@ mod tests {
         let lease = room.node.gate.try_acquire(Criticality::Critical).unwrap();
         assert_eq!(room.beat().0.in_flight, 1);
         lease.success();
+    }
+
+    #[test]
+    fn who_waited_long_for_its_first_slot_keeps_it_for_a_lease_without_being_asked() {
+        let mut room = Room::new(Outage::FailClosed);
+        // The store has lost what it knew: whoever joins waits.
+        while !room
+            .beat_with(EmptyStore::Learn)
+            .1
+            .contains(&Event::Granted)
+        {
+            assert_eq!(room.beat_with(EmptyStore::Learn).0.report.demand, 1);
+            room.wait(100 * MS);
+        }
+        assert!(room.now() > LocalTime::ZERO.saturating_add(400 * MS));
+        assert_eq!(room.beat().0.report.demand, 1);
+        room.wait(300 * MS);
+        assert_eq!(room.beat().0.report.demand, 1);
+        room.wait(100 * MS);
+        assert_eq!(room.beat().0.report.demand, 0);
     }
 
     #[test]
