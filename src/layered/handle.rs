@@ -219,6 +219,11 @@ impl LayeredLimiter {
         self.ask(*key, 0)
     }
 
+    /// Whether `other` is a clone of this one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The quota, and the name under which clients see it; of several the first.
     #[must_use]
     pub fn policy(&self) -> &Policy {

@@ -144,13 +144,16 @@ impl LeasedLimiter {
     /// Goes on with what the limiter before this one has counted without the store, and not told it.
     pub(crate) fn take_over(&self, before: &Self) {
         let (next, before) = (&self.0.shared, &before.0.shared);
-        if !Arc::ptr_eq(next, before) {
-            let carry = next.parts.take_over(&before.parts, before.moment());
-            if carry.is_some() {
-                // Who takes over first is the only one.
-                let _ = before.successor.set(Arc::clone(next));
-            }
+        let carry = next.parts.take_over(&before.parts, before.moment());
+        if carry.is_some() {
+            // Who takes over first is the only one.
+            let _ = before.successor.set(Arc::clone(next));
         }
+    }
+
+    /// Whether `other` is a clone of this one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Whether another limiter has taken over, so that this one cannot begin again.

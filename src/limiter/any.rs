@@ -230,11 +230,26 @@ impl AnyLimiter {
         }
     }
 
-    /// Goes on with the counts of the limiter before this one. Those in a store are where they were; of a store that is
+    /// Whether `other` is a clone of this one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Local(one), Self::Local(other)) => one.is(other),
+            #[cfg(feature = "redis")]
+            (Self::Strict(one), Self::Strict(other)) => one.is(other),
+            #[cfg(feature = "redis")]
+            (Self::Leased(one), Self::Leased(other)) => one.is(other),
+            #[cfg(feature = "redis")]
+            (Self::Layered(one), Self::Layered(other)) => one.is(other),
+            #[cfg(feature = "redis")]
+            _ => false,
+        }
+    }
+
+    /// Goes on with the counts of the limiter before this one, which is another one. Those in a store are where they were; of a store that is
     /// away, this one tells it what that one has not.
     pub(crate) fn take_over(&self, before: &Self) {
         match (before, self) {
-            (Self::Local(before), Self::Local(next)) if !before.is(next) => next.take_over(before),
+            (Self::Local(before), Self::Local(next)) => next.take_over(before),
             #[cfg(feature = "redis")]
             (Self::Strict(before), Self::Strict(next)) => next.take_over(before),
             #[cfg(feature = "redis")]

@@ -68,7 +68,8 @@ impl Limits {
     /// [`Self::change`] brings: a new one each time, on the clock of the one before.
     ///
     /// # Errors
-    /// [`ConfigError::Limit`]: the name of a limit, and the error that `make` made of it.
+    /// [`ConfigError::Limit`]: the name of a limit, and the error that `make` made of it, or [`ConfigError::Setting`] if
+    /// two limits were given one limiter: let the routes of both lead to one limit instead.
     ///
     /// # Examples
     /// With the feature `redis`, limits that are exact over all processes:
@@ -93,9 +94,12 @@ impl Limits {
         plan: &Plan,
         make: impl Fn(&NamedLimit<'_>) -> Result<AnyLimiter, ConfigError> + Send + Sync + 'static,
     ) -> Result<Self, ConfigError> {
-        let limiter = |limit: NamedLimit<'_>| make(&limit).map_err(|error| limit.problem(error));
-        let limiters: Result<_, _> = plan.each().map(limiter).collect();
-        let table = Table::new(1, plan.clone(), limiters?);
+        let mut limiters = Vec::new();
+        for limit in plan.each() {
+            let made = make_new(&make, &limit, limiters.iter());
+            limiters.push(made.map_err(|error| limit.problem(error))?);
+        }
+        let table = Table::new(1, plan.clone(), limiters.into());
         Ok(Self(Arc::new(Shared {
             table: ArcSwap::from_pointee(table),
             make: Box::new(make),
@@ -129,7 +133,8 @@ impl Limits {
     ///
     /// # Errors
     /// [`ConfigError::Limit`]: the name of a limit, and the error of whoever makes the limiters, or
-    /// [`ConfigError::Setting`] if the limiter was already replaced by another one. Everything stays as it was then. Limits that count in this process have none.
+    /// [`ConfigError::Setting`] if the limiter made is of this plan or of one before. Everything stays as it was then.
+    /// Limits that count in this process have none.
     pub fn change(&self, plan: &Plan) -> Result<Vec<Change>, ConfigError> {
         let shared = &*self.0;
         let _alone = shared
@@ -142,32 +147,27 @@ impl Limits {
             return Ok(changes);
         }
         let same_room = before.plan.max_keys == plan.max_keys;
-        let limiter = |limit: NamedLimit<'_>| {
+        let mut limiters: Vec<AnyLimiter> = Vec::new();
+        for limit in plan.each() {
             let known = before.limiter(limit.name);
             let same = |known: &&AnyLimiter| same_room && known.policies() == limit.policies;
-            match known.filter(same) {
+            let limiter = match known.filter(same) {
                 Some(known) => Ok(known.clone()),
                 None => {
-                    let made = (shared.make)(&limit).and_then(|made| match made.has_left() {
-                        true => Err(ConfigError::setting(
-                            "a limiter",
-                            "that of a plan before",
-                            "make a new one for every plan",
-                        )),
-                        false => Ok(made),
-                    });
-                    made.map_err(|error| limit.problem(error))
+                    // One that stays under its name goes on.
+                    let others = before.limiters.iter().chain(&limiters);
+                    let others = others.filter(|it| !known.is_some_and(|known| known.is(it)));
+                    make_new(&shared.make, &limit, others)
                 }
-            }
-        };
-        let limiters: Result<Box<[_]>, _> = plan.each().map(limiter).collect();
-        let limiters = limiters?;
+            };
+            limiters.push(limiter.map_err(|error| limit.problem(error))?);
+        }
         for (limit, next) in plan.each().zip(&limiters) {
-            if let Some(known) = before.limiter(limit.name) {
+            if let Some(known) = before.limiter(limit.name).filter(|known| !next.is(known)) {
                 next.take_over(known);
             }
         }
-        let table = Table::new(before.version + 1, plan.clone(), limiters);
+        let table = Table::new(before.version + 1, plan.clone(), limiters.into());
         shared.table.store(Arc::new(table));
         Ok(changes)
     }
@@ -207,6 +207,24 @@ impl Limits {
     pub(super) fn table(&self) -> Guard<Arc<Table>> {
         self.0.table.load()
     }
+}
+
+/// A limiter for `limit` that is none of the `others`, and not of an earlier plan: two that took over from each
+/// other would ask each other for ever.
+fn make_new<'a>(
+    make: impl Fn(&NamedLimit<'_>) -> Result<AnyLimiter, ConfigError>,
+    limit: &NamedLimit<'_>,
+    mut others: impl Iterator<Item = &'a AnyLimiter>,
+) -> Result<AnyLimiter, ConfigError> {
+    let made = make(limit)?;
+    if made.has_left() || others.any(|other| other.is(&made)) {
+        return Err(ConfigError::setting(
+            "a limiter",
+            "that of a plan before, or of another limit",
+            "make a new one for every limit of every plan",
+        ));
+    }
+    Ok(made)
 }
 
 impl fmt::Debug for Shared {
@@ -326,8 +344,41 @@ mod tests {
         let error = limits.change(&plan(Quota::per_hour(10))).unwrap_err();
         let told = error.to_string();
         assert!(told.starts_with("limit api: "), "{told}");
-        assert!(told.ends_with("make a new one for every plan"), "{told}");
+        assert!(
+            told.ends_with("make a new one for every limit of every plan"),
+            "{told}"
+        );
         assert_eq!(limits.plan(), plan(Quota::per_hour(20)));
+    }
+
+    #[test]
+    fn limiters_do_not_change_their_names_and_have_one_each() {
+        let local = |quota| AnyLimiter::from(RateLimiter::new(quota));
+        let (ten, nine) = (Quota::per_hour(10), Quota::per_hour(9));
+        let kept = [local(ten), local(nine)];
+        let make = move |limit: &NamedLimit<'_>| {
+            let policies =
+                |kept: &&AnyLimiter| kept.policies()[0].quota() == limit.policies()[0].quota();
+            let kept = kept.iter().find(policies);
+            Ok(kept.map_or_else(|| local(*limit.policies()[0].quota()), Clone::clone))
+        };
+        let two = |a, b| Plan::new().limit("a", a).unwrap().limit("b", b).unwrap();
+        let told = |error: ConfigError| error.to_string();
+        let limits = Limits::made_by(&two(ten, nine), make.clone()).unwrap();
+        for (a, b) in [
+            (nine, ten),
+            (Quota::per_hour(8), ten),
+            (nine, Quota::per_hour(8)),
+        ] {
+            let error = told(limits.change(&two(a, b)).unwrap_err());
+            assert!(
+                error.ends_with("make a new one for every limit of every plan"),
+                "{error}"
+            );
+        }
+        assert!(limits.change(&two(ten, Quota::per_hour(8))).is_ok());
+        let shared = told(Limits::made_by(&two(ten, ten), make).unwrap_err());
+        assert!(shared.starts_with("limit b: "), "{shared}");
     }
 
     /// Each would leave everything to the other one.
@@ -358,7 +409,11 @@ mod tests {
             let limits = Limits::made_by(&plan(Quota::per_hour(10)), make).unwrap();
             assert!(limits.change(&plan(Quota::per_hour(20))).is_ok());
             let error = limits.change(&plan(Quota::per_hour(10))).unwrap_err();
-            assert!(error.to_string().ends_with("make a new one for every plan"));
+            assert!(
+                error
+                    .to_string()
+                    .ends_with("make a new one for every limit of every plan")
+            );
             assert_eq!(limits.plan(), plan(Quota::per_hour(20)));
         }
     }

@@ -161,14 +161,17 @@ impl StrictLimiter {
 
     /// Goes on with what the limiter before this one has counted without the store, and not told it.
     pub(crate) fn take_over(&self, before: &Self) {
-        if !Arc::ptr_eq(&self.0, &before.0) {
-            let (next, before) = (&*self.0, &*before.0);
-            let moment = before.moment();
-            if let Some(carry) = next.parts.take_over(&before.parts, moment) {
-                before.unheard.hand_over(&next.unheard, carry, moment);
-                self.tell_the_rest(Begin::AtOnce);
-            }
+        let (next, before) = (&*self.0, &*before.0);
+        let moment = before.moment();
+        if let Some(carry) = next.parts.take_over(&before.parts, moment) {
+            before.unheard.hand_over(&next.unheard, carry, moment);
+            self.tell_the_rest(Begin::AtOnce);
         }
+    }
+
+    /// Whether `other` is a clone of this one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Whether another limiter has taken over, so that this one cannot begin again.
