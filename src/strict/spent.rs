@@ -42,10 +42,21 @@ impl Spent {
     }
 
     pub(super) fn give_back_last(&mut self, rules: &[Rule], units: u32, at: Moment) {
+        self.give_back_each(rules, std::iter::repeat(units.into()), at);
+    }
+
+    /// A number of units for each rule.
+    pub(super) fn give_back_each(
+        &mut self,
+        rules: &[Rule],
+        units: impl IntoIterator<Item = u64>,
+        at: Moment,
+    ) {
         let at = self.not_before(at);
         let mut rest = &mut *self.state;
-        for rule in rules {
+        for (rule, units) in rules.iter().zip(units) {
             let (own, others) = rest.split_at_mut(rule.words());
+            let units = u32::try_from(units).unwrap_or(u32::MAX);
             rule.give_back_last(own, units, at);
             rest = others;
         }

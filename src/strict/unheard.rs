@@ -312,8 +312,8 @@ impl Unheard {
                 let Says::Admitted(admitted) = &message.says else {
                     return true;
                 };
-                let rules = next.untold.rules();
-                let Some(carried) = admitted.carried(carry, rules, at) else {
+                let (rules, nexts) = (self.untold.rules(), next.untold.rules());
+                let Some(carried) = admitted.carried(rules, carry, nexts, at) else {
                     return true;
                 };
                 // Both are locked, so that whoever looks for it finds it.

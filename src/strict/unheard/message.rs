@@ -51,10 +51,30 @@ impl Admitted {
         units
     }
 
-    /// The same under the rules `next`; none if it counts under none of them.
-    pub(super) fn carried(&self, carry: &Carry, next: &[Rule], at: Moment) -> Option<Self> {
+    /// The same under the rules `next`, which were `rules`; none if it counts under none of them. A smaller burst cuts what
+    /// was not used.
+    pub(super) fn carried(
+        &self,
+        rules: &[Rule],
+        carry: &Carry,
+        next: &[Rule],
+        at: Moment,
+    ) -> Option<Self> {
         let spent = self.spent.carried(carry, next, at)?;
-        let carried = |unused: &Spent| unused.carried(carry, next, at);
+        let carried = |unused: &Spent| {
+            let mut used = self.spent.clone();
+            used.give_back_each(rules, unused.outstanding(rules, at), at);
+            let used = used.carried(carry, next, at);
+            let used = used.unwrap_or_else(|| Spent::nothing(next, at));
+            let mut unused = unused.carried(carry, next, at)?;
+            let cut = used.outstanding(next, at).zip(unused.outstanding(next, at));
+            let cut = cut.zip(spent.outstanding(next, at));
+            let beyond: Vec<u64> = cut
+                .map(|((used, unused), spent)| (used + unused).saturating_sub(spent))
+                .collect();
+            unused.give_back_each(next, beyond, at);
+            (!unused.is_back(next, at)).then_some(unused)
+        };
         let unused = self.unused.as_ref().and_then(carried);
         Some(Self { spent, unused })
     }

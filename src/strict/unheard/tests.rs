@@ -160,6 +160,34 @@ fn what_was_told_and_handed_over_is_taken_back_once_it_was_heard() {
     assert_eq!((after.keys(), after.is_left()), (0, false));
 }
 
+/// Of 100 were ten used. Cut apart, twenty would be told, and then given back.
+#[test]
+fn a_smaller_burst_cuts_what_was_not_used() {
+    let key = Key::of("a");
+    let quotas = [100, 20].map(Quota::per_hour);
+    let kinds = [
+        (quotas, 20, 10),
+        (quotas.map(Quota::sliding_log), 20, 10),
+        (quotas.map(Quota::fixed), 100, 90),
+    ];
+    for ([old, new], told, unused) in kinds {
+        let (before, after) = (unheard(&[old], 7), unheard(&[new], 8));
+        before.untold.add(key, 100, at(1_000));
+        assert!(admitted(&before, key, 1_000).is_some());
+        assert_eq!(before.give_back(key, 90, at(1_000)), 0);
+        before.unheard(key, at(1_000));
+        hand_over(&before, &after, &[old], &[new]);
+        assert_eq!(admitted(&after, key, 1_000), Some((1, vec![told])), "{new}");
+        after.heard(key, at(1_000));
+        let sent = after.next(key, at(1_000)).expect("room").expect("it");
+        let What::GivesBack(each) = &sent.what else {
+            panic!("{sent:?}");
+        };
+        let expected = GiveBack::last([unused].into(), after.untold.rules(), at(1_000));
+        assert_eq!(format!("{each:?}"), format!("[{expected:?}]"), "{new}");
+    }
+}
+
 #[test]
 fn of_two_limiters_messages_about_a_key_each_counts_once() {
     let (old, new) = ([Quota::per_hour(10)], [Quota::per_hour(20)]);
