@@ -123,6 +123,7 @@ impl Cell {
     /// Goes on where the key was when it was forgotten: the store has not confirmed what it said then.
     pub(super) fn resume(&mut self, parting: &Ask) {
         (self.heard, self.unheard) = (parting.heard, true);
+        self.owing.resume();
         for (giving, line) in self.giving.iter_mut().zip(&parting.lines) {
             *giving = line.give;
         }

@@ -35,6 +35,11 @@ impl Owing {
         }
     }
 
+    /// Nobody knows what was told before and not heard: the store may have booked it then.
+    pub(super) fn resume(&mut self) {
+        self.unheard = vec![u64::MAX; self.units.len()];
+    }
+
     pub(super) fn is_nothing(&self) -> bool {
         self.units.iter().all(|units| *units == 0)
     }
@@ -171,7 +176,7 @@ mod tests {
             let [mut bed, mut other] = [7, 8].map(|holder| {
                 let setup = Arc::new(Setup::new(&[quota.into()], 32, 0, holder));
                 Self {
-                    tier: Tier::new(setup, 9),
+                    tier: Tier::new(setup, 1),
                     ledger: Ledger::default(),
                     rules: [Rule::new(quota.into())],
                     key: Key::of("a"),
@@ -339,6 +344,27 @@ mod tests {
             bed.owe(10);
             assert_eq!(bed.disown(9), 9);
             assert_eq!(bed.counted(), 1, "{quota}");
+        }
+    }
+
+    #[test]
+    fn of_a_key_that_was_forgotten_nobody_knows_when_it_was_booked() {
+        for quota in kinds() {
+            let mut bed = Bed::new(quota);
+            bed.owe(10);
+            let ask = bed.ask();
+            bed.hear(&ask);
+            bed.lose(&ask);
+            assert_eq!(bed.disown(10), 10);
+            // There is room for one key.
+            bed.tier.hint(Key::of("b"), 1, bed.now());
+            assert!(!bed.tier.knows(bed.key));
+            // It comes back before the store has heard that nothing was used.
+            bed.owe(10);
+            let ask = bed.ask();
+            bed.exchange(&ask);
+            assert_eq!(bed.disown(10), 0, "{quota}");
+            assert_eq!(bed.counted(), 10, "{quota}");
         }
     }
 

@@ -45,13 +45,12 @@ impl LeasedLimiter {
         let (now, shard) = (shared.now(), shared.shard(*key));
         let mut inner = shard.lock();
         let untold = &shared.parts.untold;
-        let mut left = untold.give_back(*key, units, shared.moment());
-        let mut without = units - left;
-        left -= inner.tier.refund(*key, left, now);
-        let told = inner.tier.disown(*key, left, now);
-        without += told;
+        let left = untold.give_back(*key, units, shared.moment());
+        let in_hand = inner.tier.refund(*key, left, now);
         shared.notice(shard, &inner.tier);
         drop(inner);
+        // With what the store was told of, here or by who took over.
+        let without = units - in_hand - shared.disown(*key, left - in_hand);
         if without > 0 {
             shared.parts.give_back_to_share(*key, without);
         }
@@ -116,8 +115,8 @@ impl LeasedLimiter {
 /// * What comes back is put in hand, and goes back to the store as all that is there; of it nothing that has come back by
 ///   itself meanwhile.
 /// * What a local share had admitted goes back to it, and once the store has heard of it, it is put in hand as well. It
-///   stays booked, until it comes back by itself, where the key was forgotten since, or an answer to what the store was
-///   told of it was lost.
+///   stays booked, until it comes back by itself, where the key was forgotten since, or had been and the store had not
+///   confirmed that, or an answer to what the store was told of it was lost.
 #[derive(Debug)]
 #[must_use = "dropping a reservation cancels it"]
 pub struct LeasedReservation(Held<LeasedLimiter>);
@@ -256,7 +255,8 @@ mod tests {
             after.stats().untold == 0
         })
         .await;
-        told.commit(3);
+        told.commit(5);
+        before.refund(&key, 2);
         after.close().await.expect("the store has heard all");
         let last = limiter(200);
         let mut left = 0;
