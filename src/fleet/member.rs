@@ -91,6 +91,8 @@ pub(crate) struct Member {
     plan: u64,
     nodes: u32,
     stamp: u64,
+    /// The longest lease of any node, as far as the store has said.
+    longest: Duration,
     lease_ends: LocalTime,
     /// Its end was told.
     lease_over: bool,
@@ -114,6 +116,7 @@ impl Member {
             name,
             incarnation,
             line: Arc::from(settings.to_string()),
+            longest: settings.lease(),
             schedule: Schedule::new(settings.heartbeat, incarnation, now),
             settings: Arc::new(settings),
             phase: Phase::Joining,

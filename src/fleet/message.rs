@@ -78,6 +78,8 @@ pub(crate) struct Beat {
     /// The last limit the node heard of, and the number of the plan that set it.
     pub(crate) limit: u32,
     pub(crate) plan: u64,
+    /// The longest lease that any node of this key has had as far as this one has heard, with all that a lease waits for.
+    pub(crate) longest: Duration,
     pub(crate) report: Report,
     pub(crate) settings: Arc<Settings>,
     /// The canonical line of these settings.
@@ -168,6 +170,8 @@ pub(crate) struct Answer {
     /// Nodes at the last plan.
     pub(crate) nodes: u32,
     pub(crate) pulse: Pulse,
+    /// The longest lease that a node may have: whoever finds the store empty lets everybody wait so long.
+    pub(crate) longest: Duration,
     /// How long the store goes on recording claims before it grants; zero in ordinary life.
     pub(crate) learning: Duration,
     /// A plan is wanted but must wait this long: beat again then.

@@ -145,6 +145,11 @@ impl Settings {
         self.ttl + self.drain + frozen
     }
 
+    /// All of it, with the slack: from a beat to when nothing that it granted is in use.
+    pub(crate) fn lease(&self) -> Duration {
+        self.reclaim() + self.linger() + self.slack()
+    }
+
     /// How long after that the safe slots may still be in use.
     pub(crate) const fn linger(&self) -> Duration {
         match self.outage {

@@ -97,6 +97,7 @@ impl KeyState {
                 visit(generation, &mut record.mark);
             }
             visit(Number::Plan, &mut epoch.plan);
+            visit(Number::Plan, &mut epoch.settings_plan);
             visit(Number::Epoch, &mut epoch.epoch);
         }
     }
@@ -188,6 +189,11 @@ impl Epoch {
             record.ends = ahead(record.ends);
             record.born = numbers.stamp(record.born);
         }
+        if !self.is_learning() {
+            // Nothing of the time before is asked for again.
+            self.settings_plan = self.plan;
+            self.inherited = std::time::Duration::ZERO;
+        }
         self.learning_until = ahead(self.learning_until);
         self.plan_due = ahead(self.plan_due);
         self.rest_ends = ahead(self.rest_ends);
@@ -205,6 +211,9 @@ impl Epoch {
 
     /// Nothing else of an epoch survives its end.
     fn forget_all_but_the_legacy(&mut self) {
+        self.inherited = self.told_longest();
+        self.longest = self.inherited;
+        self.settings_plan = self.plan;
         (self.time, self.learning_until) = (NOON, NOON);
         (self.token_ends, self.plan_due, self.rest_ends) = (NOON, NOON, NOON);
         (

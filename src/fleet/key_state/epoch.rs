@@ -16,7 +16,13 @@ pub(super) struct Epoch {
     pub(super) time: StoreTime,
     pub(super) slack: Duration,
     pub(super) learning_until: StoreTime,
+    /// The longest lease that a node has had in this epoch, and that one may have from before it, of which all are over when
+    /// the learning is.
+    pub(super) longest: Duration,
+    pub(super) inherited: Duration,
     pub(super) settings: Arc<str>,
+    /// While the store learns: the plan that whoever brought the settings had heard of.
+    pub(super) settings_plan: u64,
     /// What the estimator of the last plan left for the next one; nothing here looks into it.
     pub(super) memory: Arc<Memory>,
     pub(super) pulse: Pulse,
@@ -43,6 +49,8 @@ pub(super) struct Epoch {
 impl Epoch {
     /// A new epoch. What the old one knew of the limit goes on; what it knew of nodes does not.
     pub(super) fn begin(beat: &Beat, server: &str, trusted: bool, lost: Option<&Self>) -> Self {
+        let inherited = lost.map_or(Duration::ZERO, Self::told_longest);
+        let inherited = inherited.max(longest_of(beat));
         Self {
             epoch: beat.fresh_epoch,
             server: Arc::from(server),
@@ -51,10 +59,13 @@ impl Epoch {
             learning_until: if trusted {
                 StoreTime::ZERO
             } else {
-                learning_until(beat)
+                StoreTime::ZERO.saturating_add(inherited)
             },
+            longest: Duration::ZERO,
+            inherited,
             settings: lost
                 .map_or_else(|| Arc::clone(&beat.line), |lost| Arc::clone(&lost.settings)),
+            settings_plan: lost.map_or(0, |lost| lost.plan),
             memory: Arc::default(),
             pulse: Pulse::default(),
             revision: lost.map_or(beat.settings.revision, |lost| lost.revision),
@@ -89,11 +100,12 @@ impl Epoch {
     pub(super) fn beat(&mut self, beat: &Beat) -> Answer {
         // Of the settings of one revision those with the longer history are the fleet's: a stranger may have been the
         // first to find the store empty.
-        let knows_more = self.is_learning() && beat.plan > self.plan;
+        let knows_more = self.is_learning() && beat.plan > self.settings_plan;
         let revision = beat.settings.revision;
         if revision > self.revision || revision == self.revision && knows_more {
             self.revision = revision;
             self.settings = Arc::clone(&beat.line);
+            self.settings_plan = beat.plan;
         } else if beat.line != self.settings && (revision == self.revision || self.is_joining(beat))
         {
             let welcome = Welcome::OtherSettings(Arc::clone(&self.settings));
@@ -101,9 +113,14 @@ impl Epoch {
         }
         self.tell_time(beat);
         self.stamp += 1;
+        let settings = &beat.settings;
+        let lease = settings.reclaim() + settings.linger() + self.slack;
+        self.longest = self.longest.max(lease);
         if self.is_learning() {
-            self.learning_until = self.learning_until.max(learning_until(beat));
-            if knows_more {
+            self.inherited = self.inherited.max(longest_of(beat));
+            let waits = StoreTime::ZERO.saturating_add(longest_of(beat));
+            self.learning_until = self.learning_until.max(waits);
+            if beat.plan > self.plan {
                 (self.plan, self.limit) = (beat.plan, beat.limit);
             }
         }
@@ -137,6 +154,15 @@ impl Epoch {
     /// claims after a loss must be held.
     fn is_joining(&self, beat: &Beat) -> bool {
         beat.epoch.is_none() && !self.records.contains_key(&beat.incarnation)
+    }
+
+    /// The longest lease that a node may have.
+    pub(super) fn told_longest(&self) -> Duration {
+        if self.is_learning() {
+            self.longest.max(self.inherited)
+        } else {
+            self.longest
+        }
     }
 
     /// Store time moves at the nodes' word, at most `slack` a beat (I11).
@@ -184,6 +210,7 @@ impl Epoch {
             plan: self.plan,
             nodes: self.nodes,
             pulse: self.pulse,
+            longest: self.told_longest(),
             learning: between(self.time, self.learning_until),
             again_in: waits.then(|| between(self.time, self.rest_ends)),
             ticket,
@@ -191,10 +218,9 @@ impl Epoch {
     }
 }
 
-/// When every lease as long as that of `beat` has surely ended, of those that were given before the epoch.
-fn learning_until(beat: &Beat) -> StoreTime {
-    let wait = beat.settings.reclaim() + beat.settings.linger() + beat.settings.slack();
-    StoreTime::ZERO.saturating_add(wait)
+/// The longest lease that whoever sent `beat` has heard of, its own included.
+fn longest_of(beat: &Beat) -> Duration {
+    beat.longest.max(beat.settings.lease())
 }
 
 const fn welcome(life: Life) -> Welcome {

@@ -78,6 +78,7 @@ impl Member {
             }
         }
         self.stamp = answer.stamp;
+        self.longest = self.settings.lease().max(answer.longest);
         self.anchor_to(answer.store_time, now);
         self.lease_ends = self.lease_from(sent);
         self.lease_over = self.lease_ends <= now;

@@ -48,6 +48,7 @@ impl Member {
             starved: std::mem::take(&mut self.starved),
             limit: self.limit,
             plan: self.plan,
+            longest: self.longest,
             report: sample.report,
             settings: Arc::clone(&self.settings),
             line: Arc::clone(&self.line),

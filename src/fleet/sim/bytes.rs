@@ -35,6 +35,7 @@ pub(super) fn beat(beat: &Beat) -> usize {
         starved: _,
         limit,
         plan,
+        longest,
         report: told,
         settings,
         line,
@@ -56,7 +57,7 @@ pub(super) fn beat(beat: &Beat) -> usize {
     words.add(line.len());
     words.numbers([settings.reclaim(), settings.linger(), settings.slack()].map(micros));
     // Whether an empty store is trusted.
-    words.numbers([0, micros(TOKEN_LIFE), KEEP]);
+    words.numbers([0, micros(TOKEN_LIFE), KEEP, micros(*longest)]);
     words.framed()
 }
 
@@ -103,6 +104,7 @@ pub(super) fn answer(answer: &Answer) -> usize {
         plan,
         nodes,
         pulse,
+        longest,
         learning,
         again_in,
         ticket: more,
@@ -123,6 +125,7 @@ pub(super) fn answer(answer: &Answer) -> usize {
     words.number(micros(*learning));
     // Without a wait it is -1.
     words.add(again_in.map_or(2, |wait| digits(micros(wait))));
+    words.number(micros(*longest));
     // Settings are told in every answer; those of other settings by the refusal, else by the ticket.
     let planned = || more.as_ref().map(|ticket| ticket.snapshot.settings.len());
     let line = settings.or_else(planned);
@@ -182,9 +185,9 @@ fn ticket(ticket: Option<&Ticket>) -> usize {
     words.add(snapshot.settings.len());
 
     let mut list = Words::default();
-    // The epoch: six moments, and as many counters and sizes as there are nodes or plans.
+    // The epoch: eight moments or times, and as many counters and sizes as there are nodes or plans.
     list.add(1);
-    list.add(digits(snapshot.epoch) + SERVER + 6 * digits(time) + 18 * digits(plan) + 25);
+    list.add(digits(snapshot.epoch) + SERVER + 8 * digits(time) + 19 * digits(plan) + 28);
     list.add(1);
     list.add(snapshot.settings.len());
     list.add(1);

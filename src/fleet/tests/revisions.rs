@@ -141,6 +141,76 @@ fn i9_a_stranger_that_finds_an_empty_store_first_does_not_turn_the_fleet_out() {
     assert_eq!(shares(&nodes), [4, 4]);
 }
 
+/// One of the promised fleet tells of it whose settings are older than the stranger's.
+#[test]
+fn i9_nor_does_one_of_the_same_revision_while_another_is_being_brought_in() {
+    let mut store = KeyState::default();
+    let deployed = |estimate| Settings {
+        revision: 1,
+        estimate: Estimate::Fixed(estimate),
+        ..settings()
+    };
+    let mut old = Node::new("n1", 1, &settings(), ms(0));
+    old.beat(ms(0), &mut store, EmptyStore::Trust);
+    let mut new = Node::new("n2", 2, &deployed(9), ms(0));
+    for at in (10..1_000).step_by(100) {
+        new.beat(ms(at), &mut store, EmptyStore::Trust);
+        old.beat(ms(at + 50), &mut store, EmptyStore::Trust);
+    }
+    store = KeyState::default();
+    let mut stranger = Node::new("b", 9, &deployed(100), ms(1_000));
+    stranger.beat(ms(1_000), &mut store, EmptyStore::Learn);
+    old.beat(ms(1_010), &mut store, EmptyStore::Learn);
+    let answer = meet(&mut store, &mut new, 1_020);
+    assert_eq!(answer.welcome, Welcome::Member);
+    let answer = meet(&mut store, &mut stranger, 1_030);
+    assert!(matches!(answer.welcome, Welcome::OtherSettings(line) if line.contains("fixed:9")));
+}
+
+/// It is not due for seconds, and nobody else has to wait that long for its own lease.
+#[test]
+fn i9_learning_lasts_as_long_as_the_longest_lease_that_anybody_had() {
+    let mut store = KeyState::default();
+    let slow = Settings {
+        heartbeat: Duration::from_secs(10),
+        ttl: Duration::from_secs(30),
+        ..settings()
+    };
+    let quick = Settings {
+        revision: 1,
+        ..settings()
+    };
+    let lease = Duration::from_secs(30 + 1 + 20);
+    let mut old = Node::new("n1", 1, &slow, ms(0));
+    let mut new = Node::new("n2", 2, &quick, ms(0));
+    old.beat(ms(0), &mut store, EmptyStore::Trust);
+    for at in (10..1_000).step_by(100) {
+        new.beat(ms(at), &mut store, EmptyStore::Trust);
+    }
+    for at in [1_000, 1_100] {
+        old.beat(ms(at), &mut store, EmptyStore::Trust);
+        new.beat(ms(at + 50), &mut store, EmptyStore::Trust);
+    }
+    assert_eq!((old.member.ceiling(), new.member.ceiling()), (4, 4));
+    // Lost once, and again before anybody else has heard of it.
+    for at in [1_200, 1_300] {
+        store = KeyState::default();
+        let answer = new.beat(ms(at), &mut store, EmptyStore::Trust);
+        assert_eq!(answer.expect("due").learning, lease);
+    }
+    // A fail-over to a server that knows all of it, and nobody of the old revision comes back.
+    let (mut nodes, mut at) = ([new], 1_400);
+    while nodes[0].member.ceiling() < 8 {
+        run(&mut nodes, &mut store, at, at + 100);
+        at += 100;
+    }
+    assert!(at > 50_000, "{at}");
+    // From then on its own lease is the longest.
+    store = KeyState::default();
+    let answer = meet(&mut store, &mut nodes[0], at);
+    assert_eq!(answer.learning, settings().lease());
+}
+
 #[test]
 fn i9_learning_lasts_as_long_as_the_longest_lease_that_is_claimed() {
     let mut store = KeyState::default();

@@ -52,6 +52,7 @@ pub(super) fn beat(beat: &Beat, empty: EmptyStore) -> Vec<String> {
         u8::from(empty == EmptyStore::Trust).to_string(),
         micros(TOKEN_LIFE),
         KEEP.as_millis().to_string(),
+        micros(beat.longest),
     ]
 }
 
@@ -99,6 +100,7 @@ pub(super) fn answer(sequence: u64, reply: Value) -> Result<Answer, StoreError> 
     }
     let learning = Duration::from_micros(words.number()?);
     let again_in = words.number::<i64>()?;
+    let longest = Duration::from_micros(words.number()?);
     let settings = words.text()?;
     let welcome = match &*welcome {
         "member" => Welcome::Member,
@@ -120,6 +122,7 @@ pub(super) fn answer(sequence: u64, reply: Value) -> Result<Answer, StoreError> 
         plan,
         nodes,
         pulse: Pulse::of(pulse),
+        longest,
         learning,
         again_in: u64::try_from(again_in).ok().map(Duration::from_micros),
         ticket,

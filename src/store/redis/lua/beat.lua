@@ -8,21 +8,28 @@ local limit, plan, report = tonumber(ARGV[13]), tonumber(ARGV[14]), ARGV[15]
 local revision, settings = tonumber(ARGV[16]), ARGV[17]
 local reclaim, linger, slack = tonumber(ARGV[18]), tonumber(ARGV[19]), tonumber(ARGV[20])
 local trust, token_life, keep = ARGV[21] == '1', tonumber(ARGV[22]), tonumber(ARGV[23])
-local waits = reclaim + linger + slack
+local waits = math.max(reclaim + linger + slack, tonumber(ARGV[24]))
+
+local function told_longest(state)
+  if state.time < state.learning_until then return math.max(state.longest, state.inherited) end
+  return state.longest
+end
 
 local function begin(lost, run_id)
   local trusted = not lost and trust and epoch == ''
+  local inherited = math.max(lost and told_longest(lost) or 0, waits)
   redis.call('DEL', KEY)
   local state = {
     epoch = fresh_epoch, server = run_id, time = 0, slack = slack,
-    learning_until = trusted and 0 or waits,
+    learning_until = trusted and 0 or inherited, longest = 0, inherited = inherited,
+    settings_plan = lost and lost.plan or 0,
     revision = lost and lost.revision or revision, settings = lost and lost.settings or settings,
     generation = 0, stamp = 0, version = 0, limit = lost and lost.limit or 0, plan = lost and lost.plan or 0,
     nodes = 0, hungry = 0, token = 0, token_ends = 0, committed = 0, plan_due = 0, rest_ends = 0, dirty = 0,
     in_a_row = 0, due = NEVER, window = 0, latency = 0, baseline = 0, used = 0, drops = 0,
   }
   redis.call('HSET', KEY, '$', state.settings)
-  redis.call('PEXPIRE', KEY, math.max(keep, math.ceil(waits / 500)))
+  redis.call('PEXPIRE', KEY, math.max(keep, math.ceil(inherited / 500)))
   return state
 end
 
@@ -147,23 +154,26 @@ local function answer(welcome, material, record)
     welcome, state.epoch, text(state.stamp), text(state.time), text(record.generation), text(record.share),
     text(record.safe), text(record.target), text(state.limit), text(state.plan), text(state.nodes),
     text(state.window), text(state.latency), text(state.baseline), text(state.used), text(state.drops),
-    text(math.max(state.learning_until - state.time, 0)), text(again_in), state.settings, ticket,
+    text(math.max(state.learning_until - state.time, 0)), text(again_in), text(told_longest(state)),
+    state.settings, ticket,
   }
 end
 
-local knows_more = is_learning() and plan > state.plan
+local knows_more = is_learning() and plan > state.settings_plan
 local record = read_record(incarnation)
 if revision > state.revision or (revision == state.revision and knows_more) then
-  state.revision, state.settings = revision, settings
+  state.revision, state.settings, state.settings_plan = revision, settings, plan
   redis.call('HSET', KEY, '$', settings)
 elseif settings ~= state.settings and (revision == state.revision or (epoch == '' and not record)) then
   return answer('other', false, record)
 end
 tell_time()
 state.stamp = state.stamp + 1
+state.longest = math.max(state.longest, reclaim + linger + state.slack)
 if is_learning() then
+  state.inherited = math.max(state.inherited, waits)
   state.learning_until = math.max(state.learning_until, waits)
-  if knows_more then state.plan, state.limit = plan, limit end
+  if plan > state.plan then state.plan, state.limit = plan, limit end
 end
 if not record then
   if closing and in_flight == 0 then return answer('gone', false, nil) end

@@ -9,7 +9,7 @@ local KEY = KEYS[1]
 local NUMBERS = {
   'time', 'slack', 'learning_until', 'revision', 'generation', 'stamp', 'version', 'limit', 'plan', 'nodes',
   'hungry', 'token', 'token_ends', 'committed', 'plan_due', 'rest_ends', 'dirty', 'in_a_row', 'due',
-  'window', 'latency', 'baseline', 'used', 'drops',
+  'window', 'latency', 'baseline', 'used', 'drops', 'longest', 'inherited', 'settings_plan',
 }
 local FIELDS = {
   'life', 'closing', 'deadline', 'ends', 'share', 'in_flight', 'enforced', 'low', 'high', 'safe_high', 'starved',
