@@ -6,8 +6,8 @@ use crate::fleet::allocate::{Claimant, ranks};
 
 /// Targets for demand plus headroom, the more critical classes first, then the spare in proportion to the headroom, so that a burst finds it there.
 ///
-/// Headroom is the [`headroom`] of the demand. Shares that would move by
-/// no more than `max(1, 5 %)` stay while nobody is refused for want of them.
+/// Headroom is the [`headroom`] of the demand. Shares that would move by no more than `max(1, 5 %)` stay, while nobody who
+/// is refused for want of them would have more than one slot more (I7: exact to one).
 pub(super) fn split(limit: u32, claimants: &[Claimant<'_>], turn: u64) -> Vec<u32> {
     let headroom: Vec<u32> = claimants
         .iter()
@@ -135,6 +135,7 @@ fn is_still(limit: u32, claimants: &[Claimant<'_>], targets: &[u32]) -> bool {
             !claimant.starved
                 && claimant.share > 0
                 && claimant.share.abs_diff(*target) <= (claimant.share / 20).max(1)
+                && (claimant.demand <= claimant.share || *target <= claimant.share + 1)
         })
 }
 
@@ -160,6 +161,55 @@ mod tests {
         let nodes = claimants(&[(5, 1), (21, 1), (24, 1), (27, 1), (100, 1)]);
         let wants = [5, 21, 24, 27, 100];
         assert_eq!(fill(100, &nodes, &wants, 0), [5, 21, 24, 25, 25]);
+    }
+
+    /// Nobody could have one slot more but from somebody who would then have less than it, by weight.
+    #[test]
+    fn i7_no_slot_could_be_somewhere_else() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        for _ in 0..5_000 {
+            let count = rng.usize(1..12);
+            let demands: Vec<(u32, u32)> = (0..count)
+                .map(|_| (rng.u32(1..200), rng.u32(1..5)))
+                .collect();
+            let limit = rng.u32(count as u32..1_000);
+            let wants: Vec<u32> = demands.iter().map(|(want, _)| *want).collect();
+            let targets = fill(limit, &claimants(&demands), &wants, rng.u64(..));
+            let all = sum(&wants).min(u64::from(limit));
+            assert_eq!(sum(&targets), all, "{limit} for {demands:?}");
+            for ((had, want), (_, weight)) in targets.iter().zip(&wants).zip(&demands) {
+                assert!(
+                    (1..=*want).contains(had),
+                    "{targets:?} of {limit} for {demands:?}"
+                );
+                let richer = |(other, (_, heavy)): (&u32, &(u32, u32))| {
+                    *other > 1 && (other - 1) * weight > (had + 1) * heavy
+                };
+                let is_richer = targets.iter().zip(&demands).any(richer);
+                assert!(
+                    had == want || !is_richer,
+                    "{targets:?} of {limit} for {demands:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn i7_shares_stay_where_they_are_unless_somebody_is_refused_for_more_than_one_slot() {
+        let with = |demands: [u32; 2], shares: [u32; 2]| {
+            let mut nodes = claimants(&demands.map(|demand| (demand, 1)));
+            for (node, share) in nodes.iter_mut().zip(shares) {
+                node.share = share;
+            }
+            split(shares.iter().sum(), &nodes, 1)
+        };
+        // Nobody is refused.
+        assert_eq!(with([90, 90], [104, 96]), [104, 96]);
+        assert_eq!(with([90, 90], [111, 89]), [100, 100]);
+        // One is, for want of four slots that the other has; for one it is not worth moving any.
+        assert_eq!(with([400, 400], [104, 96]), [100, 100]);
+        assert_eq!(with([400, 400], [101, 99]), [101, 99]);
+        assert_eq!(with([400, 400], [2, 1]), [2, 1]);
     }
 
     #[test]
