@@ -7,8 +7,9 @@
 //!
 //! # What is proven
 //! Within the bounds that each test has in its name, and whatever the order of events in them: **I1, I2, I3, I9** and
-//! **I10** in every state; **I5** from every state, in that calm brings every slot into use within a stated number
-//! of ticks (a ttl is one or two); and by every path through a few calm ticks. **I6** with a slot for everybody: where
+//! **I10** in every state; of two nodes under a limit that stays, **I5** from every state, in that calm brings every slot
+//! into use within a stated number of ticks (a ttl is one or two; how many round trips that takes is for the named tests
+//! and the simulator); and by every path through a few calm ticks. **I6** with a slot for everybody: where
 //! idle nodes lend theirs, calm also brings one to whoever wants one. I10 says here that who has left stays
 //! away, that nobody is refused but for another living process of its name, and, by I5, that the slots of whoever
 //! has crashed or left come back. `mutants` undoes rules one by one, and each is missed.
@@ -36,6 +37,9 @@
 //! they have in flight and what they refuse.
 //!
 //! # What is not
+//! * I5 of three nodes; of two under a limit that moves, under `Frozen`, beside a lost message under max-min or safe slots,
+//!   and where requests come and go with nothing lent.
+//! * A limit that moves together with a fault: the walks.
 //! * Of three nodes: clocks that drift apart, a store restored from an old copy, and a repeated message under an equal split.
 //! * More nodes, slots, or messages at once; what only a longer ttl in heartbeats would show; with three nodes and a
 //!   fault, more than a few ticks, so not how a crashed node's slots come back by its lease.

@@ -21,6 +21,7 @@ fn two_nodes_two_messages_in_any_order() {
 fn two_nodes_one_message_late_for_ever() {
     let bounds = Bounds {
         late: 1,
+        recovers: Some(8),
         ..two_nodes()
     };
     holds(bounds, 1_057_149);
@@ -30,6 +31,7 @@ fn two_nodes_one_message_late_for_ever() {
 fn two_nodes_any_number_of_lost_messages() {
     let bounds = Bounds {
         budget: Budget { lost: ANY, ..CALM },
+        recovers: Some(8),
         ..two_nodes()
     };
     holds(bounds, 1_455_884);
@@ -43,6 +45,7 @@ fn two_nodes_one_lost_one_repeated_message() {
             repeated: 1,
             ..CALM
         },
+        recovers: Some(8),
         ..two_nodes()
     };
     holds(bounds, 1_004_698);
@@ -93,6 +96,7 @@ fn two_nodes_a_flushed_store_and_a_crash() {
             crashes: 1,
             ..CALM
         },
+        recovers: Some(10),
         sights: &[FULL, LEARNING, ABANDONED],
         ..two_nodes()
     };
