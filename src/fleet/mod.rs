@@ -17,13 +17,20 @@
 //!   one atomic sample, or its lease has surely ended. [`Handoff::Committed`] opts out.
 //! * **I3 Shrink**: when L falls, decreases go to everyone at once, and what is reserved never rises while above L.
 //! * **I4 Exactly once**: every slot comes back once (see [`permit`](crate::permit)).
+//! * **I5 Work-conserving**: where there is demand for it and no slot is still held by whoever had it before, the shares add
+//!   up to L a few round trips and a drain later.
 //! * **I6 No starvation**: with a slot for every node, each that wants one has one; with fewer, single slots go round
 //!   among those that want. A node without work lends its slot while the others demand more than there is beside it, and has
 //!   it back at its first want, a plan and a drain later. Without work is who had none for a ttl; where requests come
 //!   one by one for four times as long as they are apart, but no longer than five ttl. So of a node that is asked once
 //!   a minute the first request after each pause is refused while the fleet is over its limit, and a retry is not.
-//! * **I9 Survives its store**: after a lost, flushed or restored store I2 still holds: nodes carry their claims, and
-//!   a store that does not know them records claims for one lease time and raises nobody.
+//! * **I7 Fair**: under [`Allocation::MaxMin`] shares go to the exact weighted max-min split of demand and its headroom, in
+//!   whole slots. Those that would move by a twentieth or less stay, while nobody who is refused would have two slots more.
+//! * **I8 It responds**: under [`Estimate::Fleet`] a step of what the backend can take moves L there, from 1 to 1000 nodes.
+//!   How fast is measured by the simulator, and not promised.
+//! * **I9 Survives its store**: after a lost, flushed or restored store I2 still holds: nodes carry their claims and how
+//!   long the longest lease among them is; a store that does not know them records claims for so long and raises nobody. A
+//!   node with a longer one than all others is known to them a heartbeat after it came: a loss before that is the exception.
 //! * **I10 Survives its nodes**: a crashed node's share comes back within ttl + drain + 3 heartbeats; a restart under
 //!   the same name is not locked out; of two live processes with one name the later one is refused.
 //! * **I11 Leases without clock agreement**: a node counts its lease from the moment it sent the beat, on its own
