@@ -245,8 +245,8 @@ impl AnyLimiter {
         }
     }
 
-    /// Goes on with the counts of the limiter before this one, which is another one. Those in a store are where they were; of a store that is
-    /// away, this one tells it what that one has not.
+    /// Goes on with the counts of the limiter before this one, which is another one. Those in a store are where they were;
+    /// of a store that is away, this one tells it what that one has not.
     pub(crate) fn take_over(&self, before: &Self) {
         match (before, self) {
             (Self::Local(before), Self::Local(next)) => next.take_over(before),
@@ -254,6 +254,7 @@ impl AnyLimiter {
             (Self::Strict(before), Self::Strict(next)) => next.take_over(before),
             #[cfg(feature = "redis")]
             (Self::Leased(before), Self::Leased(next)) => next.take_over(before),
+            #[cfg(feature = "redis")]
             _ => {}
         }
     }
