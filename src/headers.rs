@@ -20,8 +20,10 @@ mod field_value;
 
 pub use self::field_value::FieldValue;
 
+use crate::classify::Answer;
 use crate::decision::{Decision, Policy};
 use crate::intern::interned;
+use crate::reject::{Denial, Reason};
 use std::time::Duration;
 
 /// The field name `RateLimit-Policy`, lower-case as in HTTP/2.
@@ -164,7 +166,8 @@ pub fn binding(decisions: &[Decision]) -> Option<&Decision> {
     decisions.iter().min_by_key(|decision| decision.urgency())
 }
 
-/// The numbers of the older `X-RateLimit-*` fields. Of several decisions they show the [`binding`] one.
+/// The numbers of the older `X-RateLimit-*` fields. Of several decisions they show the [`binding`] one; of several
+/// layers, those of the limit that denied, otherwise those with the least left, and of equals the innermost.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Legacy {
     /// `X-RateLimit-Limit`: the most that can remain.
@@ -186,15 +189,29 @@ impl Legacy {
         }
     }
 
-    /// Whether these numbers bind a client before those already told by a layer inside, of which `told` is the value
-    /// of `X-RateLimit-Remaining`. What is no number does not count.
+    /// Whether these numbers bind a client before those that a response from inside comes with, of which `told` is the
+    /// value of `X-RateLimit-Remaining`: less is left here, and the response is not `denied` by a limit, whose numbers
+    /// belong to its `Retry-After`. What is no number does not count.
     // For adapters alone: it may change in any release.
     #[doc(hidden)]
     #[must_use]
-    pub fn binds(&self, told: Option<&[u8]>) -> bool {
+    pub fn binds(&self, told: Option<&[u8]>, denied: impl FnOnce() -> bool) -> bool {
         told.and_then(|it| std::str::from_utf8(it).ok())
             .and_then(|it| it.parse().ok())
-            .is_none_or(|remaining| u64::from(self.remaining) <= remaining)
+            .is_none_or(|remaining| u64::from(self.remaining) < remaining && !denied())
+    }
+}
+
+/// Whether a response from inside is the denial of a limit: by its mark, or, without one, by what it answers.
+///
+/// What a guard denies is not: no limit bound it.
+// For adapters alone: it may change in any release.
+#[doc(hidden)]
+#[must_use]
+pub const fn is_limits_denial(mark: Option<&Denial>, answer: Answer) -> bool {
+    match mark {
+        Some(denial) => matches!(denial.reason(), Reason::Quota | Reason::TooLarge),
+        None => matches!(answer, Answer::Status(429) | Answer::Grpc(8)),
     }
 }
 

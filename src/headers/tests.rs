@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::decision::PolicyName;
+use crate::permit::Shed;
 use crate::rule::{Gcra, Tat};
 use crate::time::LocalTime;
 
@@ -131,11 +132,58 @@ fn older_fields_show_the_limit_with_the_least_left() {
     for (told, binds) in [
         (None, true),
         (Some("4"), false),
-        (Some("5"), true),
+        (Some("5"), false),
+        (Some("6"), true),
         (Some("60"), true),
         (Some("many"), true),
     ] {
-        assert_eq!(ours.binds(told.map(str::as_bytes)), binds, "{told:?}");
+        let told = told.map(str::as_bytes);
+        assert_eq!(ours.binds(told, || false), binds, "{told:?}");
+    }
+}
+
+#[test]
+fn older_fields_of_a_denial_from_inside_are_kept() {
+    let ours = Legacy {
+        limit: 9,
+        remaining: 0,
+        reset: 1,
+    };
+    for told in ["0", "5", "60"] {
+        assert!(!ours.binds(Some(told.as_bytes()), || true), "{told}");
+    }
+    assert!(ours.binds(None, || true), "it tells nothing");
+    assert!(ours.binds(Some(b"many"), || true));
+}
+
+#[test]
+fn a_limits_denial_is_known_by_its_mark_or_without_one_by_its_status() {
+    let quota = Denial::quota(Duration::from_secs(1));
+    let (ok, many, busy) = (
+        Answer::Status(200),
+        Answer::Status(429),
+        Answer::Status(503),
+    );
+    for (mark, answer, denied) in [
+        (Some(quota), many, true),
+        (Some(quota), Answer::Grpc(8), true),
+        (Some(quota), Answer::Status(418), true),
+        (Some(Denial::too_large()), many, true),
+        // Who got no slot was let in by the limits around the guard, and of a store that failed nothing is told.
+        (Some(Denial::overload(Shed::Full)), busy, false),
+        (Some(Denial::store()), busy, false),
+        (None, many, true),
+        (None, Answer::Grpc(8), true),
+        (None, busy, false),
+        (None, Answer::Grpc(14), false),
+        (None, ok, false),
+        (None, Answer::Error, false),
+    ] {
+        assert_eq!(
+            is_limits_denial(mark.as_ref(), answer),
+            denied,
+            "{mark:?} {answer:?}"
+        );
     }
 }
 

@@ -9,6 +9,7 @@ use tidegate_actix_web::rate_limit::Headers;
 use tidegate_actix_web::tidegate::adaptive::LocalGuard;
 use tidegate_actix_web::tidegate::limiter::Count;
 use tidegate_actix_web::tidegate::reject::{Denial, Reason};
+use tidegate_actix_web::tidegate::time::Clock;
 use tidegate_actix_web::tidegate::{Quota, RateLimiter};
 use tidegate_actix_web::{Concurrency, RateLimit, Slot};
 
@@ -172,6 +173,47 @@ async fn several_limits_list_every_policy_and_show_the_binding_one_to_older_clie
         assert_eq!(told(&headers, "x-ratelimit-remaining"), ["4"]);
         assert_eq!(told(&headers, "x-ratelimit-reset"), ["720"]);
         assert_eq!(text, "allow 4 left");
+    }
+}
+
+/// What an older client reads is of the limit that denied, as `Retry-After` is, else of the one with the least left.
+#[actix_web::test]
+async fn older_fields_show_the_limit_that_denied_else_the_one_with_the_least_left() {
+    // By the mark that a denial carries, and where there are none by its status.
+    for extensions in [true, false] {
+        for (outer, inner, costs, expected) in [
+            // The outer one's last unit goes to what the inner one denies.
+            ("2/h", "1/d", &[1, 1][..], ["86400", "1", "0", "86400"]),
+            // Nothing is left at the outer one, and something, but not enough, at the one that denies.
+            ("9/h", "8/d", &[4, 5], ["10800", "8", "4", "10800"]),
+            ("4/h", "3/d", &[4], ["", "3", "3", "0"]),
+            // Both allow.
+            ("10/h", "20/d", &[1, 1], ["", "10", "8", "720"]),
+            ("20/h", "10/d", &[1, 1], ["", "10", "8", "17280"]),
+            ("5/h", "5/d", &[1], ["", "5", "4", "17280"]),
+        ] {
+            let limit = |quota: &str| {
+                let limiter = RateLimiter::builder(quota.parse().unwrap());
+                let limiter = limiter.clock(Clock::manual().0).build().unwrap();
+                RateLimit::new(limiter)
+                    .cost(|request| request.uri().query().unwrap().parse().unwrap())
+                    .headers(Headers::Legacy)
+                    .extensions(extensions)
+            };
+            let app = app!(limit(inner), limit(outer));
+            let mut told_last = [const { String::new() }; 4];
+            for cost in costs {
+                let (_, headers, _) = ask!(app, get(&format!("/?{cost}")));
+                let one = |name| told(&headers, name).concat();
+                told_last = [
+                    one("retry-after"),
+                    one("x-ratelimit-limit"),
+                    one("x-ratelimit-remaining"),
+                    one("x-ratelimit-reset"),
+                ];
+            }
+            assert_eq!(told_last, expected, "{outer} around {inner}");
+        }
     }
 }
 

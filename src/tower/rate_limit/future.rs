@@ -267,7 +267,7 @@ where
                         Poll::Ready(Ok(mut response)) => {
                             settle(counting, told, Some(&response));
                             if let Some((decisions, telling)) = told {
-                                telling.tell(decisions, response.headers_mut());
+                                telling.tell_around(decisions, &mut response);
                             }
                             Poll::Ready(Ok(response.map(ResponseBody::inner)))
                         }
@@ -300,10 +300,15 @@ fn count<B>(counting: Counting, response: Option<&Response<B>>) -> Decisions {
     let Some(response) = response else {
         return counting.answered(Answer::Error, false);
     };
+    let ours = response.extensions().get::<Denial>().is_some();
+    counting.answered(answer_of(response), ours)
+}
+
+/// What the head of a response answers.
+pub(super) fn answer_of<B>(response: &Response<B>) -> Answer {
     let header = |name: &str| response.headers().get(name).map(HeaderValue::as_bytes);
     let status = response.status().as_u16();
-    let answer = Answer::of_head(status, header("content-type"), header("grpc-status"));
-    counting.answered(answer, response.extensions().get::<Denial>().is_some())
+    Answer::of_head(status, header("content-type"), header("grpc-status"))
 }
 
 impl<S, B> fmt::Debug for ResponseFuture<S, B>

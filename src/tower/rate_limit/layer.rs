@@ -1,7 +1,7 @@
 //! The layer: which limiter, whose requests count together, and what clients are told.
 
 use crate::decision::Decisions;
-use crate::headers::{self, Headers};
+use crate::headers::{self, Headers, Legacy};
 use crate::intern::interned;
 use crate::key::{Key, KeySecret};
 use crate::limiter::{Admission, AnyLimiter, Count, Deciding, Here, Teller, Terms};
@@ -12,6 +12,7 @@ use crate::tower::RequestHead;
 use crate::tower::denial::Responder;
 use crate::tower::key::RequestKey;
 use crate::tower::rate_limit::RateLimit;
+use crate::tower::rate_limit::future::answer_of;
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Response};
 use std::borrow::Cow;
@@ -368,21 +369,51 @@ impl Settings {
 }
 
 impl Telling {
-    /// Adds the headers that tell about `decisions` to those that layers inside have added.
+    /// Adds the headers that tell about `decisions` to those of our own denial, which may be the user's response with
+    /// numbers of its own: these stay.
     pub(super) fn tell(&self, decisions: &Decisions, to: &mut HeaderMap) {
+        self.standard(decisions, to);
+        if let Some(ours) = self.teller.legacy(decisions)
+            && ours.binds(remaining(to), || true)
+        {
+            legacy(ours, to);
+        }
+    }
+
+    /// The same to those that layers inside have added to `response`.
+    pub(super) fn tell_around<B>(&self, decisions: &Decisions, response: &mut Response<B>) {
+        self.standard(decisions, response.headers_mut());
+        let Some(ours) = self.teller.legacy(decisions) else {
+            return;
+        };
+        let denied = || {
+            let mark = response.extensions().get::<Denial>();
+            headers::is_limits_denial(mark, answer_of(response))
+        };
+        if ours.binds(remaining(response.headers()), denied) {
+            legacy(ours, response.headers_mut());
+        }
+    }
+
+    fn standard(&self, decisions: &Decisions, to: &mut HeaderMap) {
         self.teller.standard(decisions, |limit| {
             to.append(RATE_LIMIT_POLICY, self.policy.clone());
             to.append(RATE_LIMIT, value(limit.as_bytes()));
         });
-        if let Some(ours) = self.teller.legacy(decisions) {
-            let theirs = to.get(X_RATE_LIMIT_REMAINING);
-            if ours.binds(theirs.map(HeaderValue::as_bytes)) {
-                to.insert(X_RATE_LIMIT_LIMIT, ours.limit.into());
-                to.insert(X_RATE_LIMIT_REMAINING, ours.remaining.into());
-                to.insert(X_RATE_LIMIT_RESET, ours.reset.into());
-            }
-        }
     }
+}
+
+/// What `headers` say already of what is left.
+fn remaining(headers: &HeaderMap) -> Option<&[u8]> {
+    headers
+        .get(X_RATE_LIMIT_REMAINING)
+        .map(HeaderValue::as_bytes)
+}
+
+fn legacy(ours: Legacy, to: &mut HeaderMap) {
+    to.insert(X_RATE_LIMIT_LIMIT, ours.limit.into());
+    to.insert(X_RATE_LIMIT_REMAINING, ours.remaining.into());
+    to.insert(X_RATE_LIMIT_RESET, ours.reset.into());
 }
 
 impl fmt::Debug for Settings {

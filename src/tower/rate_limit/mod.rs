@@ -5,7 +5,8 @@
 //!
 //! Several quotas on the same key are one limiter: see [`RateLimiterBuilder::also`]. Limits on different keys are
 //! several layers; what one lets pass and another denies stays booked on the first. Either way each has its own item
-//! in the `RateLimit` and `RateLimit-Policy` lists, and the older `X-RateLimit-*` headers show the one that binds first.
+//! in the `RateLimit` and `RateLimit-Policy` lists, and the older `X-RateLimit-*` headers show the one that binds first:
+//! the one that denied, as `Retry-After` does, else the one with the least left.
 //!
 //! [`RateLimiterBuilder::also`]: crate::limiter::RateLimiterBuilder::also
 

@@ -113,6 +113,47 @@ async fn several_layers_list_every_policy_and_show_the_binding_one_to_older_clie
     }
 }
 
+/// What an older client reads is of the limit that denied, as `Retry-After` is, else of the one with the least left.
+#[tokio::test]
+async fn older_fields_show_the_layer_that_denied_else_the_one_with_the_least_left() {
+    // By the mark that a denial carries, and where there are none by its status.
+    for extensions in [true, false] {
+        for (outer, inner, costs, expected) in [
+            // The outer one's last unit goes to what the inner one denies.
+            ("2/s", "1/40s", &[1, 1][..], ["40", "1", "0", "40"]),
+            // Nothing is left at the outer one, and something, but not enough, at the one that denies.
+            ("9/s", "8/min", &[4, 5], ["8", "8", "4", "8"]),
+            ("4/s", "3/min", &[4], ["", "3", "3", "0"]),
+            // Both allow.
+            ("10/s", "20/min", &[1, 1], ["", "10", "8", "1"]),
+            ("20/s", "10/min", &[1, 1], ["", "10", "8", "12"]),
+            ("5/s", "5/min", &[1], ["", "5", "4", "12"]),
+        ] {
+            let layer = |quota: &str| {
+                let (limiter, _) = limiter(quota.parse().unwrap());
+                let layer = RateLimitLayer::new(limiter).headers(Headers::Legacy);
+                let layer = layer.cost(|request| *request.extensions().get().unwrap());
+                layer.extensions(extensions)
+            };
+            let service = layer(outer).layer(layer(inner).layer(service_fn(handler)));
+            let mut told = [const { String::new() }; 4];
+            for &cost in costs {
+                let mut request = get();
+                request.extensions_mut().insert::<u32>(cost);
+                let response = service.clone().oneshot(request).await.unwrap();
+                let one = |name| header(response.headers(), name).concat();
+                told = [
+                    one("retry-after"),
+                    one("x-ratelimit-limit"),
+                    one("x-ratelimit-remaining"),
+                    one("x-ratelimit-reset"),
+                ];
+            }
+            assert_eq!(told, expected, "{outer} around {inner}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn several_policies_are_one_decision_and_each_is_told() {
     let (clock, lever) = Clock::manual();

@@ -7,7 +7,7 @@ use crate::request::form;
 use actix_web::body::MessageBody;
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use actix_web::http::header::HeaderValue;
-use actix_web::{Error, HttpMessage};
+use actix_web::{Error, HttpMessage, HttpResponse};
 use pin_project::pin_project;
 use std::fmt;
 use std::pin::Pin;
@@ -120,7 +120,7 @@ where
             let marking = Marking::of(settings.terms.extensions, &request);
             let mut response = settings.responder.respond(denial, form(&request), marking);
             if settings.terms.tells() {
-                settings.tell(&decisions, response.headers_mut());
+                settings.tell(&decisions, &mut response);
             }
             let state = State::Denied(Some(request.into_response(response)));
             return Self { state };
@@ -187,7 +187,7 @@ where
                         Poll::Ready(Ok(mut response)) => {
                             settle(counting, told, Ok(&response));
                             if let Some((decisions, shared)) = told {
-                                shared.settings.tell(decisions, response.headers_mut());
+                                shared.settings.tell(decisions, response.response_mut());
                             }
                             Poll::Ready(Ok(response.map_body(|_, body| ResponseBody::inner(body))))
                         }
@@ -231,11 +231,15 @@ fn count<B>(counting: Counting, answer: Result<&ServiceResponse<B>, &Error>) -> 
             return counting.answered(Answer::Status(response.status().as_u16()), ours);
         }
     };
+    let ours = response.extensions().contains::<Denial>();
+    counting.answered(answer_of(response), ours)
+}
+
+/// What the head of a response answers.
+pub(super) fn answer_of<B>(response: &HttpResponse<B>) -> Answer {
     let header = |name| response.headers().get(name).map(HeaderValue::as_bytes);
     let status = response.status().as_u16();
-    let answer = Answer::of_head(status, header("content-type"), header("grpc-status"));
-    let ours = response.extensions().contains::<Denial>();
-    counting.answered(answer, ours)
+    Answer::of_head(status, header("content-type"), header("grpc-status"))
 }
 
 impl<S> fmt::Debug for ResponseFuture<S>

@@ -2,10 +2,11 @@
 
 use crate::denied::Responder;
 use crate::key::RequestKey;
+use crate::rate_limit::future::answer_of;
 use crate::rate_limit::{RateLimitService, ResponseBody};
 use actix_web::body::MessageBody;
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{Error, HttpResponse};
 use std::borrow::Cow;
 use std::fmt;
@@ -309,15 +310,22 @@ impl Settings {
     }
 
     /// Adds the headers that tell about `decisions` to those that middlewares inside have added.
-    pub(super) fn tell(&self, decisions: &Decisions, to: &mut HeaderMap) {
+    pub(super) fn tell<B>(&self, decisions: &Decisions, response: &mut HttpResponse<B>) {
         let teller = self.terms.teller();
         teller.standard(decisions, |limit| {
+            let to = response.headers_mut();
             to.append(RATE_LIMIT_POLICY, self.policy.clone());
             to.append(RATE_LIMIT, value(limit.as_bytes()));
         });
         if let Some(ours) = teller.legacy(decisions) {
-            let theirs = to.get(X_RATE_LIMIT_REMAINING);
-            if ours.binds(theirs.map(HeaderValue::as_bytes)) {
+            let theirs = response.headers().get(X_RATE_LIMIT_REMAINING);
+            let theirs = theirs.map(HeaderValue::as_bytes);
+            let denied = || {
+                let extensions = response.extensions();
+                headers::is_limits_denial(extensions.get::<Denial>(), answer_of(response))
+            };
+            if ours.binds(theirs, denied) {
+                let to = response.headers_mut();
                 to.insert(X_RATE_LIMIT_LIMIT, ours.limit.into());
                 to.insert(X_RATE_LIMIT_REMAINING, ours.remaining.into());
                 to.insert(X_RATE_LIMIT_RESET, ours.reset.into());

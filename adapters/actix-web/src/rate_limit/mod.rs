@@ -7,7 +7,7 @@
 //! Several quotas on the same key are one limiter: see [`RateLimiterBuilder::also`]. Limits on different keys are
 //! several middlewares; what one lets pass and another denies stays booked on the first. Either way each has its own
 //! item in the `RateLimit` and `RateLimit-Policy` lists, and the older `X-RateLimit-*` headers show the one that binds
-//! first.
+//! first: the one that denied, as `Retry-After` does, else the one with the least left.
 //!
 //! [`RateLimiterBuilder::also`]: tidegate::limiter::RateLimiterBuilder::also
 
