@@ -141,6 +141,119 @@ fn a_batch_is_booked_whole_or_not_at_all() {
     assert_eq!(limiter.peek(&Key::of("a")).remaining(), 900);
 }
 
+/// A limiter whose only cell is that of a key that is being denied: all others share the overflow cell.
+fn full(quotas: &[&str]) -> (RateLimiter, ManualClock) {
+    let (first, others) = quotas.split_first().unwrap();
+    let mut builder = RateLimiter::builder(first.parse().unwrap()).max_keys(1);
+    for (at, quota) in others.iter().enumerate() {
+        builder = builder.also(&format!("other{at}"), quota.parse().unwrap());
+    }
+    let (limiter, lever) = built(builder);
+    limiter.reserve(&Key::of("full"), 1).unwrap().commit(10);
+    assert!(!limiter.check(&Key::of("full"), 1).is_allowed());
+    (limiter, lever)
+}
+
+#[test]
+fn on_the_overflow_cell_a_reservation_is_settled_once_however_it_ends() {
+    let sets = RULES.iter().map(|rule| vec![*rule]);
+    for quotas in sets.chain([vec!["10/h", "10/d log"], vec!["10/d fixed", "10/h"]]) {
+        let (limiter, _lever) = full(&quotas);
+        let [a, b] = ["a", "b"].map(Key::of);
+        let left = || limiter.peek(&Key::of("new")).remaining();
+        limiter.reserve(&a, 6).unwrap().commit(2);
+        assert_eq!(left(), 8, "{quotas:?}");
+        limiter.reserve(&b, 6).unwrap().cancel();
+        drop(limiter.reserve(&a, 8).unwrap());
+        assert_eq!(left(), 8, "{quotas:?}");
+        // Both at once, and the first one first.
+        let (first, second) = (limiter.reserve(&a, 3), limiter.reserve(&b, 4));
+        assert_eq!(left(), 1, "{quotas:?}");
+        drop(first.unwrap());
+        assert_eq!(left(), 4, "{quotas:?}");
+        drop(second.unwrap());
+        assert_eq!(left(), 8, "{quotas:?}");
+        limiter.reserve(&a, 3).unwrap().commit(5);
+        assert_eq!(left(), 3, "{quotas:?}");
+        assert_eq!(limiter.stats().keys, 1, "{quotas:?}: nobody got a cell");
+        assert_eq!(limiter.peek(&Key::of("full")).remaining(), 0, "{quotas:?}");
+    }
+}
+
+#[test]
+fn a_batch_that_is_denied_leaves_nothing_on_the_overflow_cell() {
+    for quota in RULES {
+        let (limiter, _lever) = full(&[quota]);
+        let [a, b] = ["a", "b"].map(Key::of);
+        for _ in 0..20 {
+            let error = limiter.check_all(&[(a, 1), (a, 2), (b, 10)]).unwrap_err();
+            assert!(matches!(error, BatchError::Denied { at: 2, .. }), "{error}");
+        }
+        assert_eq!(limiter.peek(&b).remaining(), 10, "{quota}");
+        assert!(limiter.check_all(&[(a, 4), (b, 6)]).is_ok(), "{quota}");
+    }
+}
+
+#[test]
+fn on_the_overflow_cell_what_has_come_back_by_itself_is_not_given_back_again() {
+    for quota in RULES {
+        let (limiter, lever) = full(&[quota]);
+        let old = limiter.reserve(&Key::of("a"), 10).unwrap();
+        lever.advance(Duration::from_secs(2 * 3_600));
+        limiter.reserve(&Key::of("full"), 1).unwrap().commit(10);
+        assert!(limiter.check(&Key::of("b"), 10).is_allowed(), "{quota}");
+        drop(old);
+        assert!(!limiter.check(&Key::of("c"), 1).is_allowed(), "{quota}");
+    }
+    // Under a token bucket the second is moved forward when the first is given back.
+    let (limiter, lever) = full(&["10/min"]);
+    let [first, second] = ["a", "b"].map(|key| limiter.reserve(&Key::of(key), 5).unwrap());
+    drop(first);
+    lever.advance(Duration::from_secs(30));
+    limiter.reserve(&Key::of("full"), 1).unwrap().commit(10);
+    assert!(limiter.check(&Key::of("c"), 10).is_allowed());
+    drop(second);
+    assert_eq!(limiter.peek(&Key::of("d")).remaining(), 0);
+}
+
+/// The new cell began as a copy of the overflow cell.
+#[test]
+fn who_has_got_a_cell_meanwhile_gets_back_what_it_booked_on_the_overflow_cell() {
+    for quota in RULES {
+        let (limiter, _lever) = full(&[quota]);
+        let [a, b] = ["a", "b"].map(Key::of);
+        let (of_a, of_b) = (limiter.reserve(&a, 4).unwrap(), limiter.reserve(&b, 3));
+        limiter.refund(&Key::of("full"), 10);
+        assert!(limiter.check(&a, 1).is_allowed(), "{quota}");
+        assert_eq!(limiter.peek(&a).remaining(), 2, "{quota}");
+        drop(of_a);
+        assert_eq!(limiter.peek(&a).remaining(), 6, "{quota}");
+        assert_eq!(limiter.peek(&b).remaining(), 7, "{quota}");
+        // That of the other one stays in the copy.
+        drop(of_b.unwrap());
+        assert_eq!(limiter.peek(&a).remaining(), 6, "{quota}");
+        assert_eq!(limiter.peek(&b).remaining(), 10, "{quota}");
+    }
+}
+
+/// What it had spent is merged with what was booked, so giving that back could give it more than the quota.
+#[test]
+fn what_was_booked_on_the_overflow_cell_before_a_key_was_forgotten_stays() {
+    let (limiter, lever) = full(&["10/h"]);
+    let [a, b] = ["a", "b"].map(Key::of);
+    let before = limiter.reserve(&a, 9).unwrap();
+    // One unit is back, so the key may be forgotten, but for its nine.
+    lever.advance(Duration::from_secs(360));
+    assert!(limiter.check(&b, 1).is_allowed());
+    assert_eq!(limiter.stats().evicted, 1);
+    assert_eq!(limiter.peek(&Key::of("full")).remaining(), 1);
+    drop(before);
+    assert_eq!(limiter.peek(&Key::of("full")).remaining(), 1);
+    // What is booked after it is given back again.
+    drop(limiter.reserve(&Key::of("full"), 1).unwrap());
+    assert_eq!(limiter.peek(&Key::of("full")).remaining(), 1);
+}
+
 #[test]
 fn threads_that_reserve_and_give_back_never_keep_more_than_the_limit() {
     for quota in ["1000/h", "1000/h sliding", "1000/h log", "1000/h calendar"] {
@@ -202,12 +315,44 @@ fn chance_follows_the_seed() {
     assert!(run(1)[..50].iter().all(|passed| *passed));
 }
 
+/// As above, of many keys that share an overflow cell.
+#[test]
+fn threads_that_share_an_overflow_cell_never_keep_more_than_the_limit() {
+    for quota in ["1000/h", "1000/h sliding", "1000/h log", "1000/h calendar"] {
+        let (limiter, _lever) = built(RateLimiter::builder(quota.parse().unwrap()).max_keys(1));
+        assert!(limiter.check(&Key::of("full"), 1_000).is_allowed());
+        let kept = AtomicU32::new(0);
+        thread::scope(|scope| {
+            for thread in 0..4u32 {
+                let (limiter, kept) = (&limiter, &kept);
+                scope.spawn(move || {
+                    for step in 0..1_000 {
+                        let Ok(reservation) = limiter.reserve(&Key::of(&(thread, step)), 3) else {
+                            continue;
+                        };
+                        let used = ((step + thread) % 4).min(3);
+                        reservation.commit(used);
+                        kept.fetch_add(used, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        let kept = kept.into_inner();
+        assert!((998..=1_000).contains(&kept), "{quota}: {kept}");
+        let left = limiter.peek(&Key::of("new")).remaining();
+        assert_eq!(left, 1_000 - kept, "{quota}");
+    }
+}
+
 proptest! {
     /// What is kept of reservations that overlap and end in any order would have passed by itself.
     #[test]
     fn what_is_kept_would_have_passed_alone(
         rule in 0usize..6,
         max_keys in 1usize..4,
+        // Most keys begin, and go on, without a cell.
+        full in any::<bool>(),
+        longest in prop_oneof![Just(1_500u64), Just(150)],
         steps in prop::collection::vec((0u64..1_500, 0u8..3, 1u32..6, 0u32..6, any::<prop::sample::Index>()), 1..80),
     ) {
         let builder = RateLimiter::builder(RULES[rule].parse().unwrap());
@@ -217,7 +362,11 @@ proptest! {
         // When and by whom it was booked, and how much of it was kept in the end.
         let mut kept: Vec<(Duration, u8, u32)> = Vec::new();
         let mut now = Duration::ZERO;
+        for key in (0..max_keys as u64).filter(|_| full) {
+            prop_assert!(limiter.check(&Key::of(&("full", key)), 10).is_allowed());
+        }
         for (pause, key, cost, used, pick) in steps {
+            let pause = pause % longest;
             now += Duration::from_secs(pause);
             lever.advance(Duration::from_secs(pause));
             if used > 3 && !open.is_empty() {

@@ -25,7 +25,8 @@ impl RateLimiter {
     ///
     /// # Errors
     /// [`BatchError::Denied`] with the first that does not fit, [`BatchError::TooMany`] for more than 100. Nothing is
-    /// booked then.
+    /// booked then, except on a full table where a key had to be forgotten between a booking and the denial, such as
+    /// one of the batch for another: see the guarantees of a [`Reservation`].
     ///
     /// # Examples
     /// ```

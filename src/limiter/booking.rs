@@ -3,6 +3,7 @@
 use crate::decision::Decision;
 use crate::key::Key;
 use crate::limiter::local::Local;
+use crate::limiter::overflow::Overflown;
 use crate::rule::{Moment, Refund, Tat};
 use crate::time::LocalTime;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +23,8 @@ pub(super) struct Booking {
     marks: Marks,
     /// What had been given back on the key before, and on those that share its count.
     refunded: u64,
+    /// Where it is, if that is an overflow cell.
+    overflown: Option<Overflown>,
 }
 
 /// Units given back, by a part of the key: refunds on one key have to know of each other, and one more than there was
@@ -46,7 +49,23 @@ impl Booking {
             booked: self.booked,
             marks,
             refunded: self.refunded.wrapping_sub(earlier),
+            // One that was on an overflow cell does not move.
+            overflown: None,
         }
+    }
+
+    const fn refund(&self, units: u32, others: u64) -> Refund {
+        Refund {
+            units,
+            booked: self.booked,
+            others,
+        }
+    }
+
+    /// What was given back on the key since, as far as `refunded` has counted it, but for these `units`.
+    fn others(&self, units: u32, refunded: &AtomicU64) -> u64 {
+        let since = refunded.load(Ordering::SeqCst).wrapping_sub(self.refunded);
+        since.saturating_sub(units.into())
     }
 
     /// One for each rule.
@@ -83,10 +102,11 @@ impl Local {
     ) -> Option<Booking> {
         // Read before it is booked: whatever is given back in between counts as given back after.
         let refunded = refunded.of(key).load(Ordering::SeqCst);
+        let mut overflown = None;
         let (decision, marks) = match self {
             Self::Bucket(bucket) => {
                 let mut mark = 0;
-                let decision = bucket.step(key, at, |rule, bits| {
+                let decision = bucket.step_noting(key, at, &mut overflown, |rule, bits| {
                     let (decision, after) = rule.decide(bits, cost, at.now);
                     mark = after.to_bits();
                     (decision, after)
@@ -95,7 +115,7 @@ impl Local {
             }
             Self::Several(several) => {
                 let mut marks = Box::default();
-                let decision = several.step(key, at, |rules, state| {
+                let decision = several.step_noting(key, at, &mut overflown, |rules, state| {
                     let decision = rules.decide(state, cost, at);
                     marks = rules.marks(state);
                     decision
@@ -108,6 +128,7 @@ impl Local {
             booked: at.now,
             marks,
             refunded,
+            overflown,
         })
     }
 
@@ -124,16 +145,13 @@ impl Local {
             return Some(());
         }
         let refunded = refunded.of(key);
+        if let Some(overflown) = booking.overflown {
+            self.give_back_overflown(key, booking, overflown, units, at, refunded);
+            return Some(());
+        }
         // Counted before it is given back, so that nobody sees a state that it has moved without knowing of it.
         refunded.fetch_add(units.into(), Ordering::SeqCst);
-        let refund = || Refund {
-            units,
-            booked: booking.booked,
-            others: refunded
-                .load(Ordering::SeqCst)
-                .wrapping_sub(booking.refunded)
-                .saturating_sub(units.into()),
-        };
+        let refund = || booking.refund(units, booking.others(units, refunded));
         let given = match (self, &booking.marks) {
             (Self::Bucket(bucket), Marks::One(mark)) => bucket.change(key, |rule, bits| {
                 rule.give_back(bits, refund(), Tat::from_bits(*mark), at.now)
@@ -150,6 +168,38 @@ impl Local {
             refunded.fetch_sub(units.into(), Ordering::SeqCst);
         }
         given
+    }
+
+    /// The same of a booking on an overflow cell.
+    fn give_back_overflown(
+        &self,
+        key: Key,
+        booking: &Booking,
+        overflown: Overflown,
+        units: u32,
+        at: Moment,
+        refunded: &AtomicU64,
+    ) {
+        let own = || {
+            refunded.fetch_add(units.into(), Ordering::SeqCst);
+            booking.others(units, refunded)
+        };
+        match (self, &booking.marks) {
+            (Self::Bucket(bucket), Marks::One(mark)) => {
+                let mark = Tat::from_bits(*mark);
+                bucket.give_back_overflown(key, overflown, units, own, |rule, bits, others| {
+                    rule.give_back(bits, booking.refund(units, others), mark, at.now)
+                });
+            }
+            (Self::Several(several), Marks::Each(marks)) => {
+                several.give_back_overflown(key, overflown, units, own, |rules, state, others| {
+                    rules.give_back(state, booking.refund(units, others), marks, at);
+                });
+            }
+            (Self::Bucket(_), Marks::Each(_)) | (Self::Several(_), Marks::One(_)) => {
+                unreachable!("a limiter keeps its rules")
+            }
+        }
     }
 
     /// Gives back the `units` that were booked last on `key`.
@@ -182,7 +232,7 @@ impl Local {
             return Some(());
         }
         let told = match self {
-            Self::Bucket(bucket) => bucket.step(key, at, |rule, bits| {
+            Self::Bucket(bucket) => bucket.step_noting(key, at, &mut None, |rule, bits| {
                 let after = rule.book(bits, units, at.now);
                 (rule.decide(after, 0, at.now).0, after)
             }),

@@ -158,6 +158,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_was_reserved_without_a_cell_stays_when_another_takes_over() {
+        for (from, to) in [
+            (Quota::per_hour(10), Quota::per_hour(10)),
+            (Quota::per_hour(10).fixed(), Quota::per_hour(20).fixed()),
+        ] {
+            let (limiter, _lever) = limiter(from, 1);
+            let [full, alice] = ["full", "alice"].map(Key::of);
+            assert!(limiter.check(&full, 10).is_allowed());
+            let reservation = limiter.reserve(&alice, 4).unwrap();
+            let next = then(&limiter, &[to]);
+            let left = next.peek(&alice).remaining();
+            assert_eq!(left, to.limit() - 4);
+            reservation.cancel();
+            assert_eq!(next.peek(&alice).remaining(), left);
+        }
+    }
+
     /// What is taken back at the rates of what it was booked by, at most.
     #[test]
     fn what_was_reserved_before_is_given_back_after_where_it_can_be_known() {

@@ -10,6 +10,9 @@ use crate::limiter::{AnyReservation, RateLimiter};
 /// Unless it is all of them, a request's cost is reserved until its answer is there, and then kept or given back: never
 /// more are on their way than could all count, and a client that goes away before the answer has come is counted.
 /// What a layer inside answered in place of the handler, such as a denial, is not.
+///
+/// While a limiter's table is full and keys are forgotten, what does not count may stay booked until it has come back by
+/// itself: see the guarantees of a [`Reservation`](super::Reservation).
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub enum Count {
@@ -155,6 +158,25 @@ mod tests {
             left(begin(&limiter, missing).answered(Answer::Status(404), false)),
             4
         );
+    }
+
+    #[test]
+    fn only_what_failed_is_kept_where_keys_share_an_overflow_cell() {
+        for quota in ["10/h", "10/h fixed", "10/h log"] {
+            let builder = RateLimiter::builder(quota.parse().unwrap()).max_keys(1);
+            let limiter = builder.build().unwrap();
+            assert!(limiter.check(&Key::of("full"), 10).is_allowed());
+            let mut left = Vec::new();
+            for client in 0..40u32 {
+                let key = Key::of(&client);
+                let counting = Counting::begin(&limiter, key, 1, Count::Failures).unwrap();
+                let status = if client % 10 == 0 { 401 } else { 200 };
+                let stands = counting.answered(Answer::Status(status), false);
+                left.push(stands.binding().remaining());
+            }
+            left.dedup();
+            assert_eq!(left, [9, 8, 7, 6], "{quota}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::decision::{Decision, Decisions, Policy};
 use crate::key::Key;
+use crate::limiter::overflow::Overflown;
 use crate::limiter::rules::{Answer, Rules};
 use crate::limiter::shard::Handed;
 use crate::limiter::table::{Table, TableStats};
@@ -223,17 +224,23 @@ impl Bucket {
         }
     }
 
-    /// Takes a step on the state of `key`: see [`Table::step`].
-    pub(super) fn step(
+    /// Takes a step on the state of `key`, noting where it was booked: see [`Table::step_noting`].
+    pub(super) fn step_noting(
         &self,
         key: Key,
         at: Moment,
-        step: impl FnMut(&Gcra, Tat) -> (Decision, Tat),
+        overflown: &mut Option<Overflown>,
+        mut step: impl FnMut(&Gcra, Tat) -> (Decision, Tat),
     ) -> Option<Decision> {
         if key == Key::EVERYONE {
             return self.step_for_all(step);
         }
-        self.step_for_key(&key, at, step)
+        let rule = self.table.rules();
+        self.table.step_noting(&key, at, overflown, |state| {
+            let (answer, after) = step(rule, Tat::from_bits(state[0]));
+            state[0] = after.to_bits();
+            answer
+        })
     }
 
     #[inline(always)]
@@ -249,6 +256,23 @@ impl Bucket {
             state[0] = after.to_bits();
             answer
         })
+    }
+
+    /// See [`Table::give_back_overflown`].
+    pub(super) fn give_back_overflown(
+        &self,
+        key: Key,
+        booking: Overflown,
+        units: u32,
+        own: impl FnOnce() -> u64,
+        change: impl Fn(&Gcra, Tat, u64) -> Tat,
+    ) {
+        let change = |state: &mut [u64], others| {
+            let after = change(self.table.rules(), Tat::from_bits(state[0]), others);
+            state[0] = after.to_bits();
+        };
+        self.table
+            .give_back_overflown(key, booking, units, own, change);
     }
 
     /// Changes the state of `key`, unless it has no cell.
@@ -285,6 +309,36 @@ impl Several {
             return self.with_everyone(|state| step(rules, state));
         }
         self.table.step(&key, at, |state| step(rules, state))
+    }
+
+    /// The same, noting where it was booked: see [`Table::step_noting`].
+    pub(super) fn step_noting(
+        &self,
+        key: Key,
+        at: Moment,
+        overflown: &mut Option<Overflown>,
+        mut step: impl FnMut(&RuleSet, &mut [u64]) -> Decision,
+    ) -> Option<Decision> {
+        let rules = self.table.rules();
+        if key == Key::EVERYONE {
+            return self.with_everyone(|state| step(rules, state));
+        }
+        self.table
+            .step_noting(&key, at, overflown, |state| step(rules, state))
+    }
+
+    /// See [`Table::give_back_overflown`].
+    pub(super) fn give_back_overflown(
+        &self,
+        key: Key,
+        booking: Overflown,
+        units: u32,
+        own: impl FnOnce() -> u64,
+        change: impl Fn(&RuleSet, &mut [u64], u64),
+    ) {
+        let change = |state: &mut [u64], others| change(self.table.rules(), state, others);
+        self.table
+            .give_back_overflown(key, booking, units, own, change);
     }
 
     fn look<T>(&self, key: Key, look: impl FnOnce(&RuleSet, &[u64]) -> T) -> Option<T> {

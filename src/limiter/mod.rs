@@ -20,6 +20,7 @@ pub(crate) mod held;
 #[cfg(feature = "fleet")]
 pub(crate) mod lines;
 mod local;
+mod overflow;
 #[cfg(feature = "redis")]
 pub(crate) mod remote;
 #[cfg(feature = "redis")]

@@ -48,7 +48,8 @@ impl RateLimiter {
         })
     }
 
-    /// Gives back the `units` that were booked last on `key`, as far as they have not come back by themselves.
+    /// Gives back the `units` that were booked last on `key`, as far as they have not come back by themselves; nothing to
+    /// a key without a cell of its own, because the [table is full](super::TableStats).
     ///
     /// For what was booked a moment ago. Anything later is better [reserved](Self::reserve): a reservation knows when it
     /// was booked, and gives back nothing that has come back meanwhile or that is another's.
@@ -69,11 +70,13 @@ impl RateLimiter {
 /// # Guarantees
 /// * What was reserved counts in full until it is settled, so what is committed never exceeds a quota, unless
 ///   [`Self::commit`] is told of more than was reserved.
-/// * Given back is at most what others lost by the reservation: never what has come back by itself meanwhile, and
-///   nothing to a key that was forgotten, or counted on an overflow cell, because the table was full.
+/// * Given back is at most what others lost by the reservation: never what has come back by itself meanwhile.
+/// * When the table is full, a key that was forgotten meanwhile gets nothing back, and what is counted on the overflow cell
+///   is given back there unless a key was forgotten meanwhile among those that share it: what that one had spent is merged
+///   with all that was booked before, and stays for as long as it takes to come back by itself.
 /// * When another [plan](crate::limits::Limits::change) was brought meanwhile, all that counts on is given back in the
-///   same way, but for a token bucket with another rate or burst, and a log that has become shorter: what a booking
-///   means there cannot be known, and nothing is given back.
+///   same way, but for what is counted on an overflow cell, a token bucket with another rate or burst, and a log that has
+///   become shorter: what a booking means there cannot be known, and nothing is given back.
 #[derive(Debug)]
 #[must_use = "dropping a reservation cancels it"]
 pub struct Reservation {

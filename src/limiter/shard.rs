@@ -8,6 +8,7 @@
 use crate::decision::Verdict;
 use crate::key::Key;
 use crate::limiter::cells::{Cells, Placement, Width};
+use crate::limiter::overflow::{Overflow, Overflown};
 use crate::limiter::rules::{Answer, Rules};
 use crate::rule::Moment;
 use std::borrow::Cow;
@@ -19,10 +20,8 @@ pub(super) struct Shard<W> {
     room: usize,
     /// The cell at which the next look for idle ones begins.
     hand: usize,
-    /// What keys without a cell have spent; empty before the first of them.
-    overflow: Box<[u64]>,
-    /// Where a key is decided on that has no cell.
-    scratch: Box<[u64]>,
+    /// None before the first key.
+    overflow: Option<Box<Overflow>>,
     tally: Tally,
     /// Whether its keys are elsewhere now: it has none, and will have none.
     moved: bool,
@@ -43,8 +42,7 @@ impl<W: Width> Shard<W> {
             cells: Cells::new(placement, width),
             room,
             hand: 0,
-            overflow: Box::default(),
-            scratch: Box::default(),
+            overflow: None,
             tally: Tally::default(),
             moved: false,
         }
@@ -59,7 +57,7 @@ impl<W: Width> Shard<W> {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.cells.bytes() + size_of_val(&*self.overflow) + size_of_val(&*self.scratch)
+        self.cells.bytes() + self.overflow.as_ref().map_or(0, |it| it.bytes())
     }
 
     pub(super) const fn tally(&self) -> Tally {
@@ -73,41 +71,73 @@ impl<W: Width> Shard<W> {
     }
 
     /// Takes a `step` for a key that has no cell, and gives it one if something was booked. The step may be taken
-    /// twice; the last answer counts.
+    /// twice; the last answer counts. With it comes where it was booked, if that is the overflow cell.
     pub(super) fn admit<R: Rules<Width = W>, A: Answer>(
         &mut self,
         key: Key,
         rules: &R,
         at: Moment,
         mut step: impl FnMut(&mut [u64]) -> A,
-    ) -> A {
-        self.prepare_overflow();
-        let answer = self.try_on_overflow(&mut step);
-        if self.scratch == self.overflow {
+    ) -> (A, Option<Overflown>) {
+        let mut overflow = self.take_overflow();
+        let answer = overflow.attempt(&mut step);
+        let admitted = if overflow.attempted().is_some() {
+            self.admit_booked(key, rules, at, step, answer, &mut overflow)
+        } else {
             // Nothing was booked, so there is nothing to remember.
             let denied = answer.outcome() == Verdict::Deny;
-            let had_a_say = denied && !rules.is_idle(&self.overflow, at);
+            let had_a_say = denied && !rules.is_idle(overflow.spent(), at);
             self.tally.overflowed += u64::from(had_a_say);
-            return answer;
-        }
-        match self.make_room(rules, at) {
+            (answer, None)
+        };
+        self.overflow = Some(overflow);
+        admitted
+    }
+
+    /// Finds a place for what was booked in an attempt on the overflow cell, and `answer`ed.
+    fn admit_booked<R: Rules<Width = W>, A: Answer>(
+        &mut self,
+        key: Key,
+        rules: &R,
+        at: Moment,
+        mut step: impl FnMut(&mut [u64]) -> A,
+        mut answer: A,
+        overflow: &mut Overflow,
+    ) -> (A, Option<Overflown>) {
+        match self.make_room(rules, at, overflow) {
             Room::None => {
-                std::mem::swap(&mut self.overflow, &mut self.scratch);
                 self.tally.overflowed += 1;
-                answer
+                return (answer, Some(overflow.book()));
             }
-            Room::Free => {
-                self.cells.insert(key, &self.scratch);
-                answer
-            }
-            Room::Evicted => {
-                // What the one who went had spent is where this key starts.
-                let answer = self.try_on_overflow(&mut step);
-                if self.scratch != self.overflow {
-                    self.cells.insert(key, &self.scratch);
-                }
-                answer
-            }
+            Room::Free => {}
+            // What the one who went had spent is where this key starts.
+            Room::Evicted => answer = overflow.attempt(&mut step),
+        }
+        if let Some(state) = overflow.attempted() {
+            self.cells.insert(key, state);
+        }
+        (answer, None)
+    }
+
+    /// Gives back `units` of a `booking` on the overflow cell: there, and in the cell that `key` has by now, which was
+    /// a copy of it. `change` gives back on a state, and is told of how many units were given back before on the overflow
+    /// cell, and in the key's own cell also of those that `own` has counted.
+    pub(super) fn give_back(
+        &mut self,
+        place: u64,
+        key: Key,
+        booking: Overflown,
+        units: u32,
+        own: impl FnOnce() -> u64,
+        change: impl Fn(&mut [u64], u64),
+    ) {
+        let Some(overflow) = &mut self.overflow else {
+            return;
+        };
+        let others = overflow.refunded_since(booking);
+        overflow.give_back(booking, units, |state| change(state, others));
+        if let Some(state) = self.cells.find(place, key) {
+            change(state, others.saturating_add(own()));
         }
     }
 
@@ -127,17 +157,18 @@ impl<W: Width> Shard<W> {
         if rules.is_idle(state, at) {
             return;
         }
-        self.prepare_overflow();
-        match self.make_room(rules, at) {
+        let mut overflow = self.take_overflow();
+        match self.make_room(rules, at, &mut overflow) {
             Room::Free | Room::Evicted => self.cells.insert(key, state),
-            Room::None => rules.absorb(&mut self.overflow, state),
+            Room::None => overflow.absorb(rules, state),
         }
+        self.overflow = Some(overflow);
     }
 
     /// Shows all that is here, and has nothing of it from then on.
     pub(super) fn hand_over(&mut self, mut show: impl FnMut(Handed<'_>)) {
-        if !self.overflow.is_empty() {
-            show(Handed::Overflow(&self.overflow));
+        if let Some(overflow) = &self.overflow {
+            show(Handed::Overflow(overflow.spent()));
         }
         for at in 0..self.cells.capacity() {
             if let Some((key, state)) = self.cells.entry(at) {
@@ -148,20 +179,20 @@ impl<W: Width> Shard<W> {
         self.moved = true;
     }
 
-    fn prepare_overflow(&mut self) {
-        if self.overflow.is_empty() {
-            self.overflow = vec![0; self.cells.width()].into();
-            self.scratch = self.overflow.clone();
-        }
-    }
-
-    fn try_on_overflow<A>(&mut self, step: &mut impl FnMut(&mut [u64]) -> A) -> A {
-        self.scratch.copy_from_slice(&self.overflow);
-        step(&mut self.scratch)
+    /// The overflow cell, to be put back in a moment.
+    fn take_overflow(&mut self) -> Box<Overflow> {
+        let words = self.cells.width();
+        let overflow = self.overflow.take();
+        overflow.unwrap_or_else(|| Box::new(Overflow::new(words)))
     }
 
     /// Reclaims a few idle cells, and says whether there is room for one more key.
-    fn make_room<R: Rules<Width = W>>(&mut self, rules: &R, at: Moment) -> Room {
+    fn make_room<R: Rules<Width = W>>(
+        &mut self,
+        rules: &R,
+        at: Moment,
+        overflow: &mut Overflow,
+    ) -> Room {
         for looks in [SWEEP, SEARCH] {
             let least = self.sweep(rules, at, looks);
             if self.cells.len() < self.room {
@@ -169,7 +200,7 @@ impl<W: Width> Shard<W> {
             }
             if let Some(least) = least {
                 let state = self.cells.get(least).expect("nothing moved since the look");
-                rules.absorb(&mut self.overflow, state);
+                overflow.absorb(rules, state);
                 self.cells.remove(least);
                 self.tally.evicted += 1;
                 return Room::Evicted;
@@ -205,18 +236,16 @@ impl<W: Width> Shard<W> {
 
     /// Keys without a cell have spent at least as much as `state` says.
     pub(super) fn raise_overflow<R: Rules<Width = W>>(&mut self, rules: &R, state: &[u64]) {
-        let mut overflow = self.overflow().into_owned();
-        rules.absorb(&mut overflow, state);
-        self.scratch = overflow.clone().into();
-        self.overflow = overflow.into();
+        let mut overflow = self.take_overflow();
+        overflow.absorb(rules, state);
+        self.overflow = Some(overflow);
     }
 
     /// What a key without a cell has spent, for all that is known.
     pub(super) fn overflow(&self) -> Cow<'_, [u64]> {
-        if self.overflow.is_empty() {
-            vec![0; self.cells.width()].into()
-        } else {
-            (&*self.overflow).into()
+        match &self.overflow {
+            Some(overflow) => overflow.spent().into(),
+            None => vec![0; self.cells.width()].into(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::key::Key;
 use crate::limiter::cells::{Placement, Width};
+use crate::limiter::overflow::Overflown;
 use crate::limiter::room;
 use crate::limiter::rules::{Answer, Rules};
 use crate::limiter::shard::{Handed, Shard};
@@ -78,7 +79,40 @@ impl<R: Rules> Table<R> {
         let mut shard = self.shard(place);
         match shard.find(place, *key) {
             Some(state) => Some(step(state)),
-            None => self.admit(shard, key, at, step),
+            None => self.admit(shard, key, at, step, &mut None),
+        }
+    }
+
+    /// As [`Self::step`], noting in `overflown` where it was booked if that is an overflow cell.
+    pub(super) fn step_noting<A: Answer>(
+        &self,
+        key: &Key,
+        at: Moment,
+        overflown: &mut Option<Overflown>,
+        mut step: impl FnMut(&mut [u64]) -> A,
+    ) -> Option<A> {
+        let place = self.placement.of(*key);
+        let mut shard = self.shard(place);
+        match shard.find(place, *key) {
+            Some(state) => Some(step(state)),
+            None => self.admit(shard, key, at, step, overflown),
+        }
+    }
+
+    /// Gives back `units` that `key` has booked on an overflow cell: see [`Shard::give_back`]. Nothing if the shard has
+    /// moved: what took it over has absorbed what was booked.
+    pub(super) fn give_back_overflown(
+        &self,
+        key: Key,
+        booking: Overflown,
+        units: u32,
+        own: impl FnOnce() -> u64,
+        change: impl Fn(&mut [u64], u64),
+    ) {
+        let place = self.placement.of(key);
+        let mut shard = self.shard(place);
+        if !shard.moved() {
+            shard.give_back(place, key, booking, units, own, change);
         }
     }
 
@@ -110,12 +144,14 @@ impl<R: Rules> Table<R> {
         key: &Key,
         at: Moment,
         step: impl FnMut(&mut [u64]) -> A,
+        overflown: &mut Option<Overflown>,
     ) -> Option<A> {
         if shard.moved() {
             return None;
         }
         let before = shard.tally();
-        let answer = shard.admit(*key, &self.rules, at, step);
+        let answer;
+        (answer, *overflown) = shard.admit(*key, &self.rules, at, step);
         let full = shard.tally() != before;
         drop(shard);
         if full {
