@@ -57,15 +57,25 @@ const NEAR: Case = Case {
     holds: |seen| seen.percent() >= 95 && seen.is_at_most(105),
 };
 
+const FAR: Case = Case {
+    round_trip: Duration::from_millis(300),
+    holds: |seen| seen.is_at_most(105),
+    ..NEAR
+};
+
 /// All of them, in the order in which the tests ask for them.
-const CASES: [(&str, Case); 5] = [
+const CASES: [(&str, Case); 9] = [
     ("near", NEAR),
+    ("near, 1 node", Case { nodes: 1, ..NEAR }),
+    ("near, 3 nodes", Case { nodes: 3, ..NEAR }),
+    ("near, 9 nodes", Case { nodes: 9, ..NEAR }),
+    ("far", FAR),
     (
-        "far",
+        "far, 10 000",
         Case {
-            round_trip: Duration::from_millis(300),
-            holds: |seen| seen.is_at_most(105),
-            ..NEAR
+            limit: 10_000,
+            holds: |seen| seen.is_at_most(106),
+            ..FAR
         },
     ),
     (
@@ -244,8 +254,20 @@ fn five_nodes_near_origin_admit_a_twentieth_more_or_less_than_one_counter() {
 }
 
 #[test]
+fn so_do_one_node_and_three_and_nine() {
+    assert_bar("near, 1 node");
+    assert_bar("near, 3 nodes");
+    assert_bar("near, 9 nodes");
+}
+
+#[test]
 fn five_nodes_far_from_origin_admit_no_more_than_a_twentieth_too_much() {
     assert_bar("far");
+}
+
+#[test]
+fn five_nodes_far_from_origin_admit_no_more_than_six_percent_too_much_of_ten_thousand() {
+    assert_bar("far, 10 000");
 }
 
 #[test]
