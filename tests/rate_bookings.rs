@@ -63,6 +63,10 @@ fn what_took_more_than_was_reserved_keeps_the_next_one_waiting() {
         let (limiter, lever) = limiter(quota);
         let key = Key::of("a");
         limiter.reserve(&key, 1).unwrap().commit(12);
+        for asked in [limiter.check(&key, 0), limiter.peek(&key)] {
+            assert_eq!(asked.retry_after(), None, "{quota}");
+            assert!(asked.is_allowed() && asked.remaining() == 0, "{quota}");
+        }
         let denied = limiter.check(&key, 1);
         let wait = denied.retry_after().unwrap();
         lever.advance(wait - Duration::from_nanos(1));

@@ -168,7 +168,8 @@ impl RateLimiter {
         (!decision.is_allowed()).then_some(decision)
     }
 
-    /// How `key` stands, without booking anything: as [`Self::check`] with a cost of 0.
+    /// How `key` stands, without booking anything: as [`Self::check`] with a cost of 0, which passes unless a quota
+    /// denies everything, however much is spent.
     pub fn peek(&self, key: &Key) -> Decision {
         self.where_it_counts(|inner| inner.local.ask(*key, 0, inner.now()))
     }

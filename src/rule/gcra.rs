@@ -166,9 +166,6 @@ impl Gcra {
     /// What is found of a cost of 0, or of more than the burst: nothing is booked.
     #[cold]
     const fn unusual(&self, used: u64, cost: u32) -> Finding {
-        if cost == 0 && self.burst > 0 && used > self.tolerance {
-            return self.early(used, self.tolerance);
-        }
         Finding {
             outcome: match (self.burst, cost) {
                 (0, _) => Verdict::Deny,

@@ -60,6 +60,35 @@ fn pauses(policies: &[Policy], parts: &[(u16, u32)]) -> Vec<(u64, u32)> {
         .collect()
 }
 
+#[test]
+fn a_cost_of_zero_passes_however_much_is_booked() {
+    for quota in [
+        "5/s",
+        "5/s fixed",
+        "5/s sliding",
+        "5/s log",
+        "5/s soft 4",
+        "5/h calendar",
+    ] {
+        let quota: Quota = quota.parse().unwrap();
+        for booked in [0, 4, 5, 6, 50] {
+            let rule = Rule::new(quota.into());
+            let mut state = vec![0; rule.words()];
+            rule.book(&mut state, booked, at(START));
+            let (before, decision) = (state.clone(), rule.decide(&mut state, 0, at(START)));
+            assert!(decision.is_allowed(), "{quota} after {booked}");
+            assert_eq!(decision.retry_after(), None, "{quota} after {booked}");
+            assert_eq!(
+                decision.remaining(),
+                quota.burst_size().saturating_sub(booked)
+            );
+            assert_eq!(state, before);
+        }
+    }
+    let closed = Rule::new(Quota::DENY_ALL.into());
+    assert!(!closed.ask(&[0], 0, at(START)).is_allowed());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 

@@ -104,7 +104,7 @@ fn plainly(rule: &Gcra, state: Tat, cost: u32, now: LocalTime) -> (Verdict, u128
         (Verdict::Deny, used, NO_WAIT.into())
     } else if cost > rule.burst {
         (Verdict::TooLarge, used, NO_WAIT.into())
-    } else if wanted > tolerance {
+    } else if wanted > tolerance && cost > 0 {
         (Verdict::Deny, used, (wanted - tolerance).div_ceil(16))
     } else {
         (Verdict::Allow, wanted, NO_WAIT.into())
