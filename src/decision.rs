@@ -13,7 +13,9 @@ pub enum Verdict {
     Allow,
     /// Not now; nothing was booked. Also the answer of a quota that denies everything.
     Deny,
-    /// Its cost is more than the quota can ever admit at once, so trying again is pointless; nothing was booked.
+    /// Its cost is more than the quota can ever admit at once, so trying again is pointless; nothing was booked. That is
+    /// the burst of a token bucket, the limit of the other rules, and with a [soft limit](crate::Quota::soft) that one:
+    /// what costs more is not even left to chance.
     TooLarge,
     /// The store that counts did not answer, and nothing may pass uncounted.
     Unavailable,

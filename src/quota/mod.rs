@@ -206,6 +206,9 @@ impl Quota {
     /// Counted in a sliding window; of what comes above `soft` units a part passes that falls to none at the limit.
     /// Worth it where many clients share a key, or where clients that come too often should slow down and not stop.
     ///
+    /// What costs more than `soft` is [too large](crate::decision::Verdict::TooLarge), also below the limit and on an idle
+    /// key: no time to wait would let it pass for certain. Under `100/s soft 1` that is every cost above 1.
+    ///
     /// # Panics
     /// Unless `soft` is from 1 to the limit, or if a [`burst`](Self::burst) was set; in a `const` that is a compile
     /// error. [`Self::try_soft`] returns the first as an error.
