@@ -115,7 +115,7 @@ pub(crate) fn summary(extent: Extent, cases: &[Case]) -> String {
         let values: Vec<f64> = wide
             .iter()
             .map(value)
-            .filter(|value| value.is_finite())
+            .filter(|value| !value.is_nan())
             .collect();
         let mean = values.iter().sum::<f64>() / values.len() as f64;
         let better = |a: &&&Case, b: &&&Case| {
@@ -126,8 +126,8 @@ pub(crate) fn summary(extent: Extent, cases: &[Case]) -> String {
                 order
             }
         };
-        let finite = wide.iter().filter(|case| value(case).is_finite());
-        if let Some(worst) = finite.max_by(|a, b| better(a, b)) {
+        let known = wide.iter().filter(|case| !value(case).is_nan());
+        if let Some(worst) = known.max_by(|a, b| better(a, b)) {
             let _ = writeln!(
                 summary,
                 "{:16} {:>8} {:>8}  {}",

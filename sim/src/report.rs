@@ -87,26 +87,36 @@ fn line(table: &mut String, values: &Values) {
     table.push('\n');
 }
 
-/// The mean over cases, the mean of the worst tenth and the worst, metric by metric.
+/// The mean over cases, the mean of the worst tenth and the worst, metric by metric; of cases that have the number. What
+/// never came is the worst there is, and in means counts as [`Case::counted`] says.
 pub(crate) fn tenths(cases: &[Case]) -> String {
     let mut table = format!(
         "{:16} {:>8} {:>12} {:>8}\n",
         "metric", "mean", "worst tenth", "worst"
     );
     for metric in COLUMNS {
-        let mut values: Vec<(f64, &str)> = cases
+        let mut known: Vec<(f64, &Case)> = cases
             .iter()
-            .map(|case| (case.mean().get(metric), case.scenario.name.as_str()))
-            .filter(|(value, _)| value.is_finite())
+            .map(|case| (case.mean().get(metric), case))
+            .filter(|(value, _)| !value.is_nan())
             .collect();
-        values.sort_by(|a, b| b.0.total_cmp(&a.0));
+        known.sort_by(|a, b| b.0.total_cmp(&a.0));
         if metric.more_is_better() {
-            values.reverse();
+            known.reverse();
         }
-        let Some((worst, name)) = values.first().copied() else {
+        let Some((worst, of)) = known.first() else {
             continue;
         };
-        let values: Vec<f64> = values.into_iter().map(|(value, _)| value).collect();
+        let (worst, name) = (*worst, of.scenario.name.as_str());
+        let never = known
+            .iter()
+            .filter(|(value, _)| value.is_infinite())
+            .count();
+        let name = match never {
+            0 => name.to_owned(),
+            never => format!("{name} ({never} of {} never)", known.len()),
+        };
+        let values: Vec<f64> = known.iter().map(|(_, case)| case.counted(metric)).collect();
         let tenth = &values[..values.len().div_ceil(10)];
         let _ = writeln!(
             table,
@@ -185,4 +195,41 @@ pub(crate) fn trace(run: &Run) -> String {
         );
     }
     csv
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+
+    /// A case of one seed that settled after so long.
+    fn settled(name: &str, after: f64) -> Case {
+        let text = "duration = 9\n[backend]\ncapacity = 5\nlatency_ms = 1\n[load]\nlevel = 1\n";
+        let mut values = Values::NONE;
+        values.set(Metric::Settle, after);
+        Case {
+            scenario: Scenario::parse(name, text).unwrap(),
+            runs: vec![Run {
+                values,
+                bins: Vec::new(),
+                events: 0,
+            }],
+            events: 0,
+        }
+    }
+
+    #[test]
+    fn who_never_settles_is_the_worst_and_counts_as_twenty_seconds() {
+        let cases = [
+            settled("quick", 1.0),
+            settled("never", f64::INFINITY),
+            settled("slow", 3.0),
+            settled("no-step", f64::NAN),
+        ];
+        let table = tenths(&cases);
+        let line = table.lines().find(|line| line.starts_with("settle"));
+        let words: Vec<&str> = line.unwrap().split_whitespace().collect();
+        assert_eq!(words[1..5], ["8.0", "20.0", "never", "never"]);
+        assert_eq!(words[5..], ["(1", "of", "3", "never)"]);
+    }
 }

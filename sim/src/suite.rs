@@ -4,7 +4,7 @@
 mod tests;
 
 use crate::limiter;
-use crate::metrics::{Metric, Run, Values};
+use crate::metrics::{Metric, NEVER, Run, Values};
 use crate::scenario::{LimiterSpec, Scenario};
 use crate::world;
 use std::collections::HashMap;
@@ -179,6 +179,16 @@ impl Case {
     /// The mean over seeds.
     pub(crate) fn mean(&self) -> Values {
         self.over_seeds(|values| values.iter().sum::<f64>() / values.len() as f64)
+    }
+
+    /// The mean over seeds of `metric` as it counts beside other scenarios: a seed that never settled as [`NEVER`].
+    pub(crate) fn counted(&self, metric: Metric) -> f64 {
+        let seeds = self.runs.iter().map(|run| run.values.get(metric));
+        let counted = seeds.map(|value| match metric {
+            Metric::Settle if value == f64::INFINITY => NEVER,
+            _ => value,
+        });
+        counted.sum::<f64>() / self.runs.len() as f64
     }
 
     /// The worst seed, metric by metric.

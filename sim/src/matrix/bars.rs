@@ -25,9 +25,6 @@ pub(super) struct Judged<'a> {
     pub(super) worst_value: f64,
 }
 
-/// Who has not settled when a cell ends counts as this, in seconds.
-const NEVER: f64 = 20.0;
-
 /// Backends that get worse with what is in flight, not only slower by queueing.
 fn degrades(cell: Cell) -> bool {
     cell.is_steady() && matches!(cell.backend.0, "linear" | "exponential" | "usl")
@@ -146,19 +143,12 @@ impl Bar {
         }
     }
 
-    /// The mean over the seeds.
-    fn value(&self, case: &Case) -> f64 {
-        let seeds = case.runs.iter().map(|run| run.values.get(self.metric));
-        let known = seeds.map(|value| if value == f64::INFINITY { NEVER } else { value });
-        known.sum::<f64>() / case.runs.len() as f64
-    }
-
     /// Over the cells that it is meant for; `None` without one.
     pub(super) fn judge<'a>(&self, cases: &[(Cell, &'a Case)]) -> Option<Judged<'a>> {
         let mut meant: Vec<(f64, &'a str)> = cases
             .iter()
             .filter(|(cell, _)| (self.is_meant_for)(*cell))
-            .map(|(_, case)| (self.value(case), &*case.scenario.name))
+            .map(|(_, case)| (case.counted(self.metric), &*case.scenario.name))
             .collect();
         meant.sort_by(|a, b| a.0.total_cmp(&b.0));
         let worst = if self.metric.more_is_better() {

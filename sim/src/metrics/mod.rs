@@ -12,6 +12,10 @@ use serde::Serialize;
 /// What is told over time is told in bins of this length.
 pub(crate) const BIN: Nanos = 100 * MS;
 
+/// Where numbers of several scenarios are put together, a seed that has not settled when its run ends counts as this, in
+/// seconds.
+pub(crate) const NEVER: f64 = 20.0;
+
 /// A bin of time.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Bin {
