@@ -77,6 +77,11 @@ impl Profile {
         self.0.iter().map(|point| point.value).fold(0.0, f64::max)
     }
 
+    pub(crate) fn least(&self) -> f64 {
+        let values = self.0.iter().map(|point| point.value);
+        values.fold(f64::INFINITY, f64::min)
+    }
+
     /// When the value begins to be another.
     pub(crate) fn changes(&self) -> impl Iterator<Item = Nanos> {
         self.0

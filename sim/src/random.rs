@@ -58,6 +58,15 @@ pub(crate) enum Service {
 }
 
 impl Service {
+    /// What no service time is below, in means.
+    pub(crate) fn least(self) -> f64 {
+        match self {
+            Self::Deterministic => 1.0,
+            Self::Pareto(tail) => (tail - 1.0) / tail,
+            Self::Erlang2 | Self::Exponential | Self::LogNormal(_) => 0.0,
+        }
+    }
+
     /// A service time, in means.
     pub(crate) fn draw(self, rng: &mut Rng) -> f64 {
         match self {
@@ -75,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_service_time_has_the_mean_one() {
+    fn every_service_time_has_the_mean_one_and_its_least() {
         for service in [
             Service::Deterministic,
             Service::Erlang2,
@@ -85,8 +94,15 @@ mod tests {
         ] {
             let mut rng = stream(7, Stream::Service);
             let draws = 400_000;
-            let sum: f64 = (0..draws).map(|_| service.draw(&mut rng)).sum();
+            let (sum, least) = (0..draws)
+                .map(|_| service.draw(&mut rng))
+                .fold((0.0, f64::INFINITY), |(sum, least), draw| {
+                    (sum + draw, draw.min(least))
+                });
             let mean = sum / f64::from(draws);
+            // What is drawn comes close to it, and not below.
+            let above = least - service.least();
+            assert!((0.0..0.02).contains(&above), "{service:?} has {least}");
             assert!((mean - 1.0).abs() < 0.03, "{service:?} has mean {mean}");
         }
     }

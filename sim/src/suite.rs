@@ -94,11 +94,11 @@ fn one(scenario: &Scenario, seed: u64, oracle: &OnceLock<Served>) -> Run {
         served(&world::run(&oracle, limiter::build(&oracle, seed), seed))
     });
     let rate = run.values.get(Metric::Rate);
-    // Where nothing could be served, nothing was missed.
+    // Where nothing could be served there is nothing to judge by.
     let part = if possible.rate > 0.0 {
         rate / possible.rate
     } else {
-        1.0
+        f64::NAN
     };
     run.values.set(Metric::Goodput, part);
     run.events += possible.events;

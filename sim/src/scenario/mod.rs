@@ -268,6 +268,12 @@ impl Scenario {
         (level * self.unit() * round).round() as u32
     }
 
+    /// What no request is quicker than, in nanoseconds, its way from the nearest node included.
+    pub(crate) fn least_latency(&self) -> f64 {
+        let nearest = (0..self.all_nodes()).map(|node| self.distance(node)).min();
+        self.backend.least_service() + nearest.unwrap_or(0) as f64
+    }
+
     /// Mean round trip between nodes and backend.
     pub(crate) fn mean_distance(&self) -> f64 {
         let (near, far) = self.network.backend;
@@ -315,6 +321,17 @@ impl BackendSpec {
             Some((second, part)) => first + (second - first) * part.at(now),
             None => first,
         }
+    }
+
+    /// What no service time is below, at any time, in nanoseconds.
+    fn least_service(&self) -> f64 {
+        let first = self.latency.least();
+        let mean = match &self.second {
+            Some((second, part)) if part.least() >= 1.0 => *second,
+            Some((second, part)) if part.greatest() > 0.0 => first.min(*second),
+            _ => first,
+        };
+        mean * self.service.least()
     }
 
     /// When the knee or the latency takes a step.

@@ -299,3 +299,42 @@ fn stalls_that_would_stop_time_are_refused() {
         );
     }
 }
+
+/// Of what is deterministic, or has a least; the nearest node counts, and the quickest class at the quickest time.
+#[test]
+fn an_slo_that_no_request_can_meet_is_refused_with_what_to_write() {
+    let with = |slo: &str, latency: &str, more: &str| {
+        let text = GOOD.replace("latency_ms = 1\n", &format!("latency_ms = {latency}\n"));
+        Scenario::parse("test", &format!("slo_ms = {slo}\n{text}{more}"))
+    };
+    let far = "[network]\nbackend_ms = [3, 9]\n[nodes]\ncount = 2\n";
+    let steps = "[{ at = 0, value = 20 }, { at = 5, value = 8 }]\nservice = \"deterministic\"";
+    for (least, below, latency, more) in [
+        ("20", "19.9", "20\nservice = \"deterministic\"", ""),
+        ("23", "22.9", "20\nservice = \"deterministic\"", far),
+        ("8", "7.9", steps, ""),
+        ("10", "9.9", "20\nservice = { pareto = 2 }", ""),
+        // No service time is too short, but every node is as far.
+        ("3", "2.9", "20", far),
+        (
+            "5",
+            "4.9",
+            "20\nservice = \"deterministic\"\nsecond_class = { latency_ms = 5, part = 0.5 }",
+            "",
+        ),
+        (
+            "30",
+            "29.9",
+            "20\nservice = \"deterministic\"\nsecond_class = { latency_ms = 30, part = 1 }",
+            "",
+        ),
+    ] {
+        with(least, latency, more).unwrap();
+        let refused = with(below, latency, more).expect_err(below);
+        assert!(
+            refused.contains("line 1: no request is answered so soon")
+                && refused.contains(&format!("write {least} at least")),
+            "{refused}"
+        );
+    }
+}

@@ -117,6 +117,24 @@ fn what_was_expected_and_did_not_happen_is_told() {
     assert!(told[0].starts_with("goodput is") && told[1].starts_with("settle is NaN"));
 }
 
+/// The clients are gone before any answer, whoever admits them: that nothing is served says nothing of the limiter.
+#[test]
+fn where_the_oracle_serves_nothing_there_is_no_goodput_and_none_is_as_expected() {
+    for limiter in ["none", "tidegate", "omniscient"] {
+        let text = format!(
+            "duration = 5\nseeds = [1]\n[backend]\ncapacity = 10\nlatency_ms = 20\nservice = \"deterministic\"\n\
+             [load]\nlevel = 0.5\ntimeout_ms = 10\n[limiter]\nname = \"{limiter}\"\n[expect]\ngoodput = {{ min = 0 }}\n"
+        );
+        let case = case(&text);
+        within(&case.mean(), Metric::Rate, 0.0, 0.0);
+        let told = case.disappointments();
+        assert!(
+            told.len() == 1 && told[0].starts_with("goodput is NaN"),
+            "{told:?}"
+        );
+    }
+}
+
 /// One seed of `more` behind a backend of 10 that takes 20 ms.
 fn small(level: &str, backend: &str, load: &str, limiter: &str) -> Values {
     let text = format!(

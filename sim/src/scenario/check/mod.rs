@@ -111,6 +111,16 @@ pub(super) fn scenario(name: &str, file: file::File) -> Checked<Scenario> {
         let message = format!("that makes more than {MOST_USERS} users");
         return wrong(think, message);
     }
+    if let Some(slo) = &file.slo_ms
+        && (scenario.slo as f64) < scenario.least_latency()
+    {
+        let least = scenario.least_latency() / MS as f64;
+        let message = format!(
+            "no request is answered so soon, so that nothing would be goodput: write {least} at least, or leave it out for 5 \
+             times the mean latency"
+        );
+        return wrong(slo, message);
+    }
     // What is told, or the knee, and the settings must fit together.
     if let (Err(message), Some(limiter)) = (limiter::check(&scenario), &file.limiter) {
         let file::Limiter {
