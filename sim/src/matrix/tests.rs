@@ -53,15 +53,26 @@ fn every_line_is_a_cell_and_every_two_values_meet() {
     assert_eq!(met.len(), all);
 }
 
-/// Every third of those that the bars are meant for, one seed each: the mean of a part is within a margin of what
-/// five seeds of all are held to.
+/// One seed of each cell that the bars are meant for; of the largest backend of two, one of which has the largest fleet.
+/// The mean is within a margin of what five seeds of all are held to.
 #[test]
-fn a_part_of_the_matrix_keeps_its_promises_and_its_bars() {
-    let floor = |cell: &Cell| if cell.is_steady() { 0.85 } else { 0.5 };
-    let wide = cells(Extent::Covering)
+fn one_seed_of_the_matrix_keeps_its_promises_and_nearly_its_bars() {
+    let floor = |cell: &Cell| match cell.course {
+        // Until it is followed a half is missing.
+        "doubles" => 0.45,
+        _ if cell.is_steady() => 0.85,
+        _ => 0.5,
+    };
+    let large = [
+        "128 2000 2.0 fifo exponential",
+        "8 2000 halves fifo exponential",
+    ];
+    let large = large.map(|line| Cell::read(line).expect("a line of the set"));
+    let cells: Vec<Cell> = cells(Extent::Covering)
         .into_iter()
-        .filter(|cell| !cell.is_narrow() && cell.capacity != LARGE);
-    let cells: Vec<Cell> = wide.step_by(3).collect();
+        .filter(|cell| !cell.is_narrow())
+        .filter(|cell| cell.capacity != LARGE || large.contains(cell))
+        .collect();
     let scenarios = cells.iter().map(|cell| cell.scenario(1, "tidegate"));
     let cases = crate::suite::run(scenarios.collect(), || {});
     for (cell, case) in cells.iter().zip(&cases) {
@@ -70,20 +81,17 @@ fn a_part_of_the_matrix_keeps_its_promises_and_its_bars() {
         let goodput = mean.get(Metric::Goodput);
         assert!(goodput >= floor(cell), "{name}: {goodput}");
     }
-    let wide = super::wide(cells, &cases);
+    let wide = wide(cells, &cases);
     println!("{}", bars::table(&wide));
     for bar in &bars::BARS {
-        // The largest fleet has two slots a node in the largest backend only, which is not in this part.
-        let Some(judged) = bar.judge(&wide) else {
-            assert_eq!(bar.name, "goodput, 2x to 10x, N = 128");
-            continue;
-        };
+        let judged = bar.judge(&wide).expect("the part has cells for every bar");
         let margin = match bar.metric {
-            Metric::FalseRejects => 0.004,
-            Metric::InFlightMax | Metric::Cut => 0.1,
-            Metric::Settle => 3.0,
-            Metric::Ramp => 500.0,
-            _ => 0.03,
+            Metric::FalseRejects => 0.001,
+            Metric::InFlightMax => 0.05,
+            Metric::Cut => 0.1,
+            Metric::Settle => 2.0,
+            Metric::Ramp => 0.0,
+            _ => 0.01,
         };
         let (name, mean) = (bar.name, judged.mean);
         assert!(

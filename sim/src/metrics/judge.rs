@@ -5,6 +5,8 @@ use crate::engine::{SECOND, seconds};
 
 /// Bins in half a second.
 pub(super) const HALF: usize = (SECOND / 2 / BIN) as usize;
+/// Bins in the 5 s in which what has settled stays, on the mean; fewer where the run or the next step comes first.
+const HELD: usize = 10 * HALF;
 /// A cut by more than this part is timed: as much as a latency that moves may cost for a moment.
 const CUT: f64 = 0.25;
 
@@ -17,14 +19,20 @@ pub(super) fn admitted((asked, admitted): (u64, u64)) -> f64 {
     }
 }
 
-/// Seconds until half a second's mean, and the two after it, are within 10 % of the mean of the last third, or within
-/// `slot`, the part of the capacity that one slot is: where that is more no limit comes closer.
+/// Seconds until half a second's mean, and the two after it, and the mean of the 5 s that begin with it, are within 10 %
+/// of the mean of the last third, or within `slot`, the part of the capacity that one slot is: where that is more no limit
+/// comes closer. Who passes through the band has not settled; a single half second may be outside of it later, as where a
+/// limiter lowers its limit for a moment to look for the baseline.
 pub(super) fn settled_after(ratios: &[f64], slot: f64) -> f64 {
     let end = mean(&ratios[ratios.len() - ratios.len() / 3..]);
     let near = |window: &[f64]| (mean(window) - end).abs() <= slot.max(0.1 * end);
     let settled = ratios
         .windows(3 * HALF)
-        .position(|bins| bins.chunks(HALF).all(near));
+        .enumerate()
+        .position(|(from, bins)| {
+            let held = &ratios[from..ratios.len().min(from + HELD)];
+            bins.chunks(HALF).all(near) && near(held)
+        });
     settled.map_or(f64::INFINITY, |bins| bins as f64 * seconds(BIN))
 }
 
@@ -113,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn it_has_settled_when_it_stays() {
+    fn it_has_settled_with_three_half_seconds_in_the_band_and_five_seconds_on_the_mean() {
         let mut ratios = vec![2.0; 20];
         ratios.extend([1.0; 5]);
         ratios.extend([2.0; 5]);
@@ -123,6 +131,15 @@ mod tests {
             .map(|n| if n / 20 % 2 == 0 { 1.0 } else { 2.0 })
             .collect();
         assert_eq!(settled_after(&never, 0.05), f64::INFINITY);
+        // Who passes through the band on its way down has not settled, nor who is back above it soon.
+        let passing = [[2.0; 20], [1.05; 20], [0.3; 20], [1.0; 20], [1.0; 20]].concat();
+        assert_eq!(settled_after(&passing, 0.05), 6.0);
+        let back = [[2.0; 20], [1.0; 20], [1.5; 20], [1.0; 20], [1.0; 20]].concat();
+        assert_eq!(settled_after(&back, 0.05), 6.0);
+        // A dip of half a second is none.
+        let mut dip = [[2.0; 20], [1.0; 20], [1.0; 20], [1.0; 20], [1.0; 20]].concat();
+        dip[40..45].fill(0.7);
+        assert_eq!(settled_after(&dip, 0.05), 2.0);
         // Of four slots one is a quarter.
         let mut few = vec![1.5; 20];
         few.extend([[1.2; 10], [0.8; 10]].concat().repeat(4));

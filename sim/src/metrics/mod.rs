@@ -81,7 +81,7 @@ metrics! {
     InFlightMax, "in_flight_max", "if max", "Maximum of in-flight / capacity, outside of 5 s after a step of the backend";
     InFlightP999, "in_flight_p999", "if p999", "In-flight / capacity that is exceeded 0.1 % of the time";
     Overshoot, "overshoot", "over s", "Integral of in-flight above capacity, in capacities times seconds, per minute";
-    Settle, "settle", "settle", "Seconds after a step until in-flight / capacity stays within 10 %, or a slot, of where it ends; the worst step";
+    Settle, "settle", "settle", "Seconds after a step until three half seconds of in-flight / capacity, and the 5 s that begin with them on the mean, are within 10 %, or a slot, of where it ends; the worst step";
     FalseRejects, "false_rejects", "false", "Refused though there was room at the backend, divided by all who asked";
     Rejects, "rejects", "reject", "Refused, divided by all who asked";
     Jain, "jain", "jain", "Jain's index of served / max-min share over nodes";
