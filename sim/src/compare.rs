@@ -18,7 +18,7 @@ macro_rules! scenarios {
 }
 
 /// What is run.
-const SCENARIOS: [(&str, &str); 18] = scenarios![
+const SCENARIOS: [(&str, &str); 22] = scenarios![
     "steady-2x",
     "fleet-32",
     "fleet-128",
@@ -37,6 +37,10 @@ const SCENARIOS: [(&str, &str); 18] = scenarios![
     "baseline-doubles-2",
     "baseline-doubles-32",
     "joins-32",
+    "store-away-30s-safe-share",
+    "store-away-30s-frozen",
+    "store-flushed",
+    "partition-half",
 ];
 
 /// The core scenarios.
@@ -84,15 +88,36 @@ const BY_SIZE: &[Column] = &[
     ("joins-32", Metric::Ramp, "join 32"),
 ];
 
-/// Every core scenario under every limiter of `names`, in that order; for so many seeds.
+/// What becomes of the load when the store is away, loses everything, or is not reached by a half of the nodes. Who has
+/// no store does not notice.
+const OUTAGES: &[Column] = &[
+    ("store-away-30s-safe-share", Metric::Goodput, "safe"),
+    ("store-away-30s-safe-share", Metric::InFlightMax, "max"),
+    ("store-away-30s-frozen", Metric::Goodput, "frozen"),
+    ("store-away-30s-frozen", Metric::InFlightMax, "max"),
+    ("store-flushed", Metric::Goodput, "flush"),
+    ("store-flushed", Metric::InFlightMax, "max"),
+    ("partition-half", Metric::Goodput, "half"),
+    ("partition-half", Metric::InFlightMax, "max"),
+];
+
+/// The head of the last column of the outages: promises broken, of all scenarios and seeds.
+const BROKEN: &str = "broken";
+
+/// Every core scenario under every limiter of `names`, in that order; for so many seeds. What a scenario sets for fleets,
+/// such as what they do without their store, holds for all of them.
 pub(crate) fn scenarios(names: &[String], seeds: u64) -> Vec<Scenario> {
     let core = SCENARIOS.map(|(name, text)| {
         Scenario::parse(name, text).expect("the scenarios of this crate are checked by its tests")
     });
     let under = |name: &String| {
         core.clone().map(|mut scenario| {
+            let settings = std::mem::take(&mut scenario.limiter.settings);
             scenario.seeds = (1..=seeds).collect();
             scenario.use_limiter(name);
+            if limiter::is_fleet(name) {
+                scenario.limiter.settings = settings;
+            }
             scenario
         })
     };
@@ -107,13 +132,35 @@ pub(crate) fn everybody() -> Vec<String> {
         .collect()
 }
 
-/// The tables of what [`scenarios`] came to; for a document, or for the eye.
-pub(crate) fn tables(cases: &[Case], markdown: bool) -> String {
-    let tables = [CORE, BY_SIZE].map(|columns| table(columns, cases, markdown));
-    tables.join("\n")
+/// Promises that were broken, in all seeds of these cases.
+fn broken(cases: &[Case]) -> f64 {
+    let runs = cases.iter().flat_map(|case| &case.runs);
+    runs.map(|run| run.values.get(Metric::Violations)).sum()
 }
 
-fn table(columns: &[Column], cases: &[Case], markdown: bool) -> String {
+/// Whether no promise was broken in any run.
+pub(crate) fn is_kept(cases: &[Case]) -> bool {
+    broken(cases) == 0.0
+}
+
+/// The tables of what [`scenarios`] came to; for a document, or for the eye.
+pub(crate) fn tables(cases: &[Case], markdown: bool) -> String {
+    let mut outages = rows(OUTAGES, cases);
+    outages[0].push(BROKEN.to_owned());
+    for (row, cases) in outages[1..].iter_mut().zip(cases.chunks(SCENARIOS.len())) {
+        // The others promise nothing that could be broken.
+        row.push(if limiter::is_fleet(&row[0]) {
+            number(Metric::Violations, broken(cases))
+        } else {
+            "-".to_owned()
+        });
+    }
+    let tables = [rows(CORE, cases), rows(BY_SIZE, cases), outages];
+    tables.map(|rows| table(&rows, markdown)).join("\n")
+}
+
+/// The heads, and a row for each limiter.
+fn rows(columns: &[Column], cases: &[Case]) -> Vec<Vec<String>> {
     let heads = columns.iter().map(|(_, _, head)| (*head).to_owned());
     let mut rows = vec![
         std::iter::once("limiter".to_owned())
@@ -129,6 +176,10 @@ fn table(columns: &[Column], cases: &[Case], markdown: bool) -> String {
         }));
         rows.push(row);
     }
+    rows
+}
+
+fn table(rows: &[Vec<String>], markdown: bool) -> String {
     let mut table = String::new();
     for (index, row) in rows.iter().enumerate() {
         if markdown {
@@ -150,15 +201,68 @@ fn table(columns: &[Column], cases: &[Case], markdown: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::{Run, Values};
 
     #[test]
     fn every_column_is_of_a_scenario_and_every_scenario_has_a_column() {
-        let columns = || CORE.iter().chain(BY_SIZE);
+        let columns = || CORE.iter().chain(BY_SIZE).chain(OUTAGES);
         for (name, _, _) in columns() {
             assert!(SCENARIOS.iter().any(|(known, _)| known == name), "{name}");
         }
         for (name, _) in SCENARIOS {
             assert!(columns().any(|(shown, _, _)| *shown == name), "{name}");
         }
+    }
+
+    #[test]
+    fn what_fleets_do_without_their_store_is_as_the_scenario_says() {
+        let names = ["tidegate", "leased", "fixed"].map(str::to_owned);
+        let scenarios = scenarios(&names, 1);
+        let outages: Vec<(&str, &str)> = scenarios
+            .iter()
+            .filter(|scenario| scenario.name == "store-away-30s-frozen")
+            .map(|scenario| (&*scenario.limiter.name, &*scenario.limiter.settings))
+            .collect();
+        let frozen = "outage=frozen:60000000us";
+        assert_eq!(
+            outages,
+            [("tidegate", frozen), ("leased", frozen), ("fixed", "")]
+        );
+        for scenario in &scenarios {
+            limiter::check(scenario).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_promise_that_is_broken_in_one_seed_is_told_and_fails_the_comparison() {
+        let made_up = |broken: f64| -> Vec<Case> {
+            let case = |scenario: Scenario| {
+                let mut values = Values::NONE;
+                let is_it = scenario.name == "bursts" && scenario.limiter.name == "tidegate";
+                values.set(Metric::Violations, if is_it { broken } else { 0.0 });
+                let run = Run {
+                    values,
+                    bins: Vec::new(),
+                    events: 0,
+                };
+                Case {
+                    scenario,
+                    runs: vec![run],
+                    events: 0,
+                }
+            };
+            let names = ["tidegate", "leased", "fixed"].map(str::to_owned);
+            scenarios(&names, 1).into_iter().map(case).collect()
+        };
+        let told = |cases: &[Case]| -> Vec<String> {
+            let tables = tables(cases, false);
+            let outages = tables.lines().skip_while(|line| !line.ends_with(BROKEN));
+            let last = |line: &str| line.split_whitespace().last().map(str::to_owned);
+            outages.skip(1).filter_map(last).collect()
+        };
+        let (kept, broken) = (made_up(0.0), made_up(2.0));
+        assert!(is_kept(&kept) && !is_kept(&broken));
+        assert_eq!(told(&kept), ["0", "0", "-"]);
+        assert_eq!(told(&broken), ["2", "0", "-"]);
     }
 }
