@@ -71,7 +71,7 @@ const CORE: &[Column] = &[
 ];
 
 /// How soon changes are followed by fleets of 2, 8 and 32: seconds to settle; the deepest cut and how many seconds it was
-/// deeper than a quarter; milliseconds until who joined has its share.
+/// deeper than a quarter; milliseconds until who joined has its share, and that beside the drain.
 const BY_SIZE: &[Column] = &[
     ("capacity-halves-2", Metric::Settle, "C/2 2"),
     ("capacity-halves", Metric::Settle, "C/2 8"),
@@ -86,6 +86,7 @@ const BY_SIZE: &[Column] = &[
     ("baseline-doubles-32", Metric::Cut, "cut 32"),
     ("baseline-doubles-32", Metric::CutTime, "s"),
     ("joins-32", Metric::Ramp, "join 32"),
+    ("joins-32", Metric::RampPart, "/drain"),
 ];
 
 /// What becomes of the load when the store is away, loses everything, or is not reached by a half of the nodes. Who has

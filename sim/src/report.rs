@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 
 /// What the table shows of each case.
-const COLUMNS: [Metric; 20] = [
+const COLUMNS: [Metric; 21] = [
     Metric::Goodput,
     Metric::P50,
     Metric::P99,
@@ -23,6 +23,7 @@ const COLUMNS: [Metric; 20] = [
     Metric::CutTime,
     Metric::Undealt,
     Metric::Ramp,
+    Metric::RampPart,
     Metric::Reclaim,
     Metric::Starved,
     Metric::Messages,

@@ -91,6 +91,7 @@ fn one_seed_of_the_matrix_keeps_its_promises_and_nearly_its_bars() {
             Metric::Cut => 0.1,
             Metric::Settle => 2.0,
             Metric::Ramp => 0.0,
+            Metric::RampPart => 1.0,
             _ => 0.01,
         };
         let (name, mean) = (bar.name, judged.mean);

@@ -23,6 +23,8 @@ pub(crate) struct Meter {
     slo: Nanos,
     /// Of the backend, and the end of the run.
     steps: Vec<Nanos>,
+    /// Mean round trip to the store, at the start.
+    round_trip: f64,
     since: Nanos,
     knee: f64,
     in_flight: u32,
@@ -68,6 +70,7 @@ impl Meter {
             duration: scenario.duration,
             slo: scenario.slo,
             steps,
+            round_trip: scenario.network.store.first(),
             since: 0,
             knee: 0.0,
             in_flight: 0,
@@ -244,6 +247,7 @@ impl Meter {
         };
         let (limit_mean, limit_cv) = self.limit();
         let (cut, cut_time) = self.cut();
+        let ramp = self.ramp.map_or(f64::NAN, |ramp| ramp as f64);
         let mut values = Values::NONE;
         for (metric, value) in [
             (Metric::Rate, self.good as f64 / span),
@@ -266,10 +270,8 @@ impl Meter {
             (Metric::LimitLowest, self.lowest_limit()),
             (Metric::Cut, cut),
             (Metric::CutTime, cut_time),
-            (
-                Metric::Ramp,
-                self.ramp.map_or(f64::NAN, |ramp| ramp as f64 / MS as f64),
-            ),
+            (Metric::Ramp, ramp / MS as f64),
+            (Metric::RampPart, ramp / self.drain()),
             (Metric::Reclaim, traffic.reclaimed.map_or(f64::NAN, seconds)),
             (Metric::Starved, seconds(self.starved)),
             (Metric::Undealt, self.undealt()),
@@ -291,6 +293,12 @@ impl Meter {
             bins: self.bins,
             events,
         }
+    }
+
+    /// How soon a slot can be another's, in nanoseconds: what runs in it ends, late for one, and it is told of.
+    fn drain(&self) -> f64 {
+        let running = self.unloaded.value_at_quantile(0.99) * 1000;
+        running as f64 + 7.0 * self.round_trip
     }
 
     fn judged(&self) -> impl Iterator<Item = &Bin> {

@@ -90,7 +90,8 @@ metrics! {
     LimitLowest, "limit_lowest", "L low", "The lowest mean over a second of limit / capacity";
     Cut, "cut", "cut", "The deepest cut of the limit after a step, as a second's mean, as part of its mean in the 5 s before";
     CutTime, "cut_time", "cut s", "Seconds after a step in which the limit was below 75 % of that; of the worst step";
-    Ramp, "ramp", "ramp ms", "Milliseconds until a node that came later has 90 % of the mean share; the slowest";
+    Ramp, "ramp", "ramp ms", "Milliseconds until a node that came later has 90 % of an equal share of the limit, in whole slots; the slowest";
+    RampPart, "ramp_part", "ramp/d", "The same, divided by what a slot takes that must come free first and be told of: the 99th percentile of the latency without load, and seven round trips to the store";
     Reclaim, "reclaim", "reclaim", "Seconds until the slots of a node that died may be another's; the slowest";
     Starved, "starved", "starve", "The longest that a node refused everybody, in seconds";
     Undealt, "undealt", "undealt", "The part of the limit that no node had, in bins of 0.1 s in which somebody was refused";

@@ -191,6 +191,24 @@ fn what_clients_give_up_is_done_all_the_same() {
     within(&values, Metric::InFlightMean, 500.0, 2000.0);
 }
 
+/// A node joins another; the drain is the 99th percentile of what requests take, and seven round trips of 3 ms.
+#[test]
+fn how_soon_a_node_has_its_share_is_told_beside_what_requests_take() {
+    let ramp = |service: &str| {
+        let text = format!(
+            "duration = 20\nwarmup = 5\nseeds = [1]\n[backend]\ncapacity = 20\nlatency_ms = 29\nservice = {service}\n\
+             [nodes]\ncount = 1\nevents = [{{ at = 8, join = 1 }}]\n[load]\nlevel = 2\n[network]\nstore_ms = 3\n"
+        );
+        let values = case(&text).mean();
+        (values.get(Metric::Ramp), values.get(Metric::RampPart))
+    };
+    for (service, drain) in [("\"deterministic\"", 29.0), ("\"exponential\"", 133.5)] {
+        let (ramp, part) = ramp(service);
+        let expected = ramp / (drain + 21.0);
+        assert!((part / expected - 1.0).abs() < 0.05, "{ramp} is {part}");
+    }
+}
+
 #[test]
 fn retries_end_with_their_attempts_and_their_budget() {
     let refused = |load: &str| {

@@ -360,24 +360,48 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Until the node has 90 % of the mean share, or is gone.
+    /// Until the node has 90 % of an equal share, or is gone.
     fn look_at_ramp(&mut self, node: u32, since: Nanos) {
         let now = self.agenda.now();
         if !self.up.contains(&(node as usize)) {
             return;
         }
-        let shares = self.up.iter().filter_map(|node| self.limiter.share(*node));
-        let (sum, count) =
-            shares.fold((0.0, 0.0), |(sum, count), share| (sum + share, count + 1.0));
-        if let Some(share) = self.limiter.share(node as usize)
-            && sum > 0.0
-            && share >= 0.9 * (sum / count).floor()
-        {
+        let Some(share) = self.limiter.share(node as usize) else {
+            return;
+        };
+        // Not of what is dealt at this moment, which is less while slots go from hand to hand.
+        let equal = self.limiter.limit(self.truth()) / self.up.len() as f64;
+        if share >= nearly_all(equal) || now + MS > self.scenario.duration {
             self.meter.ramped(now - since);
-        } else if now + MS > self.scenario.duration {
-            self.meter.ramped(now - since);
-        } else if self.limiter.share(node as usize).is_some() {
+        } else {
             self.agenda.at(now + MS, Event::Ramp(node, since));
+        }
+    }
+}
+
+/// 90 % of a share in whole slots, of which nobody can hold more than there are in the share; one at least.
+fn nearly_all(share: f64) -> f64 {
+    // What is a whole number but for its last digits is taken for it.
+    (0.9 * share - 1e-9).ceil().min(share.floor()).max(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearly_all_of_a_share_is_nine_tenths_rounded_up_where_slots_allow() {
+        for (share, slots) in [
+            (50.0, 45.0),
+            (12.5, 12.0),
+            (12.0, 11.0),
+            (110.0, 99.0),
+            // Of three slots and a part, nobody can hold the part.
+            (3.88, 3.0),
+            (1.0, 1.0),
+            (0.3, 1.0),
+        ] {
+            assert_eq!(nearly_all(share), slots, "of {share}");
         }
     }
 }
