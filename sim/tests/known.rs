@@ -1,5 +1,5 @@
 //! What is known of limiters is found again, so that what is found about others can be believed; and the fleet guard
-//! keeps its promises in every trouble that has a scenario. One seed of each: `cargo run -p tidegate-sim -- run` has
+//! keeps its promises in every trouble that has a scenario. One seed of most: `cargo run -p tidegate-sim -- run` has
 //! more.
 
 use std::path::Path;
@@ -22,8 +22,19 @@ fn within(trial: &Trial, metric: &str, min: f64, max: f64) {
     let value = trial.value(metric).expect("the metric exists");
     assert!(
         (min..=max).contains(&value),
-        "{metric} is {value}, not between {min} and {max}"
+        "{metric} of {} is {value}, not between {min} and {max}",
+        trial.name()
     );
+}
+
+/// No promise is broken, and these metrics are within their bounds.
+#[track_caller]
+fn holds(name: &str, limiter: &str, seeds: u64, bounds: &[(&str, f64, f64)]) {
+    let trial = trial_of(name, limiter, seeds);
+    within(&trial, "violations", 0.0, 0.0);
+    for (metric, min, max) in bounds {
+        within(&trial, metric, *min, *max);
+    }
 }
 
 /// Of 200 Erlangs that come to 8 groups of 12 or 13 servers, Erlang's formula loses 53 %: .937 of the servers are busy;
@@ -94,25 +105,64 @@ fn no_promise_is_broken_in_any_trouble() {
     }
 }
 
-/// I8: told nothing, it finds the capacity, holds it and follows it, with one set of parameters.
+/// I8: told nothing, it finds the capacity, holds it and follows it, with one set of parameters, at the bars. Before 32
+/// nodes the limit is cut by .36 where latency doubles, and the bar is missed: see the README.
 #[test]
 fn the_fleet_finds_the_capacity_and_follows_it() {
-    for (name, metric, min, max) in [
-        ("steady-2x", "goodput", 0.97, 1.05),
-        ("steady-2x", "in_flight_mean", 0.95, 1.12),
-        ("steady-2x", "in_flight_max", 1.0, 1.35),
-        ("fleet-32", "goodput", 0.95, 1.05),
-        ("fleet-128", "goodput", 0.93, 1.05),
-        ("steady-half", "false_rejects", 0.0, 0.005),
-        ("skew-90-10", "goodput", 0.92, 1.05),
-        ("degrading-usl", "goodput", 0.9, 1.05),
-        ("capacity-halves", "settle", 0.0, 6.0),
-        ("capacity-doubles", "settle", 0.0, 8.0),
-        ("baseline-doubles", "limit_lowest", 0.75, 1.1),
-        ("standby", "goodput", 0.95, 1.05),
-        ("classes-apart", "goodput", 0.9, 1.1),
+    for (name, seeds, bounds) in [
+        (
+            "steady-2x",
+            1,
+            &[
+                ("goodput", 0.97, 1.05),
+                ("p99", 1.0, 1.15),
+                ("in_flight_mean", 0.95, 1.10),
+                ("in_flight_max", 1.0, 1.30),
+            ][..],
+        ),
+        (
+            "steady-10x",
+            1,
+            &[("goodput", 0.97, 1.05), ("in_flight_mean", 0.95, 1.10)],
+        ),
+        (
+            "fleet-32",
+            1,
+            &[
+                ("goodput", 0.95, 1.05),
+                ("p99", 1.0, 1.15),
+                ("in_flight_max", 1.0, 1.30),
+            ],
+        ),
+        (
+            "fleet-128",
+            1,
+            &[("goodput", 0.93, 1.05), ("in_flight_max", 1.0, 1.30)],
+        ),
+        ("steady-half", 1, &[("false_rejects", 0.0, 0.001)]),
+        (
+            "skew-90-10",
+            5,
+            &[("goodput", 0.96, 1.05), ("in_flight_mean", 0.9, 1.10)],
+        ),
+        ("degrading-usl", 3, &[("goodput", 0.93, 1.05)]),
+        ("capacity-halves", 3, &[("settle", 0.0, 3.0)]),
+        ("capacity-halves-2", 3, &[("settle", 0.0, 3.0)]),
+        ("capacity-halves-32", 3, &[("settle", 0.0, 3.0)]),
+        ("capacity-doubles", 3, &[("settle", 0.0, 5.0)]),
+        ("capacity-doubles-2", 3, &[("settle", 0.0, 5.0)]),
+        ("capacity-doubles-32", 5, &[("settle", 0.0, 5.0)]),
+        (
+            "baseline-doubles",
+            3,
+            &[("limit_lowest", 0.75, 1.1), ("cut", 0.0, 0.25)],
+        ),
+        ("baseline-doubles-2", 3, &[("cut", 0.0, 0.25)]),
+        ("joins-32", 1, &[("ramp", 0.0, 1007.0)]),
+        ("standby", 1, &[("goodput", 0.95, 1.05)]),
+        ("classes-apart", 1, &[("goodput", 0.96, 1.1)]),
     ] {
-        within(&trial(name, "tidegate"), metric, min, max);
+        holds(name, "tidegate", seeds, bounds);
     }
 }
 
@@ -147,11 +197,7 @@ fn the_fleet_with_a_micro_queue_finds_the_capacity_and_follows_it() {
         ),
         ("joins-32", 1, &[("ramp", 0.0, 1007.0)]),
     ] {
-        let trial = trial_of(name, "tidegate-queue", seeds);
-        within(&trial, "violations", 0.0, 0.0);
-        for (metric, min, max) in bounds {
-            within(&trial, metric, *min, *max);
-        }
+        holds(name, "tidegate-queue", seeds, bounds);
     }
 }
 

@@ -21,23 +21,26 @@ fn every_scenario_of_this_repository_can_be_read() {
     }
 }
 
-/// How much a single seed may be beyond what a file expects of the mean of five.
-fn margin(metric: &str) -> f64 {
-    match metric {
-        "violations" => 0.0,
-        "false_rejects" => 0.002,
-        "in_flight_max" | "p99" | "limit_lowest" => 0.15,
-        "settle" | "reclaim" | "cut_time" => 2.0,
-        _ => 0.05,
-    }
+/// What misses its bound over the mean of its seeds, and by how much at most.
+const KNOWN: [(&str, &str, f64); 1] = [
+    // .954 of .96: a third of the beats is not answered, and shares follow the load that much later.
+    ("losses", "goodput", 0.01),
+];
+
+/// By how much the mean over the seeds of `name` may be beyond the bound of `metric`.
+fn margin(name: &str, metric: &str) -> f64 {
+    let known = KNOWN
+        .iter()
+        .find(|(of, known, _)| (*of, *known) == (name, metric));
+    known.map_or(0.0, |(_, _, by)| *by)
 }
 
-/// What is beyond its bound by more than the margin, and promises that are broken.
+/// What is beyond its bound, and promises that are broken.
 fn misses(trial: &Trial, is_whole: bool) -> Vec<String> {
     let (name, mut missed) = (trial.name(), Vec::new());
     for (metric, above) in trial.margins() {
         // What is not a number is beyond every margin, unless what it is about was cut off.
-        if above.is_nan() && is_whole || above < -margin(metric) {
+        if above.is_nan() && is_whole || above < -margin(name, metric) {
             missed.push(format!(
                 "{metric} of {name} is {above:+.3} within its bound"
             ));
@@ -50,7 +53,7 @@ fn misses(trial: &Trial, is_whole: bool) -> Vec<String> {
     missed
 }
 
-/// One seed of each, all of those that miss something with it, and of the long ones the first part.
+/// One seed of each, all of those that miss something with it or are known to, and of the long ones the first part.
 #[test]
 fn every_scenario_is_as_it_expects() {
     const LONGEST: f64 = 100.0;
@@ -71,7 +74,8 @@ fn every_scenario_is_as_it_expects() {
     let trials = Trial::each(scenarios.clone());
     let mut missed = Vec::new();
     for ((trial, scenario), is_whole) in trials.iter().zip(scenarios).zip(whole) {
-        if !misses(trial, is_whole).is_empty() {
+        let is_known = KNOWN.iter().any(|(name, _, _)| *name == trial.name());
+        if is_known || !misses(trial, is_whole).is_empty() {
             // What is expected is a mean over seeds, from which one may be far.
             missed.extend(misses(&Trial::of_all_seeds(scenario), is_whole));
         }
