@@ -158,13 +158,25 @@ impl Meter {
     }
 
     pub(crate) fn served(&mut self, now: Nanos, node: usize, latency: Nanos, unloaded: f64) {
-        self.bin_latencies
-            .push(u32::try_from(latency / 1000).unwrap_or(u32::MAX));
         let good = latency <= self.slo;
         self.bin_good += u32::from(good);
         if now >= self.warmup {
             self.good += u64::from(good);
             self.fair_served[node] += 1.0;
+        }
+        self.took(now, latency, unloaded);
+    }
+
+    /// The client of an admitted request has hung up: it took as long as it waited, and without load would not have taken
+    /// longer either.
+    pub(crate) fn given_up(&mut self, now: Nanos, latency: Nanos, unloaded: f64) {
+        self.took(now, latency, unloaded.min(latency as f64));
+    }
+
+    fn took(&mut self, now: Nanos, latency: Nanos, unloaded: f64) {
+        self.bin_latencies
+            .push(u32::try_from(latency / 1000).unwrap_or(u32::MAX));
+        if now >= self.warmup {
             self.latencies.saturating_record((latency / 1000).max(1));
             self.unloaded
                 .saturating_record(((unloaded / 1000.0) as u64).max(1));

@@ -191,6 +191,19 @@ fn what_clients_give_up_is_done_all_the_same() {
     within(&values, Metric::InFlightMean, 500.0, 2000.0);
 }
 
+/// The backend takes 20 ms and gets twice what it can do: soon nobody is served within 40, and whoever is admitted has
+/// waited for as long.
+#[test]
+fn what_clients_give_up_took_as_long_as_they_waited() {
+    let deterministic = "service = \"deterministic\"";
+    let values = small("2", deterministic, "timeout_ms = 40", "none");
+    within(&values, Metric::P50, 1.99, 2.01);
+    within(&values, Metric::P99, 1.99, 2.01);
+    // Where there is no load they would have hung up as soon.
+    let values = small("0.1", "", "timeout_ms = 30", "none");
+    within(&values, Metric::P99, 0.99, 1.01);
+}
+
 /// A node joins another; the drain is the 99th percentile of what requests take, and seven round trips of 3 ms.
 #[test]
 fn how_soon_a_node_has_its_share_is_told_beside_what_requests_take() {

@@ -258,6 +258,8 @@ impl World<'_> {
             State::Running => {
                 request.state = State::Abandoned;
                 let (node, user, latency) = (request.node, request.user, now - request.admitted);
+                self.meter
+                    .given_up(now, now - request.asked, request.unloaded);
                 let held = self.take_held(index);
                 self.user_thinks(user);
                 self.give_back(node, held, Outcome::Overload, latency);
