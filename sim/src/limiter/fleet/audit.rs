@@ -158,6 +158,14 @@ impl Audit {
         }
     }
 
+    /// I4: a process's gate counts what runs, and perhaps some of those in its queue, who were handed a slot and have not
+    /// come for it; within the grace after a fence also what was cancelled.
+    pub(super) fn check_slots(&mut self, counted: u32, running: u32, queued: u32, grace: bool) {
+        if counted < running || !grace && counted > running + queued {
+            self.broken("I4", u64::from(counted), u64::from(running));
+        }
+    }
+
     pub(super) fn broken(&mut self, promise: &str, found: u64, allowed: u64) {
         if self.violations == 0 {
             eprintln!("{promise} is broken: {found} where {allowed} is allowed");
@@ -205,5 +213,25 @@ mod tests {
         audit.ended(watch);
         audit.started(next, SECOND + 20);
         assert_eq!(audit.violations(), 1);
+    }
+
+    #[test]
+    fn a_gate_counts_what_runs_and_at_most_those_who_were_handed_a_slot_beside_it() {
+        for (counted, running, queued, grace, broken) in [
+            (3, 3, 0, false, 0),
+            (2, 3, 0, false, 1),
+            (4, 3, 0, false, 1),
+            // One in the queue may have been handed a slot, but not two.
+            (4, 3, 1, false, 0),
+            (5, 3, 1, false, 1),
+            (2, 3, 5, false, 1),
+            // What a fence cancelled is counted for a while; what runs, always.
+            (9, 3, 0, true, 0),
+            (2, 3, 0, true, 1),
+        ] {
+            let mut audit = audit(9);
+            audit.check_slots(counted, running, queued, grace);
+            assert_eq!(audit.violations(), broken, "{counted} where {running} run");
+        }
     }
 }

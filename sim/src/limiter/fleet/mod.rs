@@ -108,29 +108,22 @@ impl Fleet {
         self.plan_timer(agenda, index);
     }
 
-    /// I4: the gate counts what runs. It may count more after a fence, for the grace of what was cancelled, and where
-    /// slots are handed to those who wait: they run when they have come for them.
+    /// Whether the gate counts what runs, after a step of its process.
     fn check_slots(&mut self, index: usize, now: Nanos) {
         let process = &mut self.processes[index];
         let Some(node) = &process.node else {
             return;
         };
-        if process.was_active && !node.is_active() {
-            process.fenced = true;
+        let (is_active, (_, counted)) = (node.is_active(), node.sample());
+        if process.was_active && !is_active {
+            process.begin_grace(now, self.config.drain_us() * 1000);
             self.audit.cut_off(process.watch, now);
             process.watch = self.audit.watch();
         }
-        process.was_active = node.is_active();
-        let (_, counted) = node.sample();
-        let wrong = if process.fenced || self.wait.is_some() {
-            counted < process.running
-        } else {
-            counted != process.running
-        };
-        if wrong {
-            self.audit
-                .broken("I4", u64::from(counted), u64::from(process.running));
-        }
+        process.was_active = is_active;
+        let grace = process.is_in_grace(now);
+        self.audit
+            .check_slots(counted, process.running, process.queued, grace);
     }
 
     fn plan_timer(&mut self, agenda: &mut Agenda<Event>, index: usize) {
@@ -256,8 +249,9 @@ impl Fleet {
             incarnation,
             running: 0,
             watch: self.audit.watch(),
+            queued: 0,
             was_active: false,
-            fenced: false,
+            grace_ends: None,
             offset,
             drift,
             timer: Nanos::MAX,
@@ -323,6 +317,7 @@ impl Limiter for Fleet {
                             waker,
                         };
                         self.waiting.insert(request, place);
+                        self.processes[index].queued += 1;
                         Err(Verdict::Queued { at_most })
                     }
                 }
@@ -353,6 +348,7 @@ impl Limiter for Fleet {
             node.set_clock(self.processes[index].local(now));
             if let Poll::Ready(result) = node.poll(&place.waiting, &place.waker) {
                 self.waiting.remove(&request);
+                self.processes[index].queued -= 1;
                 let held = result.ok().map(|lease| self.ran(now, index, lease));
                 return Some((request, held));
             }
@@ -362,6 +358,7 @@ impl Limiter for Fleet {
     fn give_up(&mut self, scene: &mut Scene<'_>, request: u32) -> Option<Held> {
         let place = self.waiting.remove(&request)?;
         let index = place.process;
+        self.processes[index].queued -= 1;
         let node = self.processes[index].node.as_ref()?;
         let now = scene.agenda.now();
         node.set_clock(self.processes[index].local(now));
@@ -451,7 +448,7 @@ impl Limiter for Fleet {
                 process.incarnation = 0;
                 self.waiting.retain(|_, place| place.process != index);
                 // The backend works on for it: still in flight.
-                process.running = 0;
+                (process.running, process.queued) = (0, 0);
                 self.audit.cut_off(process.watch, scene.agenda.now());
             }
         }
