@@ -37,8 +37,9 @@ use tokio::sync::{mpsc, oneshot};
 ///   decided on from what is known. Where a window is shorter than a round trip, each process counts it by itself.
 /// * What was accepted is told until origin has confirmed it, and counts once. What is never heard (its window is over,
 ///   the process ended) is counted in [`LayeredStats::expired`] and [`Unheard`].
-/// * An origin that lost its data hears of it again from the processes that know. What was on its way to it just then may
-///   count twice, which admits less, never more.
+/// * An origin that lost its data, or came back with older data (from a snapshot, on a replica that lagged), hears of it
+///   again from the processes that know. What was on its way to it just then may count twice, which admits less, never
+///   more.
 /// * Of several policies all allow a request, in one atomic step in this process, or it consumes nothing of any. A key
 ///   that has to be heard of is read for all of them in one round trip.
 /// * At most `max_keys` keys are held, at 250 to 500 bytes each for each policy.

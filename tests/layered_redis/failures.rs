@@ -34,6 +34,34 @@ async fn an_origin_killed_in_the_middle_is_caught_up_with_when_it_is_back() {
     }
 }
 
+/// Loaded from a snapshot it knows all nodes, and less than they have told it.
+#[tokio::test]
+async fn an_origin_restarted_from_an_older_snapshot_counts_everything_once() {
+    let Some(mut redis) = RedisServer::start() else {
+        return;
+    };
+    let nodes = [(); 3].map(|()| limiter(&redis.url()));
+    let key = Key::of("alice");
+    assert_eq!(ask(&nodes, &key, 300).await, 300);
+    caught_up(&redis, 300).await;
+    redis.cli(&["SAVE"]);
+    assert_eq!(ask(&nodes, &key, 300).await, 300);
+    caught_up(&redis, 600).await;
+    redis.kill();
+    assert_eq!(ask(&nodes, &key, 150).await, 150);
+    redis.restart(Data::Keep);
+    until("all nodes have found it", || {
+        nodes.iter().all(|node| node.stats().up)
+    })
+    .await;
+    let allowed = 750 + ask(&nodes, &key, LIMIT).await;
+    assert_about_the_limit(allowed);
+    for node in &nodes {
+        node.close().await.expect("origin is back");
+    }
+    assert_eq!(counted(&redis), i64::from(allowed));
+}
+
 #[tokio::test]
 async fn while_origin_is_silent_nobody_waits_but_the_first() {
     let Some(redis) = RedisServer::start() else {

@@ -119,6 +119,41 @@ fn an_origin_that_lost_its_data_gets_it_back_from_the_nodes() {
     );
 }
 
+/// From a snapshot, or on a replica that lagged: it knows all nodes, and less than they told it.
+#[test]
+fn an_origin_that_came_back_as_it_was_earlier_counts_once_what_it_hears_again() {
+    for seed in 1..=4 {
+        let mut scene = scene();
+        scene.seed = seed;
+        let mut world = world(&scene, 3);
+        world.run(WINDOW + 3 * SECOND);
+        let earlier = world.origins[0].cells.clone();
+        world.run(3 * SECOND);
+        world.origins[0].cells = earlier;
+        let before = world.seen.admitted;
+        let back = world.watch(4 * SECOND);
+        assert!(
+            (950..=1_050).contains(&back.accuracy()),
+            "{} {back:?}",
+            back.accuracy()
+        );
+        let known: u64 = world.origins[0]
+            .cells
+            .values()
+            .map(|cell| cell.total())
+            .sum();
+        // But for what was under way when it went back, or is now.
+        let admitted = before + back.admitted;
+        assert!(known.abs_diff(admitted) <= 20, "{known} of {admitted}");
+        let after = world.watch(WINDOW);
+        assert!(
+            (950..=1_050).contains(&after.accuracy()),
+            "{} {after:?}",
+            after.accuracy()
+        );
+    }
+}
+
 #[test]
 fn a_clock_two_seconds_off_changes_nothing() {
     for skew in [2, -2] {
