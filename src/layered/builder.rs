@@ -99,8 +99,8 @@ impl LayeredLimiterBuilder {
     ///
     /// While `store` is away or silent each region goes on with what it knows of the others in the windows that have begun,
     /// and in later ones holds the limit by itself: so many regions admit at most so many times the limit. Nobody waits for
-    /// it. When it is back it is told of every window that still counts, once, and within two exchanges all regions know
-    /// of each other again.
+    /// it. When it is back, with all of its data, with older data or with none, it is told of every window that still counts,
+    /// once, and within two exchanges all regions know of each other again.
     pub fn global(mut self, store: RedisStore, region: &str) -> Self {
         self.global = Some((store, region.to_owned()));
         self

@@ -181,7 +181,7 @@ impl Cell {
         }
     }
 
-    /// The global store has lost what was published.
+    /// The global store may have lost what was published.
     pub(crate) const fn handle_unpublished(&mut self) {
         self.published = 0;
     }

@@ -1,12 +1,13 @@
 //! The background task of a limiter: sends what the tiers have to send, brings them the answers, wakes who waits.
 
 use crate::key::Key;
+use crate::layered::cursor::{Cursor, Pulled};
 use crate::layered::exchange::{FlushLine, PublishLine, ReadLine, Totals};
 use crate::layered::link::{LinkState, RETRY};
 use crate::layered::load::{Load, Progress};
 use crate::layered::regions::GlobalSetup;
 use crate::layered::shared::Shared;
-use crate::layered::space::{Cursor, Pulled, Space};
+use crate::layered::space::Space;
 use crate::layered::time::OriginClock;
 use crate::store::redis::layered::Answers;
 use crate::store::{RedisStore, StoreError, StoreErrorKind};

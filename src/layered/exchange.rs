@@ -219,7 +219,7 @@ impl Tier {
         }
     }
 
-    /// The global store has lost what it knew: what matters is published again. Goes over a few slots from `number`, and
+    /// The global store may have lost what it knew: what matters is published again. Goes over a few slots from `number`, and
     /// answers where to go on.
     #[must_use]
     pub(crate) fn handle_unpublished(&mut self, number: u32) -> Option<u32> {

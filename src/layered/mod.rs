@@ -24,7 +24,7 @@
 //! | `tier`, `hold`, `refund`, `exchange` | the machine of one policy: decisions; what is held, and given back; questions and answers |
 //! | `tiers` | all policies of a limiter, all or nothing |
 //! | `link`, `time` | whether origin answers; whose clock counts |
-//! | `origin` | what a store does with what it is told |
+//! | `origin`, `cursor` | what a store does with what it is told; how far it was read |
 //! | `handle`, `builder`, `deciding`, `reservation`, `batch` | the limiter as users and layers hold it |
 //! | `shared` | what its handles share |
 //! | `driver`, `regions`, `load` | its background task: origin, the other regions, what it takes under a lock |
@@ -43,6 +43,8 @@ mod batch;
 #[cfg(feature = "redis")]
 mod builder;
 mod cell;
+#[cfg(any(test, feature = "redis"))]
+mod cursor;
 #[cfg(feature = "redis")]
 mod deciding;
 #[cfg(feature = "redis")]
@@ -83,6 +85,8 @@ pub use self::batch::{Batch, BatchTooLong};
 #[cfg(feature = "redis")]
 pub use self::builder::LayeredLimiterBuilder;
 #[cfg(feature = "redis")]
+pub(crate) use self::cursor::{Cursor, Pulled};
+#[cfg(feature = "redis")]
 pub(crate) use self::exchange::{FlushLine, ImportLine, PublishLine, ReadLine, Totals};
 #[cfg(feature = "redis")]
 pub use self::handle::{LayeredLimiter, LayeredStats, Unheard};
@@ -91,9 +95,9 @@ pub use self::link::Outage;
 #[cfg(feature = "redis")]
 pub use self::reservation::LayeredReservation;
 #[cfg(feature = "redis")]
-pub(crate) use self::space::{Cursor, Pulled, Space};
+pub(crate) use self::space::Space;
 #[cfg(all(test, feature = "redis"))]
 pub(crate) use self::{
     cell::Told,
-    origin::{GlobalCell, OriginCell},
+    origin::{Global, OriginCell},
 };

@@ -2,7 +2,10 @@
 //!
 //! The Redis scripts are their other spelling.
 
+use crate::key::Key;
 use crate::layered::cell::Told;
+use crate::layered::cursor::{Cursor, Pulled};
+use crate::layered::exchange::{ImportLine, PublishLine};
 use std::collections::BTreeMap;
 
 /// One cell at origin.
@@ -41,13 +44,13 @@ impl OriginCell {
 
 /// One cell at the global store: each region's count, which only grows.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct GlobalCell {
+struct GlobalCell {
     regions: BTreeMap<Box<str>, u64>,
 }
 
 impl GlobalCell {
     /// Whether that was news.
-    pub(crate) fn publish(&mut self, region: &str, total: u64) -> bool {
+    fn publish(&mut self, region: &str, total: u64) -> bool {
         let known = self.regions.entry(region.into()).or_default();
         let news = total > *known;
         *known = total.max(*known);
@@ -55,10 +58,61 @@ impl GlobalCell {
     }
 
     /// What `region` and what the others have published.
-    pub(crate) fn seen_from(&self, region: &str) -> (u64, u64) {
+    fn seen_from(&self, region: &str) -> (u64, u64) {
         let own = self.regions.get(region).copied().unwrap_or_default();
         let sum: u64 = self.regions.values().sum();
         (own, sum - own)
+    }
+}
+
+/// The global store: its cells, each with the version of its last change.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Global {
+    /// All of its changes.
+    pub(crate) cursor: Cursor,
+    cells: BTreeMap<(Key, u64), (GlobalCell, u64)>,
+}
+
+impl Global {
+    /// A store that knows nothing has `fresh_epoch` from now on.
+    pub(crate) fn publish(&mut self, region: &str, line: &PublishLine, fresh_epoch: u64) {
+        if self.cursor.epoch == 0 {
+            self.cursor.epoch = fresh_epoch;
+        }
+        let (cell, changed) = self.cells.entry((line.key, line.sequence)).or_default();
+        if cell.publish(region, line.total) {
+            self.cursor.version += 1;
+            *changed = self.cursor.version;
+        }
+    }
+
+    /// What has changed since `read`, in order; everything, if that is of a store that this one does not go on from.
+    pub(crate) fn pull(&self, region: &str, read: Cursor) -> Pulled {
+        let since = match self.cursor.goes_on_from(read) {
+            true => read.version,
+            false => 0,
+        };
+        let news = self.cells.iter().filter(|(_, (_, at))| *at > since);
+        let mut news: Vec<_> = news.collect();
+        news.sort_unstable_by_key(|(_, (_, at))| *at);
+        let line = |(&(key, sequence), (cell, _)): (&(Key, u64), &(GlobalCell, u64))| {
+            let (own, foreign) = cell.seen_from(region);
+            ImportLine {
+                policy: 0,
+                key,
+                sequence,
+                own,
+                foreign,
+            }
+        };
+        Pulled {
+            cursor: Cursor {
+                version: news.last().map_or(since, |(_, (_, at))| *at),
+                ..self.cursor
+            },
+            lines: news.into_iter().map(line).collect(),
+            more: false,
+        }
     }
 }
 
@@ -242,5 +296,39 @@ mod tests {
             (cell.seen_from("eu"), cell.seen_from("asia")),
             ((5, 7), (0, 12))
         );
+    }
+
+    #[test]
+    fn what_changed_is_pulled_once_and_everything_after_a_store_went_back() {
+        let line = |number: u64, total| PublishLine {
+            policy: 0,
+            key: Key::of(&number),
+            sequence: 7,
+            total,
+        };
+        let mut store = Global::default();
+        let nothing = store.pull("eu", Cursor::default());
+        assert!(nothing.lines.is_empty() && nothing.cursor == Cursor::default());
+        store.publish("us", &line(1, 5), 9);
+        store.publish("us", &line(2, 5), 8);
+        let earlier = store.clone();
+        let first = store.pull("eu", nothing.cursor);
+        assert_eq!((first.lines.len(), first.cursor.epoch), (2, 9));
+        assert!(!first.cursor.goes_on_from(nothing.cursor));
+        store.publish("us", &line(1, 6), 8);
+        store.publish("us", &line(1, 6), 8);
+        let second = store.pull("eu", first.cursor);
+        assert_eq!((second.lines.len(), second.lines[0].foreign), (1, 6));
+        assert!(second.cursor.goes_on_from(first.cursor));
+        assert!(store.pull("eu", second.cursor).lines.is_empty());
+        // As it was earlier, on the same server; and on another, when as much has changed there since.
+        let back = earlier.pull("eu", second.cursor);
+        assert!(back.lines.len() == 2 && !back.cursor.goes_on_from(second.cursor));
+        let mut other = earlier;
+        other.cursor.server = 1;
+        other.publish("us", &line(3, 5), 8);
+        assert_eq!(other.cursor.version, second.cursor.version);
+        let back = other.pull("eu", second.cursor);
+        assert!(back.lines.len() == 3 && !back.cursor.goes_on_from(second.cursor));
     }
 }

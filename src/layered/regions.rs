@@ -1,9 +1,9 @@
 //! The exchange with the other regions: what the global store has that is new, then what it does not know.
 
+use crate::layered::cursor::Pulled;
 use crate::layered::driver::{Done, MOST_LINES, Task, within};
 use crate::layered::exchange::PublishLine;
 use crate::layered::load::Progress;
-use crate::layered::space::Pulled;
 use crate::store::{RedisStore, StoreError};
 use crate::time::LocalTime;
 use std::sync::Arc;
@@ -76,7 +76,7 @@ impl Task {
         let now = self.shared.moment();
         for (policy, pulled) in (0..).zip(pulled) {
             let cursor = &mut self.cursors[usize::from(policy)];
-            if pulled.cursor.epoch != cursor.epoch && cursor.epoch != 0 {
+            if !pulled.cursor.goes_on_from(*cursor) {
                 for shard in &self.shared.shards {
                     let mut from = Some(0);
                     while let Some(number) = from {

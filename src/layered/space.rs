@@ -1,7 +1,6 @@
-//! What is shared between processes: the name of one limit's cells, and how far the global store was read.
+//! What is shared between processes: the name of one limit's cells.
 
 use crate::key::Key;
-use crate::layered::exchange::ImportLine;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,23 +28,6 @@ impl Space {
         let keep = self.window.saturating_mul(2) + Duration::from_secs(60);
         u64::try_from(keep.as_millis()).unwrap_or(u64::MAX)
     }
-}
-
-/// How far the global store was read.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Cursor {
-    /// Another one, and the store has lost what it knew.
-    pub(crate) epoch: u64,
-    pub(crate) version: u64,
-}
-
-/// What the global store answered.
-#[derive(Clone, Debug)]
-pub(crate) struct Pulled {
-    pub(crate) cursor: Cursor,
-    pub(crate) lines: Vec<ImportLine>,
-    /// There is more: ask again.
-    pub(crate) more: bool,
 }
 
 #[cfg(test)]

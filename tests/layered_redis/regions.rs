@@ -3,6 +3,7 @@
 use crate::{LIMIT, ask, builder, counted, store, until};
 use std::time::Duration;
 use tidegate::Key;
+use tidegate::layered::LayeredLimiter;
 use tidegate_test_support::{Data, RedisServer};
 
 #[tokio::test]
@@ -55,6 +56,58 @@ async fn regions_hear_of_each_other_also_after_the_global_store_was_away() {
         limiter.close().await.expect("origin is there");
         assert!([500, 101].contains(&counted(origin)));
     }
+}
+
+/// Loaded from a snapshot it has the same epoch, and has seen fewer changes than the regions have read.
+#[tokio::test]
+async fn regions_hear_of_each_other_after_the_global_store_came_back_with_older_data() {
+    let (Some(eu), Some(us), Some(asia), Some(mut global)) = (
+        RedisServer::start(),
+        RedisServer::start(),
+        RedisServer::start(),
+        RedisServer::start(),
+    ) else {
+        return;
+    };
+    let region = |origin: &RedisServer, name: &str| {
+        builder(&origin.url())
+            .global(store(&global.url()), name)
+            .global_every(Duration::from_millis(50))
+            .build()
+            .expect("settings that work")
+    };
+    let (eu, us, asia) = (region(&eu, "eu"), region(&us, "us"), region(&asia, "asia"));
+    let key = Key::of("alice");
+    assert!(eu.decide(&key, 300).await.is_allowed());
+    let knows = |limiter: &LayeredLimiter, used| limiter.peek(&key).remaining() == LIMIT - used;
+    assert!(us.decide(&key, 1).await.is_allowed());
+    until("they know of each other", || {
+        knows(&us, 301) && knows(&eu, 301)
+    })
+    .await;
+    global.cli(&["SAVE"]);
+    let mut used = 301;
+    for _ in 0..10 {
+        assert!(eu.decide(&key, 10).await.is_allowed());
+        assert!(us.decide(&key, 10).await.is_allowed());
+        used += 20;
+        until("they know of each other", || {
+            knows(&us, used) && knows(&eu, used)
+        })
+        .await;
+    }
+    global.kill();
+    for limiter in [&eu, &us] {
+        until("trouble is seen", || limiter.stats().global_failures > 0).await;
+    }
+    global.restart(Data::Keep);
+    assert!(eu.decide(&key, 10).await.is_allowed());
+    until("us hears of eu", || knows(&us, used + 10)).await;
+    assert!(us.decide(&key, 10).await.is_allowed());
+    until("eu hears of us", || knows(&eu, used + 20)).await;
+    // And who has not known before.
+    assert!(asia.decide(&key, 1).await.is_allowed());
+    until("asia hears of both", || knows(&asia, used + 21)).await;
 }
 
 #[tokio::test]

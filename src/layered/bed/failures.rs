@@ -196,6 +196,39 @@ fn without_the_global_store_regions_go_on_and_agree_again_when_it_is_back() {
     );
 }
 
+/// Also where as much has changed since as was lost, and it has seen no fewer changes than each region remembers.
+#[test]
+fn a_global_store_that_came_back_as_it_was_earlier_keeps_no_region_from_hearing() {
+    for another_server in [false, true] {
+        let mut scene = scene();
+        scene.regions = 2;
+        let mut world = scene.start();
+        world.run_to_boundary();
+        world.load(hot(), 1, 1_500, 8 * WINDOW, &[0, 1]);
+        world.run(WINDOW);
+        let earlier = world.global.clone();
+        world.run(3 * WINDOW + WINDOW / 2);
+        let version = world.global.cursor.version;
+        world.global = earlier;
+        if another_server {
+            world.global.cursor.server += 1;
+            world.global.cursor.version = version;
+        }
+        let back = world.watch(WINDOW);
+        assert!(
+            (950..=1_050).contains(&back.accuracy()),
+            "{} {back:?}",
+            back.accuracy()
+        );
+        let after = world.watch(2 * WINDOW);
+        assert!(
+            (950..=1_050).contains(&after.accuracy()),
+            "{} {after:?}",
+            after.accuracy()
+        );
+    }
+}
+
 #[test]
 fn random_identifiers_take_no_more_room_than_there_is() {
     let mut scene = scene();

@@ -16,8 +16,9 @@ use self::scene::{Scene, Seen};
 
 use crate::decision::PolicyName;
 use crate::key::Key;
+use crate::layered::cursor::Cursor;
 use crate::layered::link::LinkState;
-use crate::layered::origin::{GlobalCell, OriginCell};
+use crate::layered::origin::{Global, OriginCell};
 use crate::layered::setup::Setup;
 use crate::layered::tier::Tier;
 use crate::layered::time::{Moment, OriginClock, shared_time};
@@ -60,7 +61,7 @@ struct Node {
     waiting: Vec<Request>,
     open: BTreeMap<u64, Sent>,
     /// How far it has read the global store.
-    cursor: u64,
+    cursor: Cursor,
     /// When its timer goes off.
     wake_at: u64,
 }
@@ -69,13 +70,6 @@ struct Node {
 struct Origin {
     cells: BTreeMap<(Key, u64), OriginCell>,
     away: bool,
-}
-
-/// The global store: its cells, and in which order they changed last.
-#[derive(Default)]
-struct Global {
-    cells: BTreeMap<(Key, u64), (GlobalCell, u64)>,
-    version: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -117,7 +111,7 @@ impl World {
                 link: LinkState::new(),
                 waiting: Vec::new(),
                 open: BTreeMap::new(),
-                cursor: 0,
+                cursor: Cursor::default(),
                 wake_at: u64::MAX,
             }
         });

@@ -2,7 +2,7 @@
 
 use super::{EPOCH, Event, GLOBAL_EVERY, PATIENCE, Request, World};
 use crate::key::Key;
-use crate::layered::exchange::{FlushLine, ImportLine, PublishLine, ReadLine, Totals};
+use crate::layered::exchange::{FlushLine, PublishLine, ReadLine, Totals};
 use crate::layered::origin::OriginCell;
 use crate::layered::tier::Answer;
 use crate::limiter::count::Booking;
@@ -178,44 +178,35 @@ impl World {
         self.pump(node);
     }
 
-    /// Publishes, pulls what has changed since the last time, and comes back in a while.
+    /// Pulls what has changed since the last time, publishes, and comes back in a while.
     pub(super) fn exchange_globally(&mut self, node: usize) {
         let now = self.moment(node);
         let it = &mut self.nodes[node];
         let region = format!("region-{}", it.region);
+        if self.global_up {
+            let pulled = self.global.pull(&region, it.cursor);
+            if !pulled.cursor.goes_on_from(it.cursor) {
+                let mut from = Some(0);
+                while let Some(number) = from {
+                    from = it.tier.handle_unpublished(number);
+                }
+            }
+            it.cursor = pulled.cursor;
+            for line in &pulled.lines {
+                it.tier.handle_import(line, &now);
+            }
+        }
         let lines: Vec<PublishLine> = std::iter::from_fn(|| it.tier.poll_publish())
             .flatten()
             .flatten()
             .collect();
         for line in lines {
             if self.global_up {
-                let cells = &mut self.global.cells;
-                let (cell, changed) = cells.entry((line.key, line.sequence)).or_default();
-                if cell.publish(&region, line.total) {
-                    self.global.version += 1;
-                    *changed = self.global.version;
-                }
+                self.global.publish(&region, &line, FRESH_EPOCH);
                 it.tier.handle_publish(&line);
             } else {
                 it.tier.handle_publish_failure(&line);
             }
-        }
-        if self.global_up {
-            for (&(key, sequence), (cell, changed)) in &self.global.cells {
-                if *changed <= it.cursor {
-                    continue;
-                }
-                let (own, foreign) = cell.seen_from(&region);
-                let line = ImportLine {
-                    policy: 0,
-                    key,
-                    sequence,
-                    own,
-                    foreign,
-                };
-                it.tier.handle_import(&line, &now);
-            }
-            it.cursor = self.global.version;
         }
         let jitter = self.rng.u64(..GLOBAL_EVERY / 4);
         self.at(
@@ -224,3 +215,6 @@ impl World {
         );
     }
 }
+
+/// Of a global store that is told something for the first time.
+const FRESH_EPOCH: u64 = 5;

@@ -153,6 +153,7 @@ impl RedisStore {
                 .arg(global(space, "meta"))
                 .arg(region)
                 .arg(cursor.epoch)
+                .arg(format!("{:016x}", cursor.server))
                 .arg(cursor.version)
                 .arg(PULLED_AT_ONCE)
                 .arg(global(space, ""));
@@ -218,11 +219,12 @@ fn count(word: Value) -> Option<u64> {
 
 fn read_pulled((policy, word): (u8, Value)) -> Option<Pulled> {
     let words: Vec<String> = FromRedisValue::from_redis_value(word).ok()?;
-    let [epoch, version, lines @ ..] = words.as_slice() else {
+    let [epoch, server, version, lines @ ..] = words.as_slice() else {
         return None;
     };
     let cursor = Cursor {
         epoch: epoch.parse().ok()?,
+        server: u64::from_str_radix(server, 16).ok()?,
         version: version.parse().ok()?,
     };
     let lines: Option<Vec<ImportLine>> = lines
@@ -272,7 +274,7 @@ fn name(key: Key, sequence: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layered::{GlobalCell, OriginCell, Told};
+    use crate::layered::{Global, OriginCell, Told};
     use std::collections::BTreeMap;
     use std::time::Duration;
     use tidegate_test_support::RedisServer;
@@ -342,6 +344,18 @@ mod tests {
         pulled.expect("an answer").pop().expect("of one space")
     }
 
+    /// Puts what is there under the names that begin with `from` in the place of what begins with `to`.
+    fn copy(redis: &RedisServer, from: &str, to: &str) {
+        let script =
+            "for _, key in ipairs(redis.call('KEYS', ARGV[2] .. '*')) do redis.call('DEL', key) end
+            for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
+                redis.call('COPY', key, ARGV[2] .. string.sub(key, #ARGV[1] + 1))
+            end
+            return 1";
+        let copied = redis.cli(&["EVAL", script, "0", from, to]);
+        assert_eq!(copied.integer(), 1);
+    }
+
     #[tokio::test]
     async fn what_regions_publish_is_pulled_once_by_cursor() {
         let Some(redis) = RedisServer::start() else {
@@ -350,9 +364,10 @@ mod tests {
         let store = RedisStore::new(redis.url()).expect("an address");
         let spaces = [Space::new("conformance", Duration::from_secs(60))];
         let mut rng = fastrand::Rng::with_seed(7);
-        let mut cells: BTreeMap<(Key, u64), GlobalCell> = BTreeMap::new();
+        let (mut global, mut read) = (Global::default(), Cursor::default());
         let mut cursor = Cursor::default();
         let mut seen: BTreeMap<(Key, u64), (u64, u64)> = BTreeMap::new();
+        let mut earlier = None;
         for round in 0..100 {
             let region = ["eu", "us", "asia"][rng.usize(..3)];
             let lines: Vec<PublishLine> = (0..rng.usize(1..20))
@@ -364,27 +379,45 @@ mod tests {
                 })
                 .collect();
             for line in &lines {
-                let cell = cells.entry((line.key, line.sequence)).or_default();
-                cell.publish(region, line.total);
+                global.publish(region, line, 5);
             }
             let heard = store.publish_cells(&spaces, region, &lines, 5).await;
             assert!(heard.expect("an answer").iter().all(|heard| *heard));
             if round % 3 == 0 {
                 let pulled = pull(&store, &spaces, cursor).await;
                 assert!(!pulled.more && pulled.cursor.epoch == 5);
-                cursor = pulled.cursor;
+                let expected = global.pull("eu", read);
+                assert_eq!(pulled.lines, expected.lines);
+                assert_eq!(pulled.cursor.version, expected.cursor.version);
+                assert_eq!(
+                    pulled.cursor.goes_on_from(cursor),
+                    expected.cursor.goes_on_from(read)
+                );
+                (cursor, read) = (pulled.cursor, expected.cursor);
                 for line in pulled.lines {
                     seen.insert((line.key, line.sequence), (line.own, line.foreign));
                 }
-                let expected: BTreeMap<(Key, u64), (u64, u64)> = cells
-                    .iter()
-                    .map(|(name, cell)| (*name, cell.seen_from("eu")))
-                    .collect();
-                assert_eq!(seen, expected);
                 let again = pull(&store, &spaces, cursor).await;
-                assert!(again.lines.is_empty());
+                assert!(again.lines.is_empty() && again.cursor == cursor);
+            }
+            // Now and then it goes back to what it knew, and does not say so.
+            match (round % 20, &earlier) {
+                (5, _) => {
+                    copy(&redis, "tidegate:", "earlier:");
+                    earlier = Some(global.clone());
+                }
+                (15, Some(known)) => {
+                    copy(&redis, "earlier:", "tidegate:");
+                    global = known.clone();
+                }
+                _ => {}
             }
         }
+        let everything = global.pull("eu", Cursor::default()).lines;
+        assert!(everything.iter().all(|line| {
+            let (own, foreign) = seen[&(line.key, line.sequence)];
+            own >= line.own && foreign >= line.foreign
+        }));
         // A store that lost everything says so, and what is over is forgotten.
         redis.cli(&["FLUSHALL"]);
         let line = |sequence| PublishLine {

@@ -1,5 +1,5 @@
 -- Merges a region's count of a cell by maximum, and notes that the cell changed. The other spelling of
--- GlobalCell::publish.
+-- Global::publish.
 -- KEYS: the list of changes, its epoch and version, the cell.
 -- ARGV: region, count, the cell's name in the list, the oldest window that matters, an epoch if there is none, how
 -- long to keep it all (ms).
