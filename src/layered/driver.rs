@@ -76,7 +76,7 @@ pub(super) enum Done {
         Result<Answers<Totals>, StoreError>,
     ),
     Flush(Vec<FlushLine>, LocalTime, Result<Answers<u64>, StoreError>),
-    Pull(Result<Vec<Pulled>, StoreError>),
+    Pull(Result<Vec<Result<Pulled, StoreError>>, StoreError>),
     Publish(Vec<PublishLine>, Result<Vec<bool>, StoreError>),
 }
 

@@ -71,32 +71,39 @@ impl Task {
         !std::mem::replace(&mut self.published_last, true) && self.publish()
     }
 
-    /// What the global store has answered, for each policy.
-    pub(super) fn pulled(&mut self, pulled: &[Pulled]) {
-        let now = self.shared.moment();
+    /// What the global store has answered, for each policy. What it refuses of one keeps none of the others.
+    pub(super) fn pulled(&mut self, pulled: &[Result<Pulled, StoreError>]) {
         for (policy, pulled) in (0..).zip(pulled) {
-            let cursor = &mut self.cursors[usize::from(policy)];
-            if !pulled.cursor.goes_on_from(*cursor) {
-                for shard in &self.shared.shards {
-                    let mut from = Some(0);
-                    while let Some(number) = from {
-                        from = shard.lock().of(policy).handle_unpublished(number);
-                    }
-                }
-            }
-            *cursor = pulled.cursor;
-            for line in &pulled.lines {
-                let mut tiers = self.shared.shard(line.key).lock();
-                tiers.of(policy).handle_import(line, &now);
+            match pulled {
+                Ok(pulled) => self.import(policy, pulled),
+                Err(error) => self.global_trouble(error),
             }
         }
-        if std::mem::take(&mut self.global_troubled) {
+        if pulled.iter().all(Result::is_ok) && std::mem::take(&mut self.global_troubled) {
             crate::observe::store_recovered(&format!("{} (global)", self.namespace));
         }
-        if pulled.iter().any(|pulled| pulled.more) {
-            self.global_at = now.local;
+        if pulled.iter().flatten().any(|pulled| pulled.more) {
+            self.global_at = self.shared.clock.now();
         } else if !self.publish() {
             self.rest();
+        }
+    }
+
+    fn import(&mut self, policy: u8, pulled: &Pulled) {
+        let now = self.shared.moment();
+        let cursor = &mut self.cursors[usize::from(policy)];
+        if !pulled.cursor.goes_on_from(*cursor) {
+            for shard in &self.shared.shards {
+                let mut from = Some(0);
+                while let Some(number) = from {
+                    from = shard.lock().of(policy).handle_unpublished(number);
+                }
+            }
+        }
+        *cursor = pulled.cursor;
+        for line in &pulled.lines {
+            let mut tiers = self.shared.shard(line.key).lock();
+            tiers.of(policy).handle_import(line, &now);
         }
     }
 
@@ -126,6 +133,11 @@ impl Task {
     }
 
     pub(super) fn global_failed(&mut self, error: &StoreError) {
+        self.global_trouble(error);
+        self.rest();
+    }
+
+    fn global_trouble(&mut self, error: &StoreError) {
         self.shared
             .counts
             .global_failures
@@ -133,7 +145,6 @@ impl Task {
         if !std::mem::replace(&mut self.global_troubled, true) {
             crate::observe::store_trouble(&format!("{} (global)", self.namespace), error);
         }
-        self.rest();
     }
 
     /// Until the global store is asked again.

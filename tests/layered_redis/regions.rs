@@ -1,6 +1,6 @@
 //! Regions that hear of each other over a global store.
 
-use crate::{LIMIT, ask, builder, counted, store, until};
+use crate::{LIMIT, ask, builder, counted, half_as_long, store, until};
 use std::time::Duration;
 use tidegate::Key;
 use tidegate::layered::LayeredLimiter;
@@ -108,6 +108,71 @@ async fn regions_hear_of_each_other_after_the_global_store_came_back_with_older_
     // And who has not known before.
     assert!(asia.decide(&key, 1).await.is_allowed());
     until("asia hears of both", || knows(&asia, used + 21)).await;
+}
+
+#[tokio::test]
+async fn somebody_elses_key_at_the_global_store_troubles_that_cell_or_that_policy_alone() {
+    let (Some(eu), Some(us), Some(global)) = (
+        RedisServer::start(),
+        RedisServer::start(),
+        RedisServer::start(),
+    ) else {
+        return;
+    };
+    let region = |origin: &RedisServer, name: &str| {
+        builder(&origin.url())
+            .also("half", half_as_long(LIMIT))
+            .global(store(&global.url()), name)
+            .global_every(Duration::from_millis(50))
+            .build()
+            .expect("settings that work")
+    };
+    let (eu, us) = (region(&eu, "eu"), region(&us, "us"));
+    let spoil = |pattern: &str, most: &str| {
+        let script = "local spoiled = 0
+            for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
+                if not string.match(key, 'meta$') and spoiled < tonumber(ARGV[2]) then
+                    redis.call('DEL', key)
+                    redis.call('SET', key, 'not ours')
+                    spoiled = spoiled + 1
+                end
+            end
+            return spoiled";
+        let spoiled = redis_count(&global, &["EVAL", script, "0", pattern, most]);
+        assert_eq!(spoiled, most.parse::<i64>().expect("a number"));
+    };
+    let [bad, good, last] = ["bad", "good", "last"].map(Key::of);
+    assert!(eu.decide(&bad, 300).await.is_allowed());
+    until("it is published", || redis_count(&global, &["DBSIZE"]) == 6).await;
+    spoil("tidegate:g1:*:*:*", "2");
+    let left = |key| {
+        let each = us.peek_each(key);
+        [0, 1].map(|at| each.each()[at].remaining())
+    };
+    for key in [&bad, &good] {
+        assert!(us.decide(key, 1).await.is_allowed());
+    }
+    assert!(eu.decide(&bad, 1).await.is_allowed());
+    assert!(eu.decide(&good, 300).await.is_allowed());
+    until("the other key is heard of", || {
+        left(&good) == [LIMIT - 301; 2]
+    })
+    .await;
+    assert_eq!(us.stats().global_failures, 0);
+    // The list of one of the two policies.
+    spoil("tidegate:g1:*:changes", "1");
+    assert!(us.decide(&last, 1).await.is_allowed());
+    assert!(eu.decide(&last, 300).await.is_allowed());
+    until("the other policy is heard of", || {
+        left(&last).contains(&(LIMIT - 301))
+    })
+    .await;
+    assert_ne!(left(&last), [LIMIT - 301; 2]);
+    until("trouble is counted", || us.stats().global_failures > 0).await;
+}
+
+fn redis_count(redis: &RedisServer, arguments: &[&str]) -> i64 {
+    redis.cli(arguments).integer()
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use crate::layered::{Cursor, FlushLine, ImportLine, PublishLine, Pulled, ReadLin
 use crate::store::redis::RedisStore;
 use crate::store::redis::trouble::trouble;
 use crate::store::{StoreError, StoreErrorKind};
-use redis::{FromRedisValue, Pipeline, RedisError, Script, ServerErrorKind, Value};
+use redis::{FromRedisValue, Pipeline, RedisError, Script, ServerError, ServerErrorKind, Value};
 use std::sync::{Arc, LazyLock};
 
 static FLUSH: LazyLock<(Script, &str)> =
@@ -94,7 +94,11 @@ impl RedisStore {
                 .arg(line.told.known)
                 .arg(space.keep_ms());
         }
-        let words = self.scripts(pipeline, 1, &FLUSH, "a flush").await?;
+        let words = self.scripts(pipeline, &FLUSH, "a flush").await?;
+        // All refused is trouble, as with a replica, and not somebody's bad cell.
+        if let Some(error) = all_refused(words.get(1..).unwrap_or_default()).first() {
+            return Err(trouble(RedisError::from((*error).clone()), "a flush"));
+        }
         let mut words = words.into_iter();
         let time = time(words.next().ok_or_else(|| malformed("a flush"))?)?;
         Ok(Answers {
@@ -129,20 +133,26 @@ impl RedisStore {
                 .arg(fresh_epoch)
                 .arg(space.keep_ms());
         }
-        let words = self.scripts(pipeline, 0, &PUBLISH, "a publication").await?;
+        let words = self.scripts(pipeline, &PUBLISH, "a publication").await?;
+        // Bad cells are told of again and again, at times in a message of their own.
+        let mut refused = all_refused(&words).into_iter();
+        if let Some(error) = refused.find(|error| !is_of_another_kind(error)) {
+            return Err(trouble(RedisError::from(error.clone()), "a publication"));
+        }
         Ok(words
             .into_iter()
             .map(|word| count(word).is_some())
             .collect())
     }
 
-    /// What has changed at the global store since the cursors, one for each space, in one round trip.
+    /// What has changed at the global store since the cursors, one for each space, in one round trip. A space that is
+    /// refused fails alone.
     pub(crate) async fn pull_cells(
         &self,
         spaces: &[Space],
         region: &str,
         cursors: &[Cursor],
-    ) -> Result<Vec<Pulled>, StoreError> {
+    ) -> Result<Vec<Result<Pulled, StoreError>>, StoreError> {
         let mut pipeline = Pipeline::with_capacity(spaces.len());
         for (space, cursor) in spaces.iter().zip(cursors) {
             pipeline
@@ -158,19 +168,25 @@ impl RedisStore {
                 .arg(PULLED_AT_ONCE)
                 .arg(global(space, ""));
         }
-        let words = self.scripts(pipeline, 0, &PULL, "a pull").await?;
-        let pulled: Option<Vec<Pulled>> = (0..).zip(words).map(read_pulled).collect();
-        pulled
-            .filter(|pulled| pulled.len() == spaces.len())
-            .ok_or_else(|| malformed("a pull"))
+        let words = self.scripts(pipeline, &PULL, "a pull").await?;
+        if let Some(error) = all_refused(&words).first() {
+            return Err(trouble(RedisError::from((*error).clone()), "a pull"));
+        }
+        if words.len() != spaces.len() {
+            return Err(malformed("a pull"));
+        }
+        let pulled = (0..).zip(words).map(|(policy, word)| match word {
+            Value::ServerError(error) => Err(trouble(RedisError::from(error), "a pull")),
+            word => read_pulled(policy, word).ok_or_else(|| malformed("a pull")),
+        });
+        Ok(pulled.collect())
     }
 
-    /// Runs a pipeline of one script's calls, after `others` of other commands; again if the server does not know the
-    /// script: each of its calls may be repeated.
+    /// Runs a pipeline of one script's calls; again if the server does not know the script: each of its calls may be
+    /// repeated.
     async fn scripts(
         &self,
         pipeline: Pipeline,
-        others: usize,
         (_, source): &(Script, &str),
         what: &'static str,
     ) -> Result<Vec<Value>, StoreError> {
@@ -186,17 +202,23 @@ impl RedisStore {
             self.connection.pipeline(load, what).await?;
             words = self.connection.pipeline(pipeline, what).await?;
         }
-        // All refused is trouble, as with a replica, and not somebody's bad cell.
-        let scripts = words.get(others..).unwrap_or_default();
-        if let Some(Value::ServerError(error)) = scripts.first()
-            && scripts
-                .iter()
-                .all(|word| matches!(word, Value::ServerError(_)))
-        {
-            return Err(trouble(RedisError::from(error.clone()), what));
-        }
         Ok(words)
     }
+}
+
+/// The refusals, if there is nothing else.
+fn all_refused(words: &[Value]) -> Vec<&ServerError> {
+    let refused = words.iter().map(|word| match word {
+        Value::ServerError(error) => Some(error),
+        _ => None,
+    });
+    refused.collect::<Option<_>>().unwrap_or_default()
+}
+
+/// Whether a script has found somebody else's key in the place of its own. Redis 6.2 has the word in its text alone.
+fn is_of_another_kind(error: &ServerError) -> bool {
+    let details = error.details().unwrap_or_default();
+    error.code() == "WRONGTYPE" || details.contains("WRONGTYPE")
 }
 
 fn script(source: &'static str) -> (Script, &'static str) {
@@ -217,9 +239,10 @@ fn count(word: Value) -> Option<u64> {
         .map(Option::unwrap_or_default)
 }
 
-fn read_pulled((policy, word): (u8, Value)) -> Option<Pulled> {
+/// Leaves out the lines of cells that are not ours.
+fn read_pulled(policy: u8, word: Value) -> Option<Pulled> {
     let words: Vec<String> = FromRedisValue::from_redis_value(word).ok()?;
-    let [epoch, server, version, lines @ ..] = words.as_slice() else {
+    let [epoch, server, version, found, lines @ ..] = words.as_slice() else {
         return None;
     };
     let cursor = Cursor {
@@ -227,24 +250,20 @@ fn read_pulled((policy, word): (u8, Value)) -> Option<Pulled> {
         server: u64::from_str_radix(server, 16).ok()?,
         version: version.parse().ok()?,
     };
-    let lines: Option<Vec<ImportLine>> = lines
-        .chunks_exact(3)
-        .map(|line| {
-            let (key, sequence) = line[0].split_once(':')?;
-            Some(ImportLine {
-                policy,
-                key: Key::from_u128(u128::from_str_radix(key, 16).ok()?),
-                sequence: sequence.parse().ok()?,
-                own: line[1].parse().ok()?,
-                foreign: line[2].parse().ok()?,
-            })
+    let lines = lines.chunks_exact(3).filter_map(|line| {
+        let (key, sequence) = line[0].split_once(':')?;
+        Some(ImportLine {
+            policy,
+            key: Key::from_u128(u128::from_str_radix(key, 16).ok()?),
+            sequence: sequence.parse().ok()?,
+            own: line[1].parse().ok()?,
+            foreign: line[2].parse().ok()?,
         })
-        .collect();
-    let lines = lines?;
+    });
     Some(Pulled {
         cursor,
-        more: lines.len() >= PULLED_AT_ONCE,
-        lines,
+        more: found.parse::<usize>().ok()? >= PULLED_AT_ONCE,
+        lines: lines.collect(),
     })
 }
 
@@ -341,7 +360,8 @@ mod tests {
 
     async fn pull(store: &RedisStore, spaces: &[Space], cursor: Cursor) -> Pulled {
         let pulled = store.pull_cells(spaces, "eu", &[cursor]).await;
-        pulled.expect("an answer").pop().expect("of one space")
+        let pulled = pulled.expect("an answer").pop().expect("of one space");
+        pulled.expect("nothing is refused")
     }
 
     /// Puts what is there under the names that begin with `from` in the place of what begins with `to`.
@@ -437,5 +457,60 @@ mod tests {
             (pulled.lines[0].sequence, pulled.lines[0].foreign),
             (200, 9)
         );
+    }
+
+    #[tokio::test]
+    async fn what_is_not_ours_is_left_out_alone() {
+        let Some(redis) = RedisServer::start() else {
+            return;
+        };
+        let store = RedisStore::new(redis.url()).expect("an address");
+        let spaces = ["first", "second"].map(|name| Space::new(name, Duration::from_secs(60)));
+        let line = |policy, number: u32| PublishLine {
+            policy,
+            key: Key::of(&number),
+            sequence: 100,
+            total: 9,
+        };
+        let cell = |line: &PublishLine| {
+            let name = name(line.key, line.sequence);
+            global(&spaces[usize::from(line.policy)], &name)
+        };
+        let (string, word) = (line(0, 1), line(0, 2));
+        let lines = [line(0, 0), string, word, line(0, 3), line(1, 0)];
+        let heard = store.publish_cells(&spaces, "us", &lines, 5).await;
+        assert_eq!(heard.expect("an answer"), [true; 5]);
+        redis.cli(&["DEL", &cell(&string)]);
+        redis.cli(&["SET", &cell(&string), "not a cell"]);
+        redis.cli(&["HSET", &cell(&word), "us", "many"]);
+        let changes = global(&spaces[0], "changes");
+        redis.cli(&["ZADD", &changes, "0.5", "not a name"]);
+        let cursors = [Cursor::default(); 2];
+        let pulled = store.pull_cells(&spaces, "eu", &cursors).await;
+        let pulled = pulled.expect("an answer");
+        let [first, second] = pulled.as_slice() else {
+            panic!("two spaces");
+        };
+        let first = first.as_ref().expect("its list is there");
+        let keys: Vec<Key> = first.lines.iter().map(|line| line.key).collect();
+        assert_eq!(keys, [Key::of(&0u32), Key::of(&3u32)]);
+        assert_eq!(first.cursor.version, 4);
+        assert_eq!(second.as_ref().expect("its list is there").lines.len(), 1);
+        // A message with nothing but bad cells is not trouble.
+        for (lines, expected) in [
+            (vec![string], vec![false]),
+            (vec![string, line(0, 4)], vec![false, true]),
+        ] {
+            let heard = store.publish_cells(&spaces, "us", &lines, 5).await;
+            assert_eq!(heard.expect("an answer"), expected);
+        }
+        redis.cli(&["DEL", &changes]);
+        redis.cli(&["SET", &changes, "not a list"]);
+        let pulled = store.pull_cells(&spaces, "eu", &cursors).await;
+        let pulled = pulled.expect("an answer");
+        assert!(pulled[0].is_err() && pulled[1].is_ok(), "{pulled:?}");
+        let lines = [line(0, 5), line(1, 5)];
+        let heard = store.publish_cells(&spaces, "us", &lines, 5).await;
+        assert_eq!(heard.expect("an answer"), [false, true]);
     }
 }

@@ -9,9 +9,9 @@ if tonumber(ARGV[2]) > tonumber(redis.call('HGET', cell, ARGV[1]) or 0) then
   redis.call('HSET', cell, ARGV[1], ARGV[2])
   redis.call('ZADD', changes, redis.call('HINCRBY', meta, 'version', 1), ARGV[3])
 end
--- What is over leaves the list, a few at a time.
+-- What is over leaves the list, a few at a time, and what is no cell's name.
 for _, name in ipairs(redis.call('ZRANGE', changes, 0, 3)) do
-  if tonumber(string.match(name, ':(%d+)$')) < tonumber(ARGV[4]) then
+  if tonumber(string.match(name, ':(%d+)$') or '0') < tonumber(ARGV[4]) then
     redis.call('ZREM', changes, name)
   end
 end

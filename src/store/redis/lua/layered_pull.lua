@@ -11,22 +11,33 @@ local version = ARGV[4]
 if epoch ~= ARGV[2] or server ~= ARGV[3] or tonumber(stands[2] or 0) < tonumber(version) then
   version = '0'
 end
-local found = redis.call('ZRANGEBYSCORE', changes, '(' .. version, '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[5])
-local answer = {epoch, server, version}
-for at = 1, #found, 2 do
-  local own, foreign = '0', 0
+
+-- What the region and what the others have published of a cell; none if it is somebody else's key.
+local function seen(name)
   -- In the slot of the other keys, by its hash tag.
-  local cell = redis.call('HGETALL', ARGV[6] .. found[at])
+  local cell = redis.pcall('HGETALL', ARGV[6] .. name)
+  if cell.err then return nil end
+  local own, foreign = 0, 0
   for field = 1, #cell, 2 do
+    local count = tonumber(cell[field + 1])
+    if not count then return nil end
     if cell[field] == ARGV[1] then
-      own = cell[field + 1]
+      own = count
     else
-      foreign = foreign + tonumber(cell[field + 1])
+      foreign = foreign + count
     end
   end
-  answer[3] = found[at + 1]
-  table.insert(answer, found[at])
-  table.insert(answer, own)
-  table.insert(answer, string.format('%.0f', foreign))
+  return own, foreign
+end
+
+local found = redis.call('ZRANGEBYSCORE', changes, '(' .. version, '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[5])
+local answer = {epoch, server, found[#found] or version, #found / 2}
+for at = 1, #found, 2 do
+  local own, foreign = seen(found[at])
+  if own then
+    table.insert(answer, found[at])
+    table.insert(answer, string.format('%.0f', own))
+    table.insert(answer, string.format('%.0f', foreign))
+  end
 end
 return answer
