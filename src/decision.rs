@@ -82,6 +82,16 @@ impl Decision {
     ///
     /// `None` when waiting has no point, or nobody knows for how long: the request was allowed, is too large, the quota
     /// denies everything, or the store did not answer.
+    ///
+    /// # Exceptions
+    /// * Above a [soft limit](crate::Quota::soft) it passes for certain after that, and with its
+    ///   [`probability`](Self::probability) before.
+    /// * `until_ready` whose `max_wait` ended before its turn: if the cost would fit, but is for those in front, the time
+    ///   until all that was spent has come back, which is longer than any of them can take of it.
+    /// * A layered limiter denies from what it knows. More than eight ninths into the limit that includes what other
+    ///   processes may have used and not told yet: at most twice the time that takes (a flush and a round trip) longer, if
+    ///   they have not, and nothing longer for a cost above a ninth of the limit. While its origin is away, and the cost
+    ///   is more than this process's part of the limit: the 300 ms until origin is asked again.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self.retry_after_nanos {

@@ -21,6 +21,7 @@
 //! | `flush` | who has something to tell, and when |
 //! | `slots` | the keys there is room for |
 //! | `setup`, `views` | what a tier is told once; the counts of a decision |
+//! | `nearby` | close to the limit, what nobody has heard of yet; how long who is denied has to wait |
 //! | `tier`, `hold`, `refund`, `exchange` | the machine of one policy: decisions; what is held, and given back; questions and answers |
 //! | `tiers` | all policies of a limiter, all or nothing |
 //! | `link`, `time` | whether origin answers; whose clock counts |
@@ -56,6 +57,7 @@ mod handle;
 mod hold;
 mod link;
 mod load;
+mod nearby;
 #[cfg(test)]
 mod origin;
 mod refresh;

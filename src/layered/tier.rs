@@ -18,7 +18,6 @@ use crate::layered::refresh::Need;
 use crate::layered::setup::Setup;
 use crate::layered::slots::{Placement, Slot, Slots};
 use crate::layered::time::Moment;
-use crate::layered::views::part_of;
 use crate::layered::window::SlidingWindow;
 use crate::limiter::count::Booking;
 use crate::rule::View;
@@ -211,22 +210,18 @@ impl Tier {
         };
         self.turn(number, now);
         let slot = self.slots.at(number);
-        let mut view = window.view(slot, now.shared);
-        let mut used = view.used();
-        if now.link == Link::Up && used + used / 8 > u64::from(limit) {
-            // Close to the limit it matters what the other nodes use while nobody hears of it.
-            let age = now.nanos_since(slot.freshness.synced_at());
-            let age = age.min(self.setup.lag(now));
-            let unheard = part_of(slot.previous.others(), age, window.nanos());
-            view = view.spending(unheard);
-            used = used.saturating_add(unheard);
-        }
-        let after = used.saturating_add(u64::from(cost));
-        if after > u64::from(limit) {
+        let view = window.view(slot, now.shared);
+        let room = u64::from(limit - cost);
+        let unheard = self.setup.unheard(slot, view.used(), now);
+        if view.used().saturating_add(unheard) > room {
             slot.strict.handle_denial(now.local, self.setup.span());
-            let decision = self.tell(Verdict::Deny, &view, view.wait(u64::from(limit - cost)));
+            let wait = self.setup.wait(slot, &view, room, now);
+            let mut decision = self.tell(Verdict::Deny, &view, wait);
+            // It only shrinks, so it fits.
+            decision.remaining = u64::from(decision.remaining).saturating_sub(unheard) as u32;
             return Weighed::Said(decision);
         }
+        let view = view.spending(unheard);
         if self.must_wait(number, cost, &view, now) {
             return Weighed::Wait;
         }

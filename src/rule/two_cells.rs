@@ -122,6 +122,11 @@ impl View {
         self.elapsed
     }
 
+    /// Nanoseconds until the current window ends.
+    pub(crate) const fn left(&self) -> u64 {
+        self.ahead.saturating_add(self.window - self.elapsed)
+    }
+
     /// Units that count at this moment.
     #[inline]
     pub(crate) const fn used(&self) -> u64 {

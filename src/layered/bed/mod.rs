@@ -10,6 +10,7 @@ mod holds;
 mod lines;
 mod network;
 mod scene;
+mod waits;
 
 use self::network::{Reply, Sent};
 use self::scene::{Scene, Seen};
