@@ -6,14 +6,17 @@ use crate::time::LocalTime;
 use std::time::Duration;
 
 const CLASSES: usize = Criticality::ALL.len();
-/// The residence is the mean of about so many requests.
-const SOME: u128 = 16;
+/// The residence is the mean of about so many requests, and so many arrivals make a demand that is known.
+const SOME: u64 = 16;
+/// For so long somebody has just come: longer, and of slow requests the first few would count for much.
+const NEW: Duration = Duration::from_millis(125);
 
 /// Arrivals times mean residence (Little's law). A demand that has doubled, by more arrivals than chance brings, counts at
 /// once; otherwise it rises by a quarter a report, and falls by an eighth.
 ///
 /// Of the few requests of a report each counts for much: taken at their word, nodes of one and the same load would have
-/// shares of three and of twenty.
+/// shares of three and of twenty. Who has just come is believed sooner, but for a standard deviation of all that it was
+/// asked so far: else it waits for its share for as many reports as that takes.
 ///
 /// A mean and not a peak: what a node needs beyond it for chance, the allocator adds, and where slots are scarce a
 /// peak would keep them from those who could use them all the time.
@@ -22,6 +25,9 @@ pub(crate) struct Demand {
     last: Totals,
     last_in_flight: u32,
     at: LocalTime,
+    /// When this was first asked, and how many have arrived since, as long as these are few.
+    began: Option<LocalTime>,
+    few: u64,
     /// When something last arrived or was in flight, or this began.
     busy: Option<LocalTime>,
     /// Between two arrivals: at once when it has become longer, else by an eighth a report.
@@ -63,9 +69,7 @@ impl Demand {
         if arrivals > 0 || in_flight > 0 {
             *busy = now;
         }
-        let elapsed_us = u64::try_from(now.since(self.at).as_micros())
-            .unwrap_or(u64::MAX)
-            .max(1);
+        let elapsed_us = micros(now.since(self.at));
         let reported = |milli, arrivals, residence_us| {
             let offered = concurrency(arrivals, residence_us, elapsed_us);
             let is_chance = arrivals <= by_chance(milli, residence_us, elapsed_us);
@@ -75,7 +79,17 @@ impl Demand {
             0 => fleet_us,
             known => known,
         };
-        self.milli = reported(self.milli, arrivals, residence_us);
+        let known = reported(self.milli, arrivals, residence_us);
+        let new = self.began.map(|began| now.since(began));
+        self.milli = match new.filter(|since| *since <= NEW && self.few < SOME) {
+            Some(since) => {
+                self.few += arrivals;
+                let likely = self.few.saturating_sub(self.few.isqrt());
+                concurrency(likely, residence_us, micros(since)).max(known)
+            }
+            None => known,
+        };
+        self.began.get_or_insert(now);
         for (index, milli) in self.classes.iter_mut().enumerate() {
             let seen = totals.classes[index].since(&self.last.classes[index]);
             let mean_us = seen.success_us.checked_div(seen.successes);
@@ -122,6 +136,11 @@ impl Demand {
     }
 }
 
+/// At least one.
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1)
+}
+
 /// Whole slots, rounded up.
 fn slots(milli: u64) -> u32 {
     u32::try_from(milli.div_ceil(1000)).unwrap_or(u32::MAX)
@@ -138,8 +157,9 @@ fn mean(known: u64, latest: u64, completions: u64) -> u64 {
     if known == 0 {
         return latest;
     }
-    let sum = u128::from(known) * SOME + u128::from(latest) * u128::from(completions);
-    u64::try_from(sum / (SOME + u128::from(completions))).unwrap_or(u64::MAX)
+    let weight = u128::from(SOME);
+    let sum = u128::from(known) * weight + u128::from(latest) * u128::from(completions);
+    u64::try_from(sum / (weight + u128::from(completions))).unwrap_or(u64::MAX)
 }
 
 /// The most arrivals that chance makes of a demand: three standard deviations of a Poisson process, and two.
@@ -263,6 +283,25 @@ mod tests {
         assert_eq!(report(&mut demand, 81, 4, 50_000), 3);
         // Ten times as many are.
         assert!(report(&mut demand, 82, 40, 50_000) >= 14);
+    }
+
+    #[test]
+    fn who_has_just_come_is_believed_as_far_as_it_is_likely() {
+        let two_in_20_ms = |before: &[u64]| {
+            let mut demand = Demand::default();
+            let mut totals = Totals::default();
+            // What came before it was asked for the first time came in nobody knows how long a time.
+            totals.sheds[Shed::Cold.index()] = 9;
+            for ms in before {
+                assert_eq!(demand.update(at(*ms), &totals, 0, 50_000), 1);
+            }
+            totals.sheds[Shed::Full.index()] = 2;
+            let last = before.last().expect("the first");
+            demand.update(at(last + 20), &totals, 0, 50_000)
+        };
+        // Of 50 ms each, five slots; two of them but for one that may be chance. Whoever had none for longer had none.
+        assert_eq!(two_in_20_ms(&[5_000]), 3);
+        assert_eq!(two_in_20_ms(&[5_000, 5_110]), 2);
     }
 
     #[test]
