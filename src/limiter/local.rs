@@ -302,13 +302,9 @@ impl Several {
         &self,
         key: Key,
         at: Moment,
-        mut step: impl FnMut(&RuleSet, &mut [u64]) -> Decision,
+        step: impl FnMut(&RuleSet, &mut [u64]) -> Decision,
     ) -> Option<Decision> {
-        let rules = self.table.rules();
-        if key == Key::EVERYONE {
-            return self.with_everyone(|state| step(rules, state));
-        }
-        self.table.step(&key, at, |state| step(rules, state))
+        self.step_noting(key, at, &mut None, step)
     }
 
     /// The same, noting where it was booked: see [`Table::step_noting`].

@@ -73,17 +73,13 @@ impl<R: Rules> Table<R> {
         &self,
         key: &Key,
         at: Moment,
-        mut step: impl FnMut(&mut [u64]) -> A,
+        step: impl FnMut(&mut [u64]) -> A,
     ) -> Option<A> {
-        let place = self.placement.of(*key);
-        let mut shard = self.shard(place);
-        match shard.find(place, *key) {
-            Some(state) => Some(step(state)),
-            None => self.admit(shard, key, at, step, &mut None),
-        }
+        self.step_noting(key, at, &mut None, step)
     }
 
     /// As [`Self::step`], noting in `overflown` where it was booked if that is an overflow cell.
+    #[inline(always)]
     pub(super) fn step_noting<A: Answer>(
         &self,
         key: &Key,
