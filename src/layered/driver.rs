@@ -285,7 +285,7 @@ impl Task {
                     let tier = tiers.of(line.policy);
                     match total {
                         Some(total) => tier.handle_flush(line, total, sent),
-                        None => tier.handle_flush_failure(line, now),
+                        None => tier.handle_flush_refusal(line, now),
                     }
                     self.shared.notice(shard, &tiers);
                 }

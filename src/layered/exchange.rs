@@ -177,6 +177,14 @@ impl Tier {
         }
     }
 
+    /// Origin refuses this cell alone, and answers for others.
+    pub(crate) fn handle_flush_refusal(&mut self, line: &FlushLine, now: LocalTime) {
+        if let Some((_, slot)) = self.slots.held(line.key, line.holder) {
+            slot.freshness.handle_refusal(now);
+        }
+        self.handle_flush_failure(line, now);
+    }
+
     /// The next cells that other regions should know of; none if the key was forgotten.
     #[must_use]
     pub(crate) fn poll_publish(&mut self) -> Option<[Option<PublishLine>; 2]> {

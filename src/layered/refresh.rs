@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A failed read changes none of it, and is not repeated for 300 ms. Nor is one whose answer came two windows later: so
-//! who waited for it is decided on from what is known.
+//! who waited for it is decided on from what is known. Where origin refuses a cell alone nobody waits for as long either.
 
 use crate::layered::link::RETRY;
 use crate::time::LocalTime;
@@ -69,7 +69,7 @@ impl Freshness {
     #[inline]
     pub(crate) fn need(&self, now: LocalTime, calm: bool) -> Need {
         let fresh = now < self.fresh_until && now < self.refresh_at;
-        if fresh || now < self.retry_at {
+        if fresh || self.has_failed(now) {
             Need::Nothing
         } else if self.cold || (now >= self.fresh_until && !calm) {
             Need::Wait
@@ -114,7 +114,18 @@ impl Freshness {
 
     pub(crate) fn handle_failure(&mut self, now: LocalTime) {
         self.reading = false;
+        self.handle_refusal(now);
+    }
+
+    /// Origin did not take what it was told of this view.
+    pub(crate) fn handle_refusal(&mut self, now: LocalTime) {
         self.retry_at = now.saturating_add(RETRY);
+    }
+
+    /// What was asked or told of this view has just failed: nobody waits for another one.
+    #[inline]
+    pub(crate) fn has_failed(&self, now: LocalTime) -> bool {
+        now < self.retry_at
     }
 
     /// A new window has begun, directly after the one before or not.

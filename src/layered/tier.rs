@@ -289,7 +289,11 @@ impl Tier {
             let due = now.local.saturating_add(self.setup.flush_after);
             self.flushes.push(number, &mut slot.pending, due);
         }
-        if now.link == Link::Up && slot.current.unsent() >= self.setup.plenty(used) {
+        let plenty = self.setup.plenty(used);
+        if now.link == Link::Up
+            && slot.current.unsent() >= plenty
+            && !slot.freshness.has_failed(now.local)
+        {
             self.flushes.push_at_once(number, &mut slot.pending);
         }
     }
@@ -300,6 +304,9 @@ impl Tier {
         let limit = u64::from(self.setup.window.limit());
         let used = view.used();
         let slot = self.slots.at(number);
+        if slot.freshness.has_failed(now.local) {
+            return false;
+        }
         let calm = used + u64::from(cost) <= limit / 2;
         let mut need = slot.freshness.need(now.local, calm);
         let age = now.nanos_since(slot.freshness.synced_at());

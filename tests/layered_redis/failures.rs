@@ -2,6 +2,7 @@
 
 use crate::{LIMIT, ask, assert_about_the_limit, builder, caught_up, counted, limiter, until};
 use std::num::NonZeroU32;
+use std::time::Duration;
 use tidegate::Key;
 use tidegate::layered::{Batch, Outage, Unheard};
 use tidegate_test_support::{Data, RedisServer, TcpProxy};
@@ -160,8 +161,24 @@ async fn somebody_elses_key_in_the_place_of_a_cell_troubles_that_cell_alone() {
         .await
         .expect("short");
     assert!(both.iter().all(|decision| decision.is_allowed()));
+    // Alone in its messages it is no trouble either, and so near the limit that each decision would hear of origin first
+    // it is asked about and told of no more often than a failure is repeated.
+    let before = node.stats();
+    let began = tokio::time::Instant::now();
+    let cost = LIMIT / 2;
+    assert!(node.decide(&bad, cost).await.is_allowed());
+    for _ in 0..100 {
+        assert!(node.decide(&bad, 1).await.is_allowed());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert!(node.stats().up);
+    }
+    let after = node.stats();
+    let turns = 2 + began.elapsed().as_millis() as u64 / 300;
+    assert_eq!(after.failures, before.failures);
+    let (reads, writes) = (after.reads - before.reads, after.writes - before.writes);
+    assert!(reads <= turns && writes <= turns, "{reads} {writes}");
     let unheard = node.close().await.expect_err("one cell cannot be told");
-    assert_eq!(unheard.units, 1);
+    assert_eq!(unheard.units, 1 + u64::from(cost) + 100);
     let script = "local sum = 0
         for _, key in ipairs(redis.call('KEYS', 'tidegate:l1:*')) do
             if redis.call('TYPE', key).ok == 'hash' then sum = sum + redis.call('HGET', key, '#') end

@@ -46,11 +46,9 @@ impl RedisStore {
                 pipeline.hget(cell(space, line.key, line.sequence.saturating_sub(1)), "#");
             }
         }
-        let mut words = self
-            .connection
-            .pipeline(pipeline, "a read")
-            .await?
-            .into_iter();
+        let words = self.connection.pipeline(pipeline, "a read").await?;
+        cells_alone(words.get(1..).unwrap_or_default(), "a read")?;
+        let mut words = words.into_iter();
         let mut word = || words.next().ok_or_else(|| malformed("a read"));
         let time = time(word()?)?;
         let mut answers = Vec::with_capacity(lines.len());
@@ -95,10 +93,7 @@ impl RedisStore {
                 .arg(space.keep_ms());
         }
         let words = self.scripts(pipeline, &FLUSH, "a flush").await?;
-        // All refused is trouble, as with a replica, and not somebody's bad cell.
-        if let Some(error) = all_refused(words.get(1..).unwrap_or_default()).first() {
-            return Err(trouble(RedisError::from((*error).clone()), "a flush"));
-        }
+        cells_alone(words.get(1..).unwrap_or_default(), "a flush")?;
         let mut words = words.into_iter();
         let time = time(words.next().ok_or_else(|| malformed("a flush"))?)?;
         Ok(Answers {
@@ -134,11 +129,7 @@ impl RedisStore {
                 .arg(space.keep_ms());
         }
         let words = self.scripts(pipeline, &PUBLISH, "a publication").await?;
-        // Bad cells are told of again and again, at times in a message of their own.
-        let mut refused = all_refused(&words).into_iter();
-        if let Some(error) = refused.find(|error| !is_of_another_kind(error)) {
-            return Err(trouble(RedisError::from(error.clone()), "a publication"));
-        }
+        cells_alone(&words, "a publication")?;
         Ok(words
             .into_iter()
             .map(|word| count(word).is_some())
@@ -203,6 +194,16 @@ impl RedisStore {
             words = self.connection.pipeline(pipeline, what).await?;
         }
         Ok(words)
+    }
+}
+
+/// All refused is trouble, as with a replica; but for somebody else's keys, of which is told again and again, at times in
+/// a message of their own.
+fn cells_alone(words: &[Value], what: &'static str) -> Result<(), StoreError> {
+    let mut refused = all_refused(words).into_iter();
+    match refused.find(|error| !is_of_another_kind(error)) {
+        Some(error) => Err(trouble(RedisError::from(error.clone()), what)),
+        None => Ok(()),
     }
 }
 
@@ -356,6 +357,44 @@ mod tests {
             let answers = store.read_cells(&spaces, &lines).await.expect("an answer");
             assert_eq!(answers.lines, expected);
         }
+    }
+
+    #[tokio::test]
+    async fn a_cell_that_is_not_ours_fails_alone_and_all_together_are_trouble() {
+        let Some(redis) = RedisServer::start() else {
+            return;
+        };
+        let store = RedisStore::new(redis.url()).expect("an address");
+        let spaces = [Space::new("conformance", Duration::from_secs(60))];
+        let key = Key::of("bad");
+        let read = [ReadLine {
+            policy: 0,
+            key,
+            sequence: 2,
+            previous: false,
+        }];
+        let told = [FlushLine {
+            policy: 0,
+            key,
+            sequence: 2,
+            holder: 1,
+            told: Told {
+                accepted: 3,
+                acknowledged: 0,
+                known: 0,
+            },
+        }];
+        redis.cli(&["SET", &cell(&spaces[0], key, 2), "not a cell"]);
+        let answers = store.read_cells(&spaces, &read).await.expect("an answer");
+        assert_eq!(answers.lines, [None]);
+        let answers = store.flush_cells(&spaces, &told).await.expect("an answer");
+        assert_eq!(answers.lines, [None]);
+        redis.cli(&["ACL", "SETUSER", "default", "-hget", "-evalsha"]);
+        store.read_cells(&spaces, &read).await.expect_err("refused");
+        store
+            .flush_cells(&spaces, &told)
+            .await
+            .expect_err("refused");
     }
 
     async fn pull(store: &RedisStore, spaces: &[Space], cursor: Cursor) -> Pulled {
