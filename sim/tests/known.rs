@@ -127,7 +127,7 @@ fn the_fleet_finds_the_capacity_and_follows_it() {
         ),
         (
             "fleet-32",
-            1,
+            5,
             &[
                 ("goodput", 0.95, 1.05),
                 ("p99", 1.0, 1.15),
@@ -154,7 +154,7 @@ fn the_fleet_finds_the_capacity_and_follows_it() {
         ("capacity-doubles-32", 5, &[("settle", 0.0, 5.0)]),
         (
             "baseline-doubles",
-            3,
+            5,
             &[("limit_lowest", 0.75, 1.1), ("cut", 0.0, 0.25)],
         ),
         ("baseline-doubles-2", 3, &[("cut", 0.0, 0.25)]),

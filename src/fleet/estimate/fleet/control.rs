@@ -17,6 +17,14 @@ pub(super) const CLEAR: f64 = 0.15;
 const ROUND: f64 = 0.5;
 /// ...later by half a square root, by more when that meets no queue for long, and by no more than this part.
 pub(super) const STRIDE: f64 = 0.3;
+/// A queue that is shorter than this part of the one that is aimed for, even by so many errors more, is gone: the first
+/// step is then as long as a second one. Not of few slots, of which that is a large part.
+const GONE: f64 = 0.5;
+const GONE_ERRORS: f64 = 1.5;
+/// A step of which more than this part is at work, even by so many errors less, is followed by the next one at once,
+/// whatever there is of a queue that is not too long: one that comes from an error of the baseline is none.
+const AT_WORK: f64 = 0.3;
+const AT_WORK_ERRORS: f64 = 1.0;
 /// Windows in a row after which a step is so long that work has followed it, if there is no more queue than is aimed for.
 const LONG_STEP: u64 = 3;
 /// A first cut goes no deeper.
@@ -182,8 +190,9 @@ impl Control {
         }
         // Where the limit has just grown without a queue, there is likely to be more.
         let doubt = if self.growing > 1 { 0.75 } else { 1.5 };
-        let may_grow = self.climbs && queue < short
-            || queue + doubt * seen.chance() < short && seen.age >= self.least();
+        let has_brought = queue < long && self.has_brought_work(seen);
+        let is_early = has_brought || queue + doubt * seen.chance() < short;
+        let may_grow = self.climbs && queue < short || is_early && seen.age >= self.least();
         if !(is_over || seen.is_limited && may_grow) {
             return None;
         }
@@ -206,7 +215,7 @@ impl Control {
         if queue >= short {
             self.end_climb(seen);
         }
-        if seen.is_limited && queue < short {
+        if seen.is_limited && (queue < short || has_brought) {
             return Some(self.grow(seen, present));
         }
         if seen.is_limited && queue < aim && self.growing >= LONG_STEP {
@@ -224,8 +233,21 @@ impl Control {
         }
     }
 
+    /// Whether most of the last step is seen at work.
+    fn has_brought_work(&self, seen: &Seen) -> bool {
+        let at_work = self.grown.at_work(seen);
+        self.growing > 0
+            && !seen.is_few()
+            && at_work.is_some_and(|(part, error)| part - AT_WORK_ERRORS * error > AT_WORK)
+    }
+
     fn grow(&mut self, seen: &Seen, present: u32) -> u32 {
         self.growing += 1;
+        self.grown = seen.point();
+        let least = self.queue(seen) + GONE_ERRORS * self.noise(seen);
+        if self.growing == 1 && seen.is_in_use() && !seen.is_few() && least < GONE * seen.aim() {
+            self.growing = 2;
+        }
         let limit = f64::from(present);
         let grown = if self.climbs {
             (limit * CLIMB).max(seen.hungry)

@@ -38,6 +38,8 @@ pub(super) struct Control {
     pub(super) hot: u64,
     /// Windows in a row in which the limit grew.
     pub(super) growing: u64,
+    /// The window before the limit grew last.
+    pub(super) grown: Point,
     /// Drops among a million answers that come whatever is in flight.
     pub(super) tolerated_ppm: u64,
     /// The variance of a latency, in thousandths of its mean squared; 0 while unknown.
@@ -142,6 +144,10 @@ impl fmt::Display for Memory {
             u64::from(control.climbs),
             control.hot,
             control.growing,
+            control.grown.milli,
+            control.grown.latency_us,
+            control.grown.samples,
+            control.grown.drops_ppm,
             control.tolerated_ppm,
             control.variance_milli,
             control.renewal_milli,
@@ -181,12 +187,7 @@ impl Memory {
         let mut words = Words(line.split(' '));
         let name = words.0.next()?;
         let (limit, depth) = (u32::try_from(words.number()?).ok()?, words.number()?);
-        let before = Point {
-            milli: words.number()?,
-            latency_us: words.number()?,
-            samples: words.number()?,
-            drops_ppm: words.number()?,
-        };
+        let before = words.point()?;
         let stage = match name {
             "track" => Stage::Track,
             "cut" => Stage::Cut { limit, before },
@@ -208,6 +209,7 @@ impl Memory {
             climbs: words.number()? == 1,
             hot: words.number()?,
             growing: words.number()?,
+            grown: words.point()?,
             tolerated_ppm: words.number()?,
             variance_milli: words.number()?,
             renewal_milli: words.number()?,
@@ -252,6 +254,15 @@ impl Words<'_> {
 
     fn time(&mut self) -> Option<StoreTime> {
         self.number().map(StoreTime::from_micros)
+    }
+
+    fn point(&mut self) -> Option<Point> {
+        Some(Point {
+            milli: self.number()?,
+            latency_us: self.number()?,
+            samples: self.number()?,
+            drops_ppm: self.number()?,
+        })
     }
 
     fn counters(&mut self) -> Option<Counters> {
@@ -320,6 +331,12 @@ mod tests {
                         climbs: false,
                         hot: 13,
                         growing: 14,
+                        grown: Point {
+                            milli: 28,
+                            latency_us: 29,
+                            samples: 30,
+                            drops_ppm: 31,
+                        },
                         tolerated_ppm: 16,
                         variance_milli: 17,
                         renewal_milli: 27,

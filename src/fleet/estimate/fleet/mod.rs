@@ -4,8 +4,8 @@
 //! and `B` (the *baseline*) what it would be without a queue. The controller keeps that queue near `0.56 sqrt(I)`: what
 //! chance needs to keep the backend busy, for the fleet and not for each node; of a few slots it is at most a tenth. A
 //! queue much longer is cut to what Little's law says, `I * B / R`; without one the limit grows, as long as somebody is
-//! refused for want of a share, by steps that double from one window to the next. What a long step brought and is not in
-//! the queue is at work, so that there may be more.
+//! refused for want of a share, by steps that double from one window to the next, at once where throughput follows: that
+//! needs no baseline. What a long step brought and is not in the queue is at work, so that there may be more.
 //!
 //! The baseline is the hard part: nobody shows it, and it moves. It is never a minimum, which is biased, but a mean
 //! over a time in which there can be no queue, the *dip*: a few rounds with nine tenths of the limit, every now and

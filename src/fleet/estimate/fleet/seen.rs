@@ -25,6 +25,9 @@ const MOST_IDLE: f64 = 0.15;
 /// An elasticity below this is none.
 const ROSE: f64 = -0.2;
 
+/// What became of a step is not looked for in one of less than this part.
+const LEAST_STEP: f64 = 0.02;
+
 /// A reading in numbers to calculate with.
 pub(super) struct Seen {
     pub(super) samples: f64,
@@ -80,6 +83,11 @@ impl Seen {
     /// So few are in flight that a queue by chance would be too large a part of them.
     pub(super) fn is_few(&self) -> bool {
         QUEUE * self.in_flight.sqrt() > SMALL * self.in_flight
+    }
+
+    /// No more of the limit lies idle than chance leaves.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.unused < USUALLY_IDLE
     }
 
     /// How much longer the queue is to be where much of the limit lies idle though it is short: what is in flight then
@@ -170,14 +178,30 @@ impl Point {
         self.drops_ppm as f64 / 1e6
     }
 
+    /// Of what is in flight more than here, the part that is at work and not in a queue, with its error: throughput rose by
+    /// so much, whatever the baseline. `None` if that is too little to tell.
+    pub(super) fn at_work(self, seen: &Seen) -> Option<(f64, f64)> {
+        if self.milli == 0 {
+            return None;
+        }
+        let more = seen.in_flight / self.in_flight() - 1.0;
+        let faster = (seen.in_flight / seen.latency) / (self.in_flight() / self.latency()) - 1.0;
+        (more > LEAST_STEP).then(|| (faster / more, self.error_with(seen) / more))
+    }
+
+    /// The relative error of the quotient of two latencies.
+    fn error_with(self, seen: &Seen) -> f64 {
+        let before = seen.spread / (self.samples.max(1) as f64).sqrt();
+        before.hypot(seen.error())
+    }
+
     /// `None` if what is in flight has not fallen enough to tell: by not much more than the queue that is always there.
     pub(super) fn elasticity(self, seen: &Seen) -> Option<Elasticity> {
         let less = 1.0 - seen.in_flight / self.in_flight();
-        let before = seen.spread / (self.samples.max(1) as f64).sqrt();
         let standing = seen.aim_at(self.in_flight()) / self.in_flight() / less;
         (less > 0.05 && standing < 0.7).then(|| Elasticity {
             value: (1.0 - seen.latency / self.latency()) / less,
-            error: (before * before + seen.error() * seen.error()).sqrt() / less,
+            error: self.error_with(seen) / less,
             usual: (0.5 + 0.5 * standing).min(0.8),
         })
     }

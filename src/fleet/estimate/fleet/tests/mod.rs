@@ -1,0 +1,4 @@
+//! Tests of the estimator: with a backend in a closed loop, and step by step.
+
+mod closed_loop;
+mod controller;
