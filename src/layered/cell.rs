@@ -170,10 +170,16 @@ impl Cell {
         self.raise_base(own);
     }
 
-    /// What the other regions should hear: the region's count, if it rose and matters to them.
-    pub(crate) const fn poll_publish(&self, limit: u32) -> Option<u64> {
+    /// Other regions have used this cell.
+    pub(crate) const fn is_used_elsewhere(&self) -> bool {
+        self.imported > 0
+    }
+
+    /// What the other regions should hear: the region's count, if it rose and matters to them, since they use the key
+    /// (`elsewhere`) or it is a good part of the limit.
+    pub(crate) const fn poll_publish(&self, limit: u32, elsewhere: bool) -> Option<u64> {
         let rose = self.base > self.published;
-        let matters = self.imported > 0 || self.base.saturating_mul(5) >= limit as u64;
+        let matters = elsewhere || self.base.saturating_mul(5) >= limit as u64;
         if rose && matters {
             Some(self.base)
         } else {
@@ -297,15 +303,18 @@ mod tests {
     fn a_region_publishes_what_rose_and_matters() {
         let mut cell = Cell::default();
         cell.handle_read(19);
-        assert_eq!(cell.poll_publish(100), None, "below a fifth of the limit");
+        let told = cell.poll_publish(100, false);
+        assert_eq!(told, None, "below a fifth of the limit");
         cell.handle_read(20);
-        assert_eq!(cell.poll_publish(100), Some(20));
+        assert_eq!(cell.poll_publish(100, false), Some(20));
         cell.handle_import(20, 0);
-        assert_eq!(cell.poll_publish(100), None, "it is known");
+        assert_eq!(cell.poll_publish(100, false), None, "it is known");
         let mut small = Cell::default();
         small.handle_read(1);
+        assert_eq!(small.poll_publish(100, false), None);
+        assert_eq!(small.poll_publish(100, true), Some(1), "others use it");
         small.handle_import(0, 40);
-        assert_eq!(small.poll_publish(100), Some(1), "others use it");
+        assert!(small.is_used_elsewhere());
         assert_eq!(small.view(), 41, "what others use is never published on");
         small.handle_import(0, 30);
         assert_eq!(small.view(), 41);

@@ -204,10 +204,10 @@ impl Tier {
                 total,
             })
         };
-        let before = slot.sequence.saturating_sub(1);
+        let [before, present] = slot.poll_publish(limit);
         Some([
-            line(before, slot.previous.poll_publish(limit)),
-            line(slot.sequence, slot.current.poll_publish(limit)),
+            line(slot.sequence.saturating_sub(1), before),
+            line(slot.sequence, present),
         ])
     }
 
@@ -281,9 +281,7 @@ impl Tier {
     fn consider_publishing(&mut self, number: u32) {
         let limit = self.setup.window.limit();
         let slot = self.slots.at(number);
-        let any = [&slot.current, &slot.previous]
-            .iter()
-            .any(|cell| cell.poll_publish(limit).is_some());
+        let any = slot.poll_publish(limit).iter().any(Option::is_some);
         if self.setup.global && any && !slot.publishing {
             slot.publishing = true;
             self.publish.push_back(slot.key);

@@ -49,6 +49,16 @@ impl Slot {
         }
     }
 
+    /// What the other regions should hear of the window before and of this one. Regions that shared a key in one of the two
+    /// share it in the other: what is told only from a good part of the limit on comes too late in each new window.
+    pub(crate) const fn poll_publish(&self, limit: u32) -> [Option<u64>; 2] {
+        let elsewhere = self.previous.is_used_elsewhere() || self.current.is_used_elsewhere();
+        [
+            self.previous.poll_publish(limit, elsewhere),
+            self.current.poll_publish(limit, elsewhere),
+        ]
+    }
+
     /// The cell of `sequence`, if it still matters.
     pub(crate) fn cell(&mut self, sequence: u64) -> Option<&mut Cell> {
         if sequence == self.sequence {

@@ -126,3 +126,20 @@ fn two_regions_that_together_are_above_the_limit_agree_in_the_next_window() {
         assert!((950..=1_050).contains(&third.accuracy()), "{third:?}");
     }
 }
+
+/// Neither region has used a fifth of the limit by then, from which on it would tell of a key that it does not share.
+#[test]
+fn regions_that_share_a_key_agree_from_the_beginning_of_each_window() {
+    let mut scene = Scene::new(3, 1_000, WINDOW, 20 * MS);
+    scene.regions = 2;
+    let mut world = scene.start();
+    world.run_to_boundary();
+    world.load(Key::of("shared"), 1, 1_600, 5 * WINDOW, &[0, 1]);
+    world.run(2 * WINDOW);
+    for _ in 0..3 {
+        let seen = world.watch(WINDOW / 5);
+        println!("{seen:?}");
+        assert!(seen.admitted <= seen.exact + 50, "{seen:?}");
+        world.run(WINDOW - WINDOW / 5);
+    }
+}
