@@ -167,22 +167,27 @@ impl Tier {
 
     /// Nobody knows whether origin was told.
     pub(crate) fn handle_flush_failure(&mut self, line: &FlushLine, now: LocalTime) {
-        let Some((number, slot)) = self.slots.held(line.key, line.holder) else {
-            return;
-        };
-        if let Some(cell) = slot.cell(line.sequence) {
+        if let Some((number, slot)) = self.slots.held(line.key, line.holder)
+            && let Some(cell) = slot.cell(line.sequence)
+        {
             cell.handle_not_told();
             let due = now.saturating_add(RETRY);
             self.flushes.push_again(number, &mut slot.pending, due);
         }
     }
 
-    /// Origin refuses this cell alone, and answers for others.
+    /// Origin refuses this cell alone, and answers for others: until it is told again nobody waits for that, and what
+    /// was accepted while the message was under way waits for its turn, too.
     pub(crate) fn handle_flush_refusal(&mut self, line: &FlushLine, now: LocalTime) {
-        if let Some((_, slot)) = self.slots.held(line.key, line.holder) {
-            slot.freshness.handle_refusal(now);
+        let Some((number, slot)) = self.slots.held(line.key, line.holder) else {
+            return;
+        };
+        slot.freshness.handle_refusal(now);
+        if let Some(cell) = slot.cell(line.sequence) {
+            cell.handle_not_told();
+            let due = now.saturating_add(RETRY);
+            self.flushes.put_off(number, &mut slot.pending, due);
         }
-        self.handle_flush_failure(line, now);
     }
 
     /// The next cells that other regions should know of; none if the key was forgotten.

@@ -55,6 +55,12 @@ impl FlushQueue {
         }
     }
 
+    /// A message was refused: nothing is told before that is, whatever is queued already.
+    pub(crate) fn put_off(&mut self, slot: u32, pending: &mut Pending, due: LocalTime) {
+        *pending = Pending::NOTHING;
+        self.push_again(slot, pending, due);
+    }
+
     /// Whether something was queued since this was last asked.
     #[inline]
     pub(crate) const fn take_growth(&mut self) -> bool {
@@ -133,5 +139,18 @@ mod tests {
         queue.push(2, &mut pending[2], AT(400));
         assert_eq!(due(&mut queue, &mut pending, 300), [0], "it was told at 15");
         assert_eq!(due(&mut queue, &mut pending, 400), [2]);
+    }
+
+    #[test]
+    fn what_is_put_off_is_not_told_before_though_it_was_queued_meanwhile() {
+        let mut queue = FlushQueue::default();
+        let mut pending = [Pending::NOTHING; 2];
+        queue.push(0, &mut pending[0], AT(10));
+        queue.push_at_once(1, &mut pending[1]);
+        for (slot, pending) in (0..).zip(&mut pending) {
+            queue.put_off(slot, pending, AT(300));
+        }
+        assert!(due(&mut queue, &mut pending, 299).is_empty());
+        assert_eq!(due(&mut queue, &mut pending, 300), [0, 1]);
     }
 }

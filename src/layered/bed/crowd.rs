@@ -1,8 +1,8 @@
 //! More keys than there is room for, while origin is away.
 
-use crate::decision::{PolicyName, Verdict};
+use crate::decision::Verdict;
 use crate::key::Key;
-use crate::layered::bed::SECOND;
+use crate::layered::bed::{SECOND, setup};
 use crate::layered::link::{Link, Outage};
 use crate::layered::setup::Setup;
 use crate::layered::tier::{Answer, Tier};
@@ -17,16 +17,10 @@ use std::time::Duration;
 fn tier() -> Tier {
     let window = SlidingWindow::new(12, SECOND);
     Tier::new(Setup {
-        window,
-        policy: PolicyName::DEFAULT,
-        number: 0,
-        flush_after: Setup::flush_after(&window),
         outage: Outage::Share {
             nodes: NonZeroU32::new(3).expect("not 0"),
         },
-        global: false,
-        room: 4,
-        seed: 7,
+        ..setup(window, 4)
     })
 }
 

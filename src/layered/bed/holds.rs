@@ -1,12 +1,11 @@
 //! What is held for a request: settled in whatever window, with answers and imports in between.
 
-use super::{EPOCH, MS, SECOND};
-use crate::decision::PolicyName;
+use super::{EPOCH, MS, SECOND, setup};
 use crate::key::Key;
 use crate::layered::cell::Told;
 use crate::layered::exchange::{FlushLine, ImportLine};
 use crate::layered::hold::Hold;
-use crate::layered::link::{Link, Outage};
+use crate::layered::link::Link;
 use crate::layered::setup::Setup;
 use crate::layered::tier::{Answer, Tier};
 use crate::layered::time::Moment;
@@ -21,14 +20,8 @@ const KEY: Key = Key::EVERYONE;
 fn tier(room: usize) -> Tier {
     let window = SlidingWindow::new(LIMIT, SECOND);
     Tier::new(Setup {
-        window,
-        policy: PolicyName::DEFAULT,
-        number: 0,
-        flush_after: Setup::flush_after(&window),
-        outage: Outage::Local,
         global: true,
-        room,
-        seed: 7,
+        ..setup(window, room)
     })
 }
 

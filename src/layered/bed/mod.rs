@@ -9,6 +9,7 @@ mod failures;
 mod holds;
 mod lines;
 mod network;
+mod refusals;
 mod scene;
 mod waits;
 
@@ -18,7 +19,7 @@ use self::scene::{Scene, Seen};
 use crate::decision::PolicyName;
 use crate::key::Key;
 use crate::layered::cursor::Cursor;
-use crate::layered::link::LinkState;
+use crate::layered::link::{LinkState, Outage};
 use crate::layered::origin::{Global, OriginCell};
 use crate::layered::setup::Setup;
 use crate::layered::tier::Tier;
@@ -88,18 +89,28 @@ enum Event {
     Global(usize),
 }
 
+/// A tier of one region that goes on alone while origin is away.
+fn setup(window: SlidingWindow, room: usize) -> Setup {
+    Setup {
+        window,
+        policy: PolicyName::DEFAULT,
+        number: 0,
+        flush_after: Setup::flush_after(&window),
+        outage: Outage::Local,
+        global: false,
+        room,
+        seed: 7,
+    }
+}
+
 impl World {
     fn new(scene: Scene) -> Self {
         let window = SlidingWindow::new(scene.limit, scene.window);
         let setup = |seed| Setup {
-            window,
-            policy: PolicyName::DEFAULT,
-            number: 0,
-            flush_after: Setup::flush_after(&window),
             outage: scene.outage,
             global: scene.regions > 1,
-            room: scene.room,
             seed,
+            ..setup(window, scene.room)
         };
         let mut rng = fastrand::Rng::with_seed(scene.seed);
         let count = scene.nodes * scene.regions;

@@ -1,13 +1,12 @@
 //! How long who is denied has to wait: as long as is told, and no less.
 
-use super::SECOND;
-use crate::decision::{Decision, PolicyName};
+use super::{SECOND, setup};
+use crate::decision::Decision;
 use crate::key::Key;
 use crate::layered::cell::Told;
 use crate::layered::exchange::{ReadLine, Totals};
-use crate::layered::link::{Link, Outage};
+use crate::layered::link::Link;
 use crate::layered::origin::OriginCell;
-use crate::layered::setup::Setup;
 use crate::layered::tier::{Answer, Tier};
 use crate::layered::time::Moment;
 use crate::layered::window::SlidingWindow;
@@ -34,16 +33,7 @@ impl Node {
     fn new(limit: u32, round_trip: Duration) -> Self {
         let window = SlidingWindow::new(limit, WINDOW);
         Self {
-            tier: Tier::new(Setup {
-                window,
-                policy: PolicyName::DEFAULT,
-                number: 0,
-                flush_after: Setup::flush_after(&window),
-                outage: Outage::Local,
-                global: false,
-                room: 9,
-                seed: 7,
-            }),
+            tier: Tier::new(setup(window, 9)),
             origin: BTreeMap::new(),
             now: Moment {
                 local: LocalTime::from_nanos(SECOND),
