@@ -190,3 +190,13 @@ pub(super) fn three_alike() -> Bounds {
         ..three_nodes()
     }
 }
+
+/// The same with leases of two ticks, so that who loses its slots with its lease gets them back within another, and I5 can
+/// be asked for from every state: plans come a round apart, and a tick has but one or two of them.
+pub(super) fn three_that_recover() -> Bounds {
+    Bounds {
+        settings: longer(3),
+        recovers: Some(8),
+        ..three_alike()
+    }
+}

@@ -7,9 +7,9 @@
 //!
 //! # What is proven
 //! Within the bounds that each test has in its name, and whatever the order of events in them: **I1, I2, I3, I9** and
-//! **I10** in every state; of two nodes under a limit that stays, **I5** from every state, in that calm brings every slot
-//! into use within a stated number of ticks (a ttl is one or two; how many round trips that takes is for the named tests
-//! and the simulator); and by every path through a few calm ticks. **I6** with a slot for everybody: where
+//! **I10** in every state; **I5** from every state, in that calm brings every slot into use within a stated number of ticks
+//! (a ttl is one or two; how many round trips that takes is for the named tests and the simulator), of three nodes with
+//! leases of two ticks; and by every path through a few calm ticks. **I6** with a slot for everybody: where
 //! idle nodes lend theirs, calm also brings one to whoever wants one. I10 says here that who has left stays
 //! away, that nobody is refused but for another living process of its name, and, by I5, that the slots of whoever
 //! has crashed or left come back. `mutants` undoes rules one by one, and each is missed.
@@ -31,16 +31,18 @@
 //! | two | `SafeShare`, `Frozen` | a crash, a lost message | any |
 //! | three | equal split | nothing, one message at a time | any |
 //! | three | equal split | a lost message, a late one, a crash, a leave, a flushed store, a limit that falls to two slots | one tick, a flush three; larger, but for the late one and the falling limit: two, a flush four |
+//! | three, leases of two ticks (I5) | equal split | a lost message, a crash, a leave, clocks a fifth apart; a late message; a flushed store | two ticks; one (larger: two); five; with nothing wrong any (larger) |
 //! | three | max-min | two turns between asked and idle, or a repeated message beside others (larger) | one tick |
 //!
 //! Nodes report twice the limit as their demand, so that everybody wants more than there is; where slots are lent, what
 //! they have in flight and what they refuse.
 //!
 //! # What is not
-//! * I5 of three nodes; of two under a limit that moves, under `Frozen`, beside a lost message under max-min or safe slots,
-//!   and where requests come and go with nothing lent.
+//! * I5 of three nodes with leases of one tick: all end with it, and the one or two plans of the next give to two nodes; of
+//!   three with fewer slots than nodes, which go round; and of two where requests come and go with nothing lent.
 //! * A limit that moves together with a fault: the walks.
-//! * Of three nodes: clocks that drift apart, a store restored from an old copy, and a repeated message under an equal split.
+//! * Of three nodes: a store restored from an old copy, and a repeated message under an equal split; clocks that drift
+//!   apart together with a fault.
 //! * More nodes, slots, or messages at once; what only a longer ttl in heartbeats would show; with three nodes and a
 //!   fault, more than a few ticks, so not how a crashed node's slots come back by its lease.
 //! * Turns with fewer slots than nodes (I6; that they keep I1 to I3 is shown), weights, mixed revisions: the walks.

@@ -24,8 +24,14 @@ impl World {
         u64::from(ceilings) == limit && shares == limit && reserved == limit
     }
 
+    /// Whether there are fewer slots than nodes.
+    fn is_scarce(&self) -> bool {
+        (self.capacity as usize) < self.slots.len()
+    }
+
     /// Whether every slot is in use within `ticks` in which nothing goes wrong: all messages arrive at once, every
-    /// node beats twice a tick, and what is above its share ends; and whether then whoever is asked has one (I6).
+    /// node beats twice a tick, and what is above its share ends; and whether then whoever is asked has one, where there
+    /// is one for everybody (I6).
     pub(super) fn recovers(&self, bounds: &Bounds, ticks: u8) -> bool {
         let mut world = self.clone();
         world.network.append(&mut world.late);
@@ -39,7 +45,7 @@ impl World {
                     world.arrive(bounds);
                 }
             }
-            let fair = world.slots.iter().all(Slot::has_what_it_wants);
+            let fair = world.is_scarce() || world.slots.iter().all(Slot::has_what_it_wants);
             if world.is_full() && fair || world.slots.iter().all(|slot| slot.process.is_none()) {
                 return true;
             }

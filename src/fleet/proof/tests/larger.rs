@@ -1,7 +1,11 @@
 //! Larger models, for a machine with time: `cargo test --release --lib proof::tests::larger -- --ignored --nocapture`.
 
-use crate::fleet::proof::bounds::{ANY, Bounds, Budget, CALM, three_alike, two_nodes};
-use crate::fleet::proof::sight::{ABANDONED, FULL, LEARNING, LENT, RETURNED, TAKEN_OVER};
+use crate::fleet::proof::bounds::{
+    ANY, Bounds, Budget, CALM, three_alike, three_that_recover, two_nodes,
+};
+use crate::fleet::proof::sight::{
+    ABANDONED, FULL, LEARNING, LENT, OVERTAKEN, RETURNED, TAKEN_OVER,
+};
 use crate::fleet::proof::tests::holds;
 use crate::fleet::settings::{Allocation, Settings};
 
@@ -134,4 +138,26 @@ fn three_nodes_max_min_a_repeated_message_one_tick() {
         ..three_alike()
     };
     holds(bounds, 1_588_100);
+}
+
+/// I5 from every state, for as long as the fleet lives.
+#[test]
+#[ignore = "half a minute on two cores"]
+fn three_nodes_recover_with_nothing_wrong() {
+    holds(three_that_recover(), 804_199);
+}
+
+#[test]
+#[ignore = "half a minute on two cores"]
+fn three_nodes_recover_from_a_message_late_for_ever_two_ticks() {
+    let bounds = Bounds {
+        budget: Budget {
+            ticks: 2,
+            delays: 1,
+            ..CALM
+        },
+        sights: &[FULL, OVERTAKEN],
+        ..three_that_recover()
+    };
+    holds(bounds, 745_908);
 }

@@ -5,6 +5,7 @@ mod mutants;
 mod reductions;
 mod settings;
 mod three_nodes;
+mod three_recover;
 mod two_nodes;
 
 use crate::fleet::proof::bounds::Bounds;

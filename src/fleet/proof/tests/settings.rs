@@ -50,6 +50,7 @@ fn with_outage(outage: Outage) -> Bounds {
 fn two_nodes_max_min_a_lost_message() {
     let bounds = Bounds {
         budget: Budget { lost: 1, ..CALM },
+        recovers: Some(10),
         ..max_min()
     };
     holds(bounds, 31_550);
@@ -63,6 +64,7 @@ fn two_nodes_max_min_a_crash_and_restart_and_a_lost_message() {
             lost: 1,
             ..CALM
         },
+        recovers: Some(10),
         sights: &[FULL, ABANDONED, TAKEN_OVER, ORPHANED],
         ..max_min()
     };
@@ -110,6 +112,7 @@ fn two_nodes_safe_slots_a_crash_and_restart() {
 fn two_nodes_safe_slots_a_lost_message() {
     let bounds = Bounds {
         budget: Budget { lost: 1, ..CALM },
+        recovers: Some(10),
         sights: &[FULL, SAFE],
         ..with_outage(Outage::SafeShare {
             slots: 1,
@@ -123,6 +126,7 @@ fn two_nodes_safe_slots_a_lost_message() {
 fn two_nodes_frozen_shares_a_crash_and_restart() {
     let bounds = Bounds {
         budget: Budget { crashes: 1, ..CALM },
+        recovers: Some(10),
         sights: &[FULL, FROZEN, ABANDONED, TAKEN_OVER, ORPHANED],
         ..with_outage(Outage::Frozen { hold: TICK })
     };
@@ -133,6 +137,7 @@ fn two_nodes_frozen_shares_a_crash_and_restart() {
 fn two_nodes_frozen_shares_a_lost_message() {
     let bounds = Bounds {
         budget: Budget { lost: 1, ..CALM },
+        recovers: Some(10),
         sights: &[FULL, FROZEN],
         ..with_outage(Outage::Frozen { hold: TICK })
     };

@@ -125,6 +125,7 @@ fn two_nodes_a_falling_limit() {
         moved: 1,
         settings: smallest(),
         budget: Budget { moves: 1, ..CALM },
+        recovers: Some(8),
         sights: &[FULL, DRAINING],
         ..two_nodes()
     };
@@ -138,6 +139,7 @@ fn two_nodes_a_limit_that_falls_and_rises() {
         settings: smallest(),
         room: 1,
         budget: Budget { moves: 2, ..CALM },
+        recovers: Some(8),
         sights: &[FULL, DRAINING],
         ..two_nodes()
     };

@@ -1,0 +1,86 @@
+//! I5 of three nodes: whatever has gone wrong, calm brings every slot into use, from every state there is.
+
+use crate::fleet::proof::bounds::{Bounds, Budget, CALM, three_that_recover};
+use crate::fleet::proof::sight::{ABANDONED, FULL, LEARNING, ORPHANED, OVERTAKEN, TAKEN_OVER};
+use crate::fleet::proof::tests::holds;
+
+#[test]
+fn three_nodes_recover_from_a_lost_message_two_ticks() {
+    let bounds = Bounds {
+        budget: Budget {
+            ticks: 2,
+            lost: 1,
+            ..CALM
+        },
+        ..three_that_recover()
+    };
+    holds(bounds, 136_468);
+}
+
+#[test]
+fn three_nodes_recover_from_a_message_late_for_ever_one_tick() {
+    let bounds = Bounds {
+        budget: Budget {
+            ticks: 1,
+            delays: 1,
+            ..CALM
+        },
+        sights: &[FULL, OVERTAKEN],
+        ..three_that_recover()
+    };
+    holds(bounds, 22_509);
+}
+
+#[test]
+fn three_nodes_recover_from_a_crash_and_restart_two_ticks() {
+    let bounds = Bounds {
+        budget: Budget {
+            ticks: 2,
+            crashes: 1,
+            ..CALM
+        },
+        sights: &[FULL, ABANDONED, TAKEN_OVER, ORPHANED],
+        ..three_that_recover()
+    };
+    holds(bounds, 251_267);
+}
+
+#[test]
+fn three_nodes_recover_from_a_leave_with_work_running_two_ticks() {
+    let bounds = Bounds {
+        budget: Budget {
+            ticks: 2,
+            leaves: 1,
+            ..CALM
+        },
+        sights: &[FULL, TAKEN_OVER],
+        ..three_that_recover()
+    };
+    holds(bounds, 297_592);
+}
+
+#[test]
+fn three_nodes_recover_from_a_flushed_store_five_ticks() {
+    let bounds = Bounds {
+        trusts: false,
+        budget: Budget {
+            ticks: 5,
+            flushes: 1,
+            ..CALM
+        },
+        sights: &[FULL, LEARNING],
+        ..three_that_recover()
+    };
+    holds(bounds, 32_439);
+}
+
+#[test]
+fn three_nodes_with_clocks_a_fifth_apart_recover_two_ticks() {
+    let bounds = Bounds {
+        rates: &[90, 100, 110],
+        symmetric: false,
+        budget: Budget { ticks: 2, ..CALM },
+        ..three_that_recover()
+    };
+    holds(bounds, 86_575);
+}
