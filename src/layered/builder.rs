@@ -95,7 +95,8 @@ impl LayeredLimiterBuilder {
     }
 
     /// Shares counts with other regions over `store`, which is the same for all of them; `region` is this one's name, 1
-    /// to 64 bytes, the same in all of its processes and in no other region.
+    /// to 64 bytes, the same in all of its processes and in no other region. A region tells of its count of a key once that
+    /// is a fifth of the limit, or another region uses the key, in this window or the one before.
     ///
     /// While `store` is away or silent each region goes on with what it knows of the others in the windows that have begun,
     /// and in later ones holds the limit by itself: so many regions admit at most so many times the limit. Nobody waits for

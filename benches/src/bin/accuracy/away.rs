@@ -54,7 +54,7 @@ pub(crate) async fn lines(bed: &Bed) -> Vec<String> {
     let case = Case {
         what: "global away 60 s, a region",
         regions: 2,
-        ..case(3, 1_000, 2, 0)
+        ..case(3, 1_000, 20, 0)
     };
     let link = TcpProxy::start(bed.global.address());
     let url = bed.global.url_through(link.address());

@@ -13,7 +13,7 @@ pub(crate) struct Case {
     pub(crate) nodes: usize,
     pub(crate) regions: usize,
     pub(crate) limit: u32,
-    /// Times the limit.
+    /// Tenths of the limit.
     pub(crate) load: u32,
     /// Milliseconds to origin and back.
     pub(crate) round_trip: u64,
@@ -46,28 +46,29 @@ pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for nodes in [1, 3, 5, 9] {
         for round_trip in [0, 20] {
-            cases.push(case(nodes, 1_000, 2, round_trip));
+            cases.push(case(nodes, 1_000, 20, round_trip));
         }
     }
     cases.extend(
         [(1_000, "<= 1.05"), (10_000, "<= 1.06")].map(|(limit, bar)| Case {
             bar,
-            ..case(5, limit, 2, 300)
+            ..case(5, limit, 20, 300)
         }),
     );
     cases.push(Case {
         what: "reads / request",
         bar: "<= .05",
         show: Show::Reads,
-        ..case(5, 1_000, 10, 0)
+        ..case(5, 1_000, 100, 0)
     });
     cases.push(Case {
         what: "writes / accept",
         bar: "<= .05",
         show: Show::Writes,
-        ..case(5, 20_000, 2, 0)
+        ..case(5, 20_000, 20, 0)
     });
-    cases.extend([1, 2, 10].map(|load| Case {
+    // In the first two each region alone is below the limit.
+    cases.extend([10, 16, 20, 100].map(|load| Case {
         what: "two regions, last windows",
         bar: "<= 1.05",
         regions: 2,
@@ -83,7 +84,7 @@ pub(crate) fn strict_cases() -> impl Iterator<Item = Case> {
         bar: "1",
         ..case(5, 1_000, load, round_trip)
     };
-    [(2, 0), (2, 20), (10, 0)].into_iter().map(case)
+    [(20, 0), (20, 20), (100, 0)].into_iter().map(case)
 }
 
 /// Of leased ones.
@@ -94,11 +95,11 @@ pub(crate) fn leased_cases() -> impl Iterator<Item = Case> {
         ..case(5, limit, load, round_trip)
     };
     let cases = [
-        (1_000, 2, 0),
-        (1_000, 2, 20),
-        (10_000, 2, 20),
-        (10_000, 1, 20),
-        (10_000, 2, 300),
+        (1_000, 20, 0),
+        (1_000, 20, 20),
+        (10_000, 20, 20),
+        (10_000, 10, 20),
+        (10_000, 20, 300),
     ];
     cases.into_iter().map(case)
 }
@@ -107,9 +108,10 @@ impl Case {
     /// The line of the table, with a value and what else there is to say.
     pub(crate) fn line(&self, value: f64, note: &str) -> String {
         let nodes = format!("{} x {}", self.regions, self.nodes);
+        let load = f64::from(self.load) / 10.0;
         format!(
-            "{:28} {nodes:>6} {:>7} {:>5}x {:>5} ms   {value:>6.3}   {}{note}",
-            self.what, self.limit, self.load, self.round_trip, self.bar
+            "{:28} {nodes:>6} {:>7} {load:>5}x {:>5} ms   {value:>6.3}   {}{note}",
+            self.what, self.limit, self.round_trip, self.bar
         )
     }
 
@@ -118,7 +120,7 @@ impl Case {
         Load {
             limit: self.limit,
             window: WINDOW,
-            requests: self.limit * self.load,
+            requests: self.limit / 10 * self.load,
             windows,
             skip,
             nodes: self.nodes * self.regions,

@@ -12,7 +12,7 @@ use tidegate_bench::work::{own_time, waited_for_a_processor};
 
 /// Five cold nodes are asked for twice the limit each, at once.
 pub(crate) async fn burst(bed: &Bed) {
-    let case = case(5, 162_000, 2, 20);
+    let case = case(5, 162_000, 20, 20);
     let spent = Arc::new(AtomicU64::new(0));
     let mut callers = Vec::new();
     for node in bed.nodes("burst", &case) {
