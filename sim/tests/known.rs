@@ -166,7 +166,7 @@ fn the_fleet_finds_the_capacity_and_follows_it() {
     }
 }
 
-/// The same with the micro-queue, at the bars. Where two nodes follow a halved capacity the bar is missed: see the README.
+/// The same with the micro-queue, at the bars. Where 32 nodes follow a halved capacity the bar is missed: see the README.
 #[test]
 fn the_fleet_with_a_micro_queue_finds_the_capacity_and_follows_it() {
     for (name, seeds, bounds) in [
