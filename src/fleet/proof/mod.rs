@@ -44,7 +44,7 @@
 //! * Of three nodes: a store restored from an old copy, and a repeated message under an equal split; clocks that drift
 //!   apart together with a fault.
 //! * More nodes, slots, or messages at once; what only a longer ttl in heartbeats would show; with three nodes and a
-//!   fault, more than a few ticks, so not how a crashed node's slots come back by its lease.
+//!   fault, more than a few ticks, so how a crashed node's slots come back by its lease is seen in calm alone.
 //! * Turns with fewer slots than nodes (I6; that they keep I1 to I3 is shown), weights, mixed revisions: the walks.
 //!   Classes: with so few slots they change no plan.
 //! * One epoch begun twice by a repeated beat: every epoch is new here. A named test has it.
