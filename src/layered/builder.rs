@@ -228,13 +228,13 @@ impl LayeredLimiterBuilder {
         let setups: Vec<Setup> = (0..).zip(&policies).map(setup).collect();
         let space = |policy: &Policy| Space::new(&self.namespace, policy.quota().window());
         let spaces = policies.iter().map(space).collect();
-        let shared = Shared::new(&setups, self.max_keys, clock, origin_clock.offset());
+        let offset = origin_clock.offset();
+        let shared = Shared::new(&setups, spaces, self.max_keys, clock, offset);
         let shared = Arc::new(shared);
         let (close, inbox) = mpsc::unbounded_channel();
         let task = Task::new(TaskSetup {
             shared: Arc::clone(&shared),
             origin: self.origin,
-            spaces,
             patience: self.patience,
             clock: origin_clock,
             global,

@@ -153,6 +153,27 @@ impl Cell {
         self.forgotten = true;
     }
 
+    /// As another view goes on with it, which does not hear what is being told just now.
+    pub(crate) const fn carried(mut self) -> Self {
+        if self.sent > self.acknowledged {
+            self.handle_not_told();
+        }
+        self
+    }
+
+    /// Another view goes on with it: what is held here remains.
+    pub(crate) fn handle_carried(&mut self) {
+        *self = Self {
+            reserved: self.reserved,
+            ..Self::default()
+        };
+    }
+
+    /// Of the own accepts that origin has not confirmed, those that nobody has given back.
+    pub(crate) const fn unconfirmed_in_use(&self) -> u32 {
+        self.unconfirmed().saturating_sub(self.credit)
+    }
+
     /// Origin says `total`. Counts only grow, so one that is lower than before was lost.
     pub(crate) const fn handle_read(&mut self, total: u64) {
         self.forgotten = self.forgotten || total < self.base;

@@ -80,11 +80,6 @@ impl Remote for LayeredLimiter {
     }
 
     fn settle(&self, key: Key, holds: Holds, cost: u32, actual: u32) {
-        let shared = &*self.0.shared;
-        let now = shared.moment();
-        let shard = shared.shard(key);
-        let mut tiers = shard.lock();
-        tiers.settle(key, &holds, cost, actual, &now);
-        shared.notice(shard, &tiers);
+        self.0.shared.settle(key, &holds, cost, actual);
     }
 }

@@ -7,7 +7,6 @@ use crate::layered::link::{LinkState, RETRY};
 use crate::layered::load::{Load, Progress};
 use crate::layered::regions::GlobalSetup;
 use crate::layered::shared::Shared;
-use crate::layered::space::Space;
 use crate::layered::time::OriginClock;
 use crate::store::redis::layered::Answers;
 use crate::store::{RedisStore, StoreError, StoreErrorKind};
@@ -32,8 +31,6 @@ pub(super) type Close = oneshot::Sender<u64>;
 pub(super) struct TaskSetup {
     pub(super) shared: Arc<Shared>,
     pub(super) origin: RedisStore,
-    /// One for each policy.
-    pub(super) spaces: Arc<[Space]>,
     pub(super) patience: Duration,
     pub(super) clock: OriginClock,
     pub(super) global: Option<GlobalSetup>,
@@ -46,7 +43,6 @@ pub(super) struct TaskSetup {
 pub(super) struct Task {
     pub(super) shared: Arc<Shared>,
     origin: RedisStore,
-    pub(super) spaces: Arc<[Space]>,
     pub(super) patience: Duration,
     clock: OriginClock,
     link: LinkState,
@@ -85,7 +81,6 @@ impl Task {
         let TaskSetup {
             shared,
             origin,
-            spaces,
             patience,
             clock,
             global,
@@ -98,10 +93,9 @@ impl Task {
                 Some(_) => LocalTime::ZERO,
                 None => LocalTime::NEVER,
             },
+            cursors: vec![Cursor::default(); shared.spaces.len()],
             shared,
             origin,
-            cursors: vec![Cursor::default(); spaces.len()],
-            spaces,
             patience,
             clock,
             link: LinkState::new(),
@@ -148,6 +142,7 @@ impl Task {
             }
         }
         self.inbox.close();
+        self.shared.hand_over();
         let unheard = self.shared.unheard();
         let mut waiting = self.closing.take().unwrap_or_default();
         while let Ok(close) = self.inbox.try_recv() {
@@ -235,7 +230,7 @@ impl Task {
 
     fn read(&mut self, lines: Vec<ReadLine>, sent: LocalTime) {
         let (origin, patience) = (self.origin.clone(), self.patience);
-        let spaces = Arc::clone(&self.spaces);
+        let spaces = Arc::clone(&self.shared.spaces);
         let counts = &self.shared.counts;
         counts
             .reads
@@ -248,7 +243,7 @@ impl Task {
 
     fn flush(&mut self, lines: Vec<FlushLine>, sent: LocalTime) {
         let (origin, patience) = (self.origin.clone(), self.patience);
-        let spaces = Arc::clone(&self.spaces);
+        let spaces = Arc::clone(&self.shared.spaces);
         let counts = &self.shared.counts;
         counts
             .writes
@@ -350,6 +345,7 @@ impl Task {
 /// Without its task a limiter goes on alone.
 impl Drop for Task {
     fn drop(&mut self) {
+        self.shared.hand_over();
         self.shared.leave_alone();
     }
 }

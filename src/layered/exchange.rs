@@ -276,14 +276,14 @@ impl Tier {
     }
 
     /// Queues a repair of what origin has lost.
-    fn tell_again(&mut self, number: u32, now: LocalTime) {
+    pub(super) fn tell_again(&mut self, number: u32, now: LocalTime) {
         let slot = self.slots.at(number);
         if !slot.current.is_settled() || !slot.previous.is_settled() {
             self.flushes.push(number, &mut slot.pending, now);
         }
     }
 
-    fn consider_publishing(&mut self, number: u32) {
+    pub(super) fn consider_publishing(&mut self, number: u32) {
         let limit = self.setup.window.limit();
         let slot = self.slots.at(number);
         let any = slot.poll_publish(limit).iter().any(Option::is_some);

@@ -130,9 +130,10 @@ impl LayeredLimiter {
 
     /// Starts a limiter for a limit of a plan: see [`Limits::made_by`]. It counts in the namespace `namespace|name`.
     ///
-    /// When the plan changes a limit, its successor reads from origin what this one has told it; what it has not told by
-    /// then it goes on telling, as long as origin answers within twice the patience. Until it has, processes may admit as
-    /// much once more.
+    /// When the plan changes a limit, its successor goes on with the views of this one, under each policy that has the same
+    /// window: nobody waits anew, and what origin has not heard it is told by the successor, also while it is away, and also
+    /// what is reserved now and committed later. Whoever still asks this one is decided on as by another process. A policy over
+    /// another window begins with what origin knows of that.
     ///
     /// [`Limits::made_by`]: crate::limits::Limits::made_by
     pub fn for_limit(
@@ -218,6 +219,16 @@ impl LayeredLimiter {
     /// As [`Self::peek`], with the answers of all policies.
     pub fn peek_each(&self, key: &Key) -> Decisions {
         self.ask(*key, 0)
+    }
+
+    /// Goes on with what the limiter before this one has counted, and with what origin has not heard of it.
+    pub(crate) fn take_over(&self, before: &Self) {
+        self.0.shared.take_over(&before.0.shared);
+    }
+
+    /// Whether another limiter has taken over, so that this one cannot begin again.
+    pub(crate) fn has_left(&self) -> bool {
+        self.0.shared.has_left()
     }
 
     /// Whether `other` is a clone of this one.

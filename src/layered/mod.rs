@@ -24,6 +24,7 @@
 //! | `nearby` | close to the limit, what nobody has heard of yet; how long who is denied has to wait |
 //! | `tier`, `hold`, `refund`, `exchange` | the machine of one policy: decisions; what is held, and given back; questions and answers |
 //! | `tiers` | all policies of a limiter, all or nothing |
+//! | `carried`, `succession` | what goes over to a limiter that takes the place of another |
 //! | `link`, `time` | whether origin answers; whose clock counts |
 //! | `origin`, `cursor` | what a store does with what it is told; how far it was read |
 //! | `handle`, `builder`, `deciding`, `reservation`, `batch` | the limiter as users and layers hold it |
@@ -43,6 +44,7 @@
 mod batch;
 #[cfg(feature = "redis")]
 mod builder;
+mod carried;
 mod cell;
 #[cfg(any(test, feature = "redis"))]
 mod cursor;
@@ -73,6 +75,8 @@ mod slots;
 #[cfg(feature = "redis")]
 mod space;
 mod strict_mode;
+#[cfg(feature = "redis")]
+mod succession;
 mod tier;
 mod tiers;
 mod time;

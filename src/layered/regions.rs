@@ -29,7 +29,7 @@ impl Task {
         }
         self.global_at = LocalTime::NEVER;
         let (store, region) = (global.store.clone(), Arc::clone(&global.region));
-        let (spaces, patience) = (Arc::clone(&self.spaces), self.patience);
+        let (spaces, patience) = (Arc::clone(&self.shared.spaces), self.patience);
         let cursors = self.cursors.clone();
         self.messages.push(Box::pin(async move {
             let pull = store.pull_cells(&spaces, &region, &cursors);
@@ -55,7 +55,7 @@ impl Task {
         }
         lines.sort_unstable_by_key(|line| (line.policy, line.key, line.sequence));
         let (store, region) = (global.store.clone(), Arc::clone(&global.region));
-        let (spaces, patience) = (Arc::clone(&self.spaces), self.patience);
+        let (spaces, patience) = (Arc::clone(&self.shared.spaces), self.patience);
         // Numbers that scripts can count with.
         let epoch = self.random.u64(1..1 << 52);
         self.messages.push(Box::pin(async move {

@@ -41,9 +41,7 @@ impl LayeredLimiter {
     /// * Of what origin has heard nothing is taken back there, since counts only grow: those units are there for the next
     ///   costs of the key in this process, and for others they come back by themselves.
     pub fn refund(&self, key: &Key, units: u32) {
-        let shared = &*self.0.shared;
-        let now = shared.moment();
-        shared.shard(*key).lock().refund(*key, units, &now);
+        self.0.shared.refund(*key, units);
     }
 }
 

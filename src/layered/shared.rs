@@ -3,13 +3,15 @@
 use crate::key::Key;
 use crate::layered::link::{Link, LinkState};
 use crate::layered::setup::Setup;
+use crate::layered::space::Space;
+use crate::layered::succession::Successor;
 use crate::layered::tiers::Tiers;
 use crate::layered::time::{Moment, shared_time};
 use crate::limiter::room;
 use crate::time::{Clock, LocalTime};
 use crossbeam_utils::CachePadded;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -34,6 +36,10 @@ pub(super) struct Shared {
     /// Whether the log says that there are more keys than room.
     told_full: AtomicBool,
     pub(super) counts: Counts,
+    /// One for each policy.
+    pub(super) spaces: Arc<[Space]>,
+    /// Who took the place of this limiter.
+    pub(super) successor: OnceLock<Successor>,
 }
 
 /// What the task has done.
@@ -89,7 +95,13 @@ impl Shard {
 
 impl Shared {
     /// One set-up for each policy, all with the same seed.
-    pub(super) fn new(setups: &[Setup], max_keys: usize, clock: Clock, offset: i64) -> Self {
+    pub(super) fn new(
+        setups: &[Setup],
+        spaces: Arc<[Space]>,
+        max_keys: usize,
+        clock: Clock,
+        offset: i64,
+    ) -> Self {
         let shards = room::shards(max_keys, SHARD_KEYS);
         let shard = |number: usize| {
             let setups = setups.iter().map(|setup| Setup {
@@ -117,6 +129,8 @@ impl Shared {
             wake: Notify::new(),
             told_full: AtomicBool::new(false),
             counts: Counts::default(),
+            spaces,
+            successor: OnceLock::new(),
         }
     }
 

@@ -298,9 +298,17 @@ impl Slots {
         false
     }
 
-    fn remove(&mut self, number: u32) {
+    /// The slot, if a key is in it.
+    pub(crate) fn occupied(&self, number: u32) -> Option<&Slot> {
+        let slot = &self.slots[number as usize];
+        (!slot.vacant).then_some(slot)
+    }
+
+    /// Takes out the key of an occupied slot.
+    pub(crate) fn remove(&mut self, number: u32) {
         let slot = &mut self.slots[number as usize];
         slot.vacant = true;
+        slot.pending = Pending::NOTHING;
         self.numbers.remove(&slot.key);
         self.vacant.push(number);
     }

@@ -426,7 +426,7 @@ impl Tier {
 }
 
 /// Tells a slot what other regions used of it, as far as that was heard before it was in its window.
-fn recall(foreign: &HashMap<(Key, u64), u64>, slot: &mut Slot) {
+pub(super) fn recall(foreign: &HashMap<(Key, u64), u64>, slot: &mut Slot) {
     if foreign.is_empty() {
         return;
     }

@@ -207,6 +207,14 @@ impl From<Option<Hold>> for Holds {
 }
 
 impl Holds {
+    /// Where the tier of a policy has, counted from 0.
+    pub(crate) fn of(&self, policy: u8) -> Option<Hold> {
+        match policy {
+            0 => self.first,
+            more => self.more.get(usize::from(more) - 1).copied().flatten(),
+        }
+    }
+
     /// Whether something was counted.
     pub(crate) const fn any(&self) -> bool {
         self.first.is_some()

@@ -226,7 +226,7 @@ impl AnyLimiter {
             #[cfg(feature = "redis")]
             Self::Leased(limiter) => limiter.has_left(),
             #[cfg(feature = "redis")]
-            Self::Layered(_) => false,
+            Self::Layered(limiter) => limiter.has_left(),
         }
     }
 
@@ -246,7 +246,7 @@ impl AnyLimiter {
     }
 
     /// Goes on with the counts of the limiter before this one, which is another one. Those in a store are where they were;
-    /// of a store that is away, this one tells it what that one has not.
+    /// this one tells it what that one has not.
     pub(crate) fn take_over(&self, before: &Self) {
         match (before, self) {
             (Self::Local(before), Self::Local(next)) => next.take_over(before),
@@ -254,6 +254,8 @@ impl AnyLimiter {
             (Self::Strict(before), Self::Strict(next)) => next.take_over(before),
             #[cfg(feature = "redis")]
             (Self::Leased(before), Self::Leased(next)) => next.take_over(before),
+            #[cfg(feature = "redis")]
+            (Self::Layered(before), Self::Layered(next)) => next.take_over(before),
             #[cfg(feature = "redis")]
             _ => {}
         }

@@ -121,9 +121,8 @@ impl Limits {
     /// * What was reserved before is given back after as [`Reservation`] says. Those who wait in line, and those who come
     ///   to wait after the change, are two lines.
     /// * Counts in a store stay where they are. What a changed limit has let pass while its store was away, and has not
-    ///   told it yet, the one in its place tells it, and its local share goes on, if both are strict or both leased and in
-    ///   one namespace. A layered one goes on telling by itself, and ends with the last who holds it: what its origin has
-    ///   not confirmed within twice the patience then is lost.
+    ///   told it yet, the one in its place tells it, and its local share goes on, if both are strict, both leased or both
+    ///   layered and in one namespace; of layered ones, each policy whose window stays.
     ///
     /// Takes memory for both tables of a changed limit until the move is done. A layer holds the limiters of the plan
     /// before until its next request that has a limit, or that it is dropped; those over a store keep their task and their

@@ -191,6 +191,17 @@ impl Clock {
         }
     }
 
+    /// Whether both show the same moments.
+    #[cfg(feature = "redis")]
+    pub(crate) fn goes_with(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Source::Manual(one), Source::Manual(other)) => Arc::ptr_eq(one, other),
+            (Source::Manual(_), _) | (_, Source::Manual(_)) => false,
+            // Of one clock, to a millisecond.
+            _ => true,
+        }
+    }
+
     /// The present moment on the wall clock.
     #[must_use]
     pub fn wall(&self) -> WallTime {

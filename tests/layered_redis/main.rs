@@ -11,6 +11,7 @@ mod converging;
 mod failures;
 mod policies;
 mod regions;
+mod successions;
 
 use std::time::Duration;
 use tidegate::layered::{LayeredLimiter, LayeredLimiterBuilder};

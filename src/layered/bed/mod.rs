@@ -11,6 +11,7 @@ mod lines;
 mod network;
 mod refusals;
 mod scene;
+mod successions;
 mod waits;
 
 use self::network::{Reply, Sent};

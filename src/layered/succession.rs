@@ -1,0 +1,190 @@
+//! A limiter that takes the place of another: it goes on with the views of that one, and with what that one holds.
+//!
+//! Policies are matched by what they count: one namespace, one window. Whoever still asks the one before, as in the middle
+//! of a request, is decided on there as by another process: what it has not told when its task ends goes over as well.
+//!
+//! A shard of the one before is locked before one of its successor, and nobody is the successor of who succeeds it.
+
+use crate::key::Key;
+use crate::layered::hold::Hold;
+use crate::layered::shared::Shared;
+use crate::layered::slots::Slot;
+use crate::layered::space::Space;
+use crate::layered::tiers::Holds;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Who took the place of a limiter.
+#[derive(Debug)]
+pub(super) struct Successor {
+    shared: Arc<Shared>,
+    /// The number there of each policy here, if it has one.
+    policies: Box<[Option<u8>]>,
+    /// Whether both go by one clock.
+    keeps_time: bool,
+}
+
+impl Successor {
+    /// None if the two have no count in common.
+    fn new(next: &Arc<Shared>, before: &Shared) -> Option<Self> {
+        let place = |space: &Space| {
+            let mut nexts = next.spaces.iter();
+            let place = nexts.position(|it| it.name == space.name)?;
+            u8::try_from(place).ok()
+        };
+        let policies: Box<[Option<u8>]> = before.spaces.iter().map(place).collect();
+        policies.iter().any(Option::is_some).then(|| Self {
+            shared: Arc::clone(next),
+            policies,
+            keeps_time: next.clock.goes_with(&before.clock),
+        })
+    }
+
+    /// Where a policy of the one before counts now.
+    fn of(&self, policy: u8) -> Option<(&Shared, u8)> {
+        let policy = self.policies[usize::from(policy)]?;
+        Some((&self.shared, policy))
+    }
+}
+
+impl Shared {
+    /// Goes on with what `before` counts, if nobody else does.
+    pub(super) fn take_over(self: &Arc<Self>, before: &Self) {
+        let Some(successor) = Successor::new(self, before) else {
+            return;
+        };
+        if successor.keeps_time {
+            // What origin's clock shows is known, and to this one not yet.
+            let offset = before.offset.load(Ordering::Relaxed);
+            self.offset.store(offset, Ordering::Relaxed);
+        }
+        // Before anything moves: whoever finds nothing under the lock of a shard finds out where it went.
+        if before.successor.set(successor).is_ok() {
+            before.hand_over();
+            before.hand_over_the_rest();
+        }
+    }
+
+    /// Whether another limiter has taken the place of this one.
+    pub(super) fn has_left(&self) -> bool {
+        self.successor.get().is_some()
+    }
+
+    /// Hands what is here to who took the place of this limiter, if somebody did. Takes no lock for long.
+    pub(super) fn hand_over(&self) {
+        let Some(successor) = self.successor.get() else {
+            return;
+        };
+        for policy in (0..).take(self.spaces.len()) {
+            let Some((next, number)) = successor.of(policy) else {
+                continue;
+            };
+            for shard in &self.shards {
+                let mut from = Some(0);
+                while let Some(slot) = from {
+                    let takes =
+                        |slot: &Slot| next.take_over_slot(number, slot, successor.keeps_time);
+                    from = shard.lock().of(policy).hand_over(slot, takes);
+                }
+            }
+        }
+    }
+
+    /// What belongs to no slot.
+    fn hand_over_the_rest(&self) {
+        let Some(successor) = self.successor.get() else {
+            return;
+        };
+        for policy in (0..).take(self.spaces.len()) {
+            let Some((next, number)) = successor.of(policy) else {
+                continue;
+            };
+            for (shard, nexts) in self.shards.iter().zip(next.shards.iter().cycle()) {
+                let foreign = shard.lock().of(policy).hand_over_foreign();
+                for line in foreign {
+                    let mut tiers = next.shard(line.key).lock();
+                    tiers.of(number).handle_import(&line, &next.moment());
+                }
+                let overflow = shard.lock().of(policy).hand_over_overflow();
+                let mut tiers = nexts.lock();
+                tiers
+                    .of(number)
+                    .take_over_overflow(&overflow, &next.moment());
+            }
+        }
+    }
+
+    /// Whether there was room for a slot of the limiter before.
+    fn take_over_slot(&self, policy: u8, slot: &Slot, keeps_time: bool) -> bool {
+        let shard = self.shard(slot.key);
+        let mut tiers = shard.lock();
+        if let Some(successor) = self.successor.get()
+            && let Some((next, policy)) = successor.of(policy)
+        {
+            // Also of this one everything has gone on.
+            drop(tiers);
+            return next.take_over_slot(policy, slot, keeps_time && successor.keeps_time);
+        }
+        let took = tiers.of(policy).take_over(slot, keeps_time, &self.moment());
+        self.notice(shard, &tiers);
+        took
+    }
+
+    /// What was held for `cost` came to `actual`, with all policies, wherever that is held by now.
+    pub(super) fn settle(&self, key: Key, holds: &Holds, cost: u32, actual: u32) {
+        let shard = self.shard(key);
+        let mut tiers = shard.lock();
+        if self.successor.get().is_none() {
+            tiers.settle(key, holds, cost, actual, &self.moment());
+            self.notice(shard, &tiers);
+            return;
+        }
+        drop(tiers);
+        for policy in (0..).take(self.spaces.len()) {
+            self.settle_one(policy, key, holds.of(policy), cost, actual);
+        }
+    }
+
+    fn settle_one(&self, policy: u8, key: Key, hold: Option<Hold>, cost: u32, actual: u32) {
+        let shard = self.shard(key);
+        let mut tiers = shard.lock();
+        let tier = tiers.of(policy);
+        let here = hold.is_some_and(|hold| tier.is_held_here(key, hold));
+        match self.successor.get().and_then(|next| next.of(policy)) {
+            Some((next, policy)) if !here => {
+                drop(tiers);
+                next.settle_one(policy, key, hold, cost, actual);
+            }
+            _ => {
+                tier.settle(key, hold, cost, actual, &self.moment());
+                self.notice(shard, &tiers);
+            }
+        }
+    }
+
+    /// Gives back the `units` that were booked last on `key`, with all policies, wherever they count by now.
+    pub(super) fn refund(&self, key: Key, units: u32) {
+        let mut tiers = self.shard(key).lock();
+        if self.successor.get().is_none() {
+            tiers.refund(key, units, &self.moment());
+            return;
+        }
+        drop(tiers);
+        for policy in (0..).take(self.spaces.len()) {
+            self.refund_one(policy, key, units);
+        }
+    }
+
+    fn refund_one(&self, policy: u8, key: Key, units: u32) {
+        let mut tiers = self.shard(key).lock();
+        let tier = tiers.of(policy);
+        let here = tier.has_accepted(key);
+        match self.successor.get().and_then(|next| next.of(policy)) {
+            Some((next, policy)) if !here => {
+                drop(tiers);
+                next.refund_one(policy, key, units);
+            }
+            _ => tier.refund(key, units, &self.moment()),
+        }
+    }
+}
