@@ -19,6 +19,8 @@ use tokio::sync::{mpsc, oneshot};
 const MOST_QUESTIONS: usize = 200;
 /// The most messages under way.
 const MOST_MESSAGES: usize = 64;
+/// The most questions that are taken under one lock.
+const MOST_STEPS: usize = 64;
 /// Keys of which the store is told at a time what was spent while it was away.
 const AT_A_TIME: usize = 64;
 
@@ -121,22 +123,35 @@ impl Task {
             return LocalTime::NEVER;
         }
         let mut asks = Vec::new();
+        // Allocated before a lock is taken.
+        let mut some = Vec::with_capacity(MOST_STEPS);
         let mut due = LocalTime::NEVER;
         let at = shared.now();
-        for shard in &shared.shards {
-            if !shard.busy.load(Ordering::Acquire) {
-                continue;
-            }
-            let mut inner = shard.lock();
-            while asks.len() < room
-                && let Some(ask) = inner.tier.poll_ask(at)
-            {
-                asks.push(ask);
-            }
-            let next = inner.tier.poll_timeout();
-            due = due.min(next);
-            if next == LocalTime::NEVER {
-                shard.busy.store(false, Ordering::Release);
+        // Round and round, so that nobody who waits for a shard has to wait for all of it.
+        let mut more = true;
+        while std::mem::take(&mut more) && asks.len() < room {
+            for shard in &shared.shards {
+                if !shard.busy.load(Ordering::Acquire) {
+                    continue;
+                }
+                let most = MOST_STEPS.min(room - asks.len());
+                let mut inner = shard.lock();
+                while some.len() < most
+                    && let Some(ask) = inner.tier.poll_ask(at)
+                {
+                    some.push(ask);
+                }
+                let next = inner.tier.poll_timeout();
+                if next == LocalTime::NEVER {
+                    shard.busy.store(false, Ordering::Release);
+                }
+                drop(inner);
+                if some.len() == MOST_STEPS {
+                    more = true;
+                } else {
+                    due = due.min(next);
+                }
+                asks.append(&mut some);
             }
         }
         while !asks.is_empty() {
