@@ -93,6 +93,47 @@ async fn no_fixed_window_of_the_servers_clock_gets_more_than_the_limit() {
     assert_windows(&admitted(&server, quota).await, quota);
 }
 
+/// Certainly within the stretch of a window's length that begins when this one asked.
+fn inside(admitted: &[(Duration, Duration)], from: Duration) -> u64 {
+    let inside = |(began, ended): &&(Duration, Duration)| *began >= from && *ended < from + WINDOW;
+    admitted.iter().filter(inside).count() as u64
+}
+
+/// Also across the windows of the clock: exactly the limit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_stretch_of_a_sliding_log_gets_more_than_the_limit() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let quota = Quota::new(LIMIT, WINDOW).expect("a window").sliding_log();
+    let admitted = admitted(&server, quota).await;
+    assert_windows(&admitted, quota);
+    for (from, _) in &admitted {
+        let inside = inside(&admitted, *from);
+        assert!(inside <= u64::from(LIMIT), "{inside} from {from:?} on");
+    }
+}
+
+/// The burst, and what comes back meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_stretch_of_a_token_bucket_gets_more_than_its_burst_and_its_rate() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let quota = Quota::new(LIMIT, WINDOW)
+        .expect("a window")
+        .burst(LIMIT / 3);
+    let admitted = admitted(&server, quota).await;
+    assert!(admitted.len() as u32 > 2 * LIMIT, "{}", admitted.len());
+    for (from, _) in &admitted {
+        let inside = inside(&admitted, *from);
+        assert!(
+            inside <= u64::from(LIMIT + LIMIT / 3),
+            "{inside} from {from:?} on"
+        );
+    }
+}
+
 /// Of any stretch of a window's length, of which `late` is in the later window: see `SlidingWindow`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_stretch_of_a_sliding_window_gets_more_than_its_rule_says() {
@@ -104,11 +145,7 @@ async fn no_stretch_of_a_sliding_window_gets_more_than_its_rule_says() {
     assert_windows(&admitted, quota);
     for (from, _) in &admitted {
         let (from, to) = (*from, *from + WINDOW);
-        // Certainly within the stretch.
-        let inside = admitted
-            .iter()
-            .filter(|(began, ended)| *began >= from && *ended < to);
-        let inside = inside.count() as u64;
+        let inside = inside(&admitted, from);
         // Certainly or perhaps in the window in which it begins.
         let earlier = window(from);
         let perhaps = |(began, ended): &&(Duration, Duration)| {
