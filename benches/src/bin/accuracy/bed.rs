@@ -41,7 +41,7 @@ impl Bed {
 
     pub(crate) fn leased_nodes(&self, case: &Case) -> Vec<LeasedLimiter> {
         let quota = Quota::new(case.limit, WINDOW).expect("a window").sliding();
-        let name = format!("{}-{}-{}", case.limit, case.load, case.round_trip);
+        let name = case.name();
         let node = |_| {
             let store = self.origin(0, case.round_trip);
             let builder = LeasedLimiter::builder(store, &name, quota);
@@ -53,7 +53,7 @@ impl Bed {
 
     pub(crate) fn strict_nodes(&self, case: &Case) -> Vec<StrictLimiter> {
         let quota = Quota::new(case.limit, WINDOW).expect("a window").sliding();
-        let name = format!("{}-{}-{}", case.limit, case.load, case.round_trip);
+        let name = case.name();
         let node = |_| {
             let store = self.origin(0, case.round_trip);
             let builder = StrictLimiter::builder(store, &name, quota);

@@ -49,6 +49,10 @@ pub(crate) fn cases() -> Vec<Case> {
             cases.push(case(nodes, 1_000, 20, round_trip));
         }
     }
+    // Less than twice the limit.
+    for (nodes, load) in [(3, 8), (3, 10), (5, 10), (5, 13), (9, 10), (9, 13)] {
+        cases.push(case(nodes, 1_000, load, 20));
+    }
     cases.extend(
         [(1_000, "<= 1.05"), (10_000, "<= 1.06")].map(|(limit, bar)| Case {
             bar,
@@ -79,12 +83,20 @@ pub(crate) fn cases() -> Vec<Case> {
 
 /// Of strict ones.
 pub(crate) fn strict_cases() -> impl Iterator<Item = Case> {
-    let case = |(load, round_trip)| Case {
+    let case = |(nodes, load, round_trip)| Case {
         what: "strict, admitted / exact",
         bar: "1",
-        ..case(5, 1_000, load, round_trip)
+        ..case(nodes, 1_000, load, round_trip)
     };
-    [(20, 0), (20, 20), (100, 0)].into_iter().map(case)
+    let cases = [
+        (1, 20, 20),
+        (5, 20, 0),
+        (5, 20, 20),
+        (5, 100, 0),
+        (9, 20, 20),
+        (9, 20, 300),
+    ];
+    cases.into_iter().map(case)
 }
 
 /// Of leased ones.
@@ -112,6 +124,14 @@ impl Case {
         format!(
             "{:28} {nodes:>6} {:>7} {load:>5}x {:>5} ms   {value:>6.3}   {}{note}",
             self.what, self.limit, self.round_trip, self.bar
+        )
+    }
+
+    /// What no other case of its kind is called: those of one name count together.
+    pub(crate) fn name(&self) -> String {
+        format!(
+            "{}-{}-{}-{}",
+            self.nodes, self.limit, self.load, self.round_trip
         )
     }
 
