@@ -6,12 +6,14 @@ use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 
 /// What the table shows of each case.
-const COLUMNS: [Metric; 21] = [
+const COLUMNS: [Metric; 25] = [
     Metric::Goodput,
     Metric::P50,
     Metric::P99,
+    Metric::P999,
     Metric::InFlightMean,
     Metric::InFlightMax,
+    Metric::InFlightP999,
     Metric::Overshoot,
     Metric::Settle,
     Metric::FalseRejects,
@@ -22,11 +24,13 @@ const COLUMNS: [Metric; 21] = [
     Metric::Cut,
     Metric::CutTime,
     Metric::Undealt,
+    Metric::Wanted,
     Metric::Ramp,
     Metric::RampPart,
     Metric::Reclaim,
     Metric::Starved,
     Metric::Messages,
+    Metric::Bytes,
     Metric::Violations,
 ];
 

@@ -82,6 +82,8 @@ pub(crate) struct Traffic {
     pub(crate) violations: u64,
     /// The longest that a dead node's slots were nobody's.
     pub(crate) reclaimed: Option<Nanos>,
+    /// The longest that somebody was refused, again and again, while slots were nobody's (I5).
+    pub(crate) wanted: Option<Nanos>,
 }
 
 /// A way to limit what a fleet has in flight.

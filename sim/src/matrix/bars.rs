@@ -45,7 +45,7 @@ fn is_skewed(cell: Cell) -> bool {
     cell.course == "skewed" && cell.nodes > 1
 }
 
-pub(super) const BARS: [Bar; 15] = [
+pub(super) const BARS: [Bar; 16] = [
     Bar {
         name: "goodput, 2x to 10x, N <= 8",
         metric: Metric::Goodput,
@@ -137,6 +137,13 @@ pub(super) const BARS: [Bar; 15] = [
         metric: Metric::RampPart,
         bar: 1.0,
         is_meant_for: |cell| cell.course == "joins",
+    },
+    Bar {
+        // Four round trips, and a drain (I5).
+        name: "free slots, wanted, / drain",
+        metric: Metric::Wanted,
+        bar: 1.0,
+        is_meant_for: |_| true,
     },
 ];
 

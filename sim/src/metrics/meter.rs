@@ -283,10 +283,16 @@ impl Meter {
             (Metric::Cut, cut),
             (Metric::CutTime, cut_time),
             (Metric::Ramp, ramp / MS as f64),
-            (Metric::RampPart, ramp / self.drain()),
+            (Metric::RampPart, ramp / self.drain(7)),
             (Metric::Reclaim, traffic.reclaimed.map_or(f64::NAN, seconds)),
             (Metric::Starved, seconds(self.starved)),
             (Metric::Undealt, self.undealt()),
+            (
+                Metric::Wanted,
+                traffic
+                    .wanted
+                    .map_or(f64::NAN, |wanted| wanted as f64 / self.drain(4)),
+            ),
             (Metric::Critical, admitted(self.by_class[0])),
             (Metric::Default, admitted(self.by_class[1])),
             (Metric::Sheddable, admitted(self.by_class[2])),
@@ -307,10 +313,11 @@ impl Meter {
         }
     }
 
-    /// How soon a slot can be another's, in nanoseconds: what runs in it ends, late for one, and it is told of.
-    fn drain(&self) -> f64 {
+    /// How soon a slot can be another's, in nanoseconds: what runs in it ends, late for one, and it is told of in so many
+    /// round trips.
+    fn drain(&self, round_trips: u32) -> f64 {
         let running = self.unloaded.value_at_quantile(0.99) * 1000;
-        running as f64 + 7.0 * self.round_trip
+        running as f64 + f64::from(round_trips) * self.round_trip
     }
 
     fn judged(&self) -> impl Iterator<Item = &Bin> {

@@ -95,6 +95,7 @@ metrics! {
     Reclaim, "reclaim", "reclaim", "Seconds until the slots of a node that died may be another's; the slowest";
     Starved, "starved", "starve", "The longest that a node refused everybody, in seconds";
     Undealt, "undealt", "undealt", "The part of the limit that no node had, in bins of 0.1 s in which somebody was refused";
+    Wanted, "wanted", "want/d", "The longest that somebody was refused, again and again, while slots were nobody's, divided by the 99th percentile of the latency without load and four round trips to the store";
     Critical, "critical", "crit", "Admitted, of the critical who asked";
     Default, "default", "deflt", "Admitted, of the default class who asked";
     Sheddable, "sheddable", "shed", "Admitted, of the sheddable who asked";

@@ -1,8 +1,11 @@
 //! Watches the promises of the fleet guard while it runs: I1, I2, I3, I4 and I11, on what really runs.
 
-use crate::engine::Nanos;
+use crate::engine::{MS, Nanos};
 use std::collections::{HashMap, VecDeque};
 use tidegate::fleet::sim::Store;
+
+/// Where nobody is refused for so long, nobody wants more than there is.
+const PAUSE: Nanos = 20 * MS;
 
 #[derive(Debug)]
 pub(super) struct Audit {
@@ -18,10 +21,19 @@ pub(super) struct Audit {
     draining: VecDeque<(Nanos, u64)>,
     /// What may be in flight: the limit, or what was reserved when it fell (I3).
     allowed: u64,
+    /// Of the last plan.
+    limit: u64,
     /// The store lost something: sums may be higher until it has planned again, in another epoch than this.
     disturbed: Option<Option<u64>>,
     /// The epoch, and the least of store time minus true time in it, in microseconds.
     behind: Option<(u64, i64)>,
+    /// Slots of the limit are nobody's, and nobody has to drain first.
+    is_free: bool,
+    /// While they are: since when somebody is refused, and when that was the last time.
+    wanting: Option<(Nanos, Nanos)>,
+    /// The longest of these, after the warm-up (I5).
+    wanted: Nanos,
+    warmup: Nanos,
     violations: u64,
 }
 
@@ -34,7 +46,7 @@ struct Watch {
 }
 
 impl Audit {
-    pub(super) fn new(keeps_in_flight: bool, drain: Nanos) -> Self {
+    pub(super) fn new(keeps_in_flight: bool, drain: Nanos, warmup: Nanos) -> Self {
         Self {
             keeps_in_flight,
             drain,
@@ -43,8 +55,13 @@ impl Audit {
             last_watch: 0,
             draining: VecDeque::new(),
             allowed: 0,
+            limit: 0,
             disturbed: None,
             behind: None,
+            is_free: false,
+            wanting: None,
+            wanted: 0,
+            warmup,
             violations: 0,
         }
     }
@@ -108,6 +125,24 @@ impl Audit {
         }
     }
 
+    /// Somebody was refused, or has to wait.
+    pub(super) fn refused(&mut self, now: Nanos) {
+        if !self.is_free || now < self.warmup {
+            return;
+        }
+        let since = match self.wanting {
+            Some((since, last)) if now - last < PAUSE => since,
+            _ => now,
+        };
+        self.wanting = Some((since, now));
+        self.wanted = self.wanted.max(now - since);
+    }
+
+    /// The longest that somebody was refused, again and again, while slots were nobody's.
+    pub(super) const fn wanted(&self) -> Nanos {
+        self.wanted
+    }
+
     /// The store lost something in `epoch`, or everything.
     pub(super) const fn disturbed(&mut self, epoch: Option<u64>) {
         self.disturbed = Some(epoch);
@@ -115,6 +150,7 @@ impl Audit {
 
     /// A plan for `limit` was committed when `reserved` was.
     pub(super) fn planned(&mut self, limit: u32, reserved: u64) {
+        self.limit = u64::from(limit);
         // Also after the store was disturbed: what is claimed then is no more than what was allowed before.
         self.allowed = self.allowed.min(reserved).max(u64::from(limit));
     }
@@ -132,6 +168,10 @@ impl Audit {
             self.disturbed = None;
         }
         let (shares, reserved) = store.committed();
+        self.is_free = store.has_planned() && reserved < self.limit;
+        if !self.is_free {
+            self.wanting = None;
+        }
         if self.disturbed.is_none() {
             if shares > self.allowed {
                 self.broken("I1", shares, self.allowed);
@@ -180,7 +220,7 @@ mod tests {
     use crate::engine::SECOND;
 
     fn audit(limit: u32) -> Audit {
-        let mut audit = Audit::new(true, SECOND);
+        let mut audit = Audit::new(true, SECOND, 0);
         audit.planned(limit, 0);
         audit
     }
@@ -213,6 +253,28 @@ mod tests {
         audit.ended(watch);
         audit.started(next, SECOND + 20);
         assert_eq!(audit.violations(), 1);
+    }
+
+    #[test]
+    fn free_slots_are_wanted_for_as_long_as_somebody_is_refused_meanwhile() {
+        let mut audit = Audit::new(true, SECOND, 10 * MS);
+        audit.is_free = true;
+        audit.refused(9 * MS);
+        for at in [11, 25, 40] {
+            audit.refused(at * MS);
+        }
+        assert_eq!(audit.wanted(), 29 * MS);
+        // Nobody wanted any for a while.
+        for at in [60, 70] {
+            audit.refused(at * MS);
+        }
+        assert_eq!(audit.wanted(), 29 * MS);
+        // Nor is anything missing where no slot is free.
+        audit.is_free = false;
+        for at in 71..200 {
+            audit.refused(at * MS);
+        }
+        assert_eq!(audit.wanted(), 29 * MS);
     }
 
     #[test]

@@ -61,7 +61,11 @@ impl Fleet {
                 None if scenario.limiter.name == "tidegate-queue" => Some(20 * MS),
                 wait => wait,
             },
-            audit: Audit::new(config.keeps_in_flight(), config.drain_us() * 1000),
+            audit: Audit::new(
+                config.keeps_in_flight(),
+                config.drain_us() * 1000,
+                scenario.warmup,
+            ),
             store: Store::new(&config),
             config,
             processes: Vec::new(),
@@ -326,6 +330,7 @@ impl Limiter for Fleet {
         match asked {
             Ok(lease) => Verdict::Admit(self.ran(scene.agenda.now(), index, lease)),
             Err(verdict) => {
+                self.audit.refused(scene.agenda.now());
                 self.heed(scene.agenda, index);
                 verdict
             }
@@ -481,6 +486,7 @@ impl Limiter for Fleet {
     fn traffic(&self) -> Traffic {
         Traffic {
             violations: self.audit.violations(),
+            wanted: Some(self.audit.wanted()),
             ..self.traffic
         }
     }
