@@ -2,12 +2,13 @@
 //!
 //! Bertsekas and Gallager, "Data Networks", 6.5.2: raise everybody's level together; who has what it wants stops.
 
-use crate::fleet::allocate::{Claimant, ranks};
+use crate::fleet::allocate::{ABSURD, Claimant, ranks};
 
 /// Targets for demand plus headroom, the more critical classes first, then the spare in proportion to the headroom, so that a burst finds it there.
 ///
 /// Headroom is the [`headroom`] of the demand. Shares that would move by no more than `max(1, 5 %)` stay, while nobody who
-/// is refused for want of them would have more than one slot more (I7: exact to one).
+/// is refused for want of them would have more than one slot more, or has two less than another who has more than its
+/// part, and a twentieth less (I7: exact to one).
 pub(super) fn split(limit: u32, claimants: &[Claimant<'_>], turn: u64) -> Vec<u32> {
     let headroom: Vec<u32> = claimants
         .iter()
@@ -137,6 +138,29 @@ fn is_still(limit: u32, claimants: &[Claimant<'_>], targets: &[u32]) -> bool {
                 && claimant.share.abs_diff(*target) <= (claimant.share / 20).max(1)
                 && (claimant.demand <= claimant.share || *target <= claimant.share + 1)
         })
+        && !is_lopsided(claimants, targets)
+}
+
+/// One slot from who has most above its target would help who has least below, who is refused for want of it, and leave
+/// the one no poorer than the other; and they are further apart than a twentieth. By weight.
+fn is_lopsided(claimants: &[Claimant<'_>], targets: &[u32]) -> bool {
+    let level =
+        |slots: u32, of: &Claimant<'_>| u64::from(slots) * u64::from(ABSURD) / u64::from(of.weight);
+    let both = || claimants.iter().zip(targets);
+    let above = both().filter(|(it, target)| **target < it.share);
+    // A demand is rounded up: one more than the share is chance.
+    let below = both().filter(|(it, target)| **target > it.share && it.demand > it.share + 1);
+    let richest = above
+        .map(|(it, _)| (level(it.share, it), level(1, it)))
+        .max();
+    let poorest = below
+        .map(|(it, _)| (level(it.share, it), level(1, it)))
+        .min();
+    richest
+        .zip(poorest)
+        .is_some_and(|((most, less), (least, more))| {
+            most - less >= least + more && most - least > most / 20
+        })
 }
 
 fn sum(slots: &[u32]) -> u64 {
@@ -210,6 +234,27 @@ mod tests {
         assert_eq!(with([400, 400], [104, 96]), [100, 100]);
         assert_eq!(with([400, 400], [101, 99]), [101, 99]);
         assert_eq!(with([400, 400], [2, 1]), [2, 1]);
+    }
+
+    /// As when a third node joins two: each is within one slot of its target, and one has less than half of another.
+    #[test]
+    fn i7_shares_that_are_two_slots_apart_do_not_stay_while_the_smaller_is_refused() {
+        let with = |nodes: &[(u32, u32, u32)]| {
+            let mut claimants = claimants(&nodes.iter().map(|it| (it.1, it.2)).collect::<Vec<_>>());
+            for (claimant, node) in claimants.iter_mut().zip(nodes) {
+                claimant.share = node.0;
+            }
+            split(claimants.iter().map(|it| it.share).sum(), &claimants, 1)
+        };
+        // Share, demand and weight.
+        assert_eq!(with(&[(5, 9, 1), (4, 9, 1), (2, 9, 1)]), [4, 4, 3]);
+        assert_eq!(with(&[(4, 9, 1), (4, 9, 1), (3, 9, 1)]), [4, 4, 3]);
+        // Who has two hardly wants more.
+        assert_eq!(with(&[(5, 9, 1), (4, 9, 1), (2, 3, 1)]), [5, 4, 2]);
+        // Twice the weight, twice the slots.
+        assert_eq!(with(&[(5, 9, 2), (4, 9, 2), (2, 9, 1)]), [5, 4, 2]);
+        // Two in twenty make no difference.
+        assert_eq!(with(&[(101, 400, 1), (99, 400, 1)]), [101, 99]);
     }
 
     #[test]
