@@ -25,7 +25,8 @@
 //!   one by one for four times as long as they are apart, but no longer than five ttl. So of a node that is asked once
 //!   a minute the first request after each pause is refused while the fleet is over its limit, and a retry is not.
 //! * **I7 Fair**: under [`Allocation::MaxMin`] shares go to the exact weighted max-min split of demand and its headroom, in
-//!   whole slots. Those that would move by a twentieth or less stay, while nobody who is refused would have two slots more.
+//!   whole slots. Those that would move by a twentieth or less stay, while nobody who is refused would have two slots more,
+//!   or has two less, and a twentieth less, than another who has more than its part.
 //! * **I8 It responds**: under [`Estimate::Fleet`] a step of what the backend can take moves L there, from 1 to 1000 nodes.
 //!   How fast is measured by the simulator, and not promised.
 //! * **I9 Survives its store**: after a lost, flushed or restored store I2 still holds: nodes carry their claims and how
