@@ -12,6 +12,7 @@
 
 use crate::key::Key;
 use crate::layered::exchange::ImportLine;
+use crate::layered::flush::FlushQueue;
 use crate::layered::hold::Hold;
 use crate::layered::slots::Slot;
 use crate::layered::tier::{Tier, recall};
@@ -19,7 +20,7 @@ use crate::layered::time::Moment;
 
 impl Tier {
     /// Offers a few slots from `number` to whoever takes the place of this tier. Those that `takes` says it has taken are
-    /// no longer here. Answers where to go on.
+    /// no longer here, and what was to be asked and told of them is not. Answers where to go on.
     #[must_use]
     pub(super) fn hand_over(
         &mut self,
@@ -31,6 +32,12 @@ impl Tier {
             if self.slots.occupied(number).is_some_and(&mut takes) {
                 self.slots.remove(number);
             }
+        }
+        if next.is_none() && self.slots.len() == 0 {
+            self.slots.free();
+            // What is queued is the successor's to do.
+            self.wanted.clear();
+            self.flushes = FlushQueue::default();
         }
         next
     }

@@ -142,6 +142,7 @@ impl Task {
             }
         }
         self.inbox.close();
+        self.shared.ended.store(true, Ordering::Release);
         self.shared.hand_over();
         let unheard = self.shared.unheard();
         let mut waiting = self.closing.take().unwrap_or_default();
@@ -157,6 +158,9 @@ impl Task {
     /// Sends what is to be sent; answers when to come back.
     fn send(&mut self, now: LocalTime) -> LocalTime {
         self.send_global(now);
+        if let Some(link) = self.shared.take_inherited().filter(|_| self.link.is_new()) {
+            self.link = link;
+        }
         self.shared.set_link(&self.link, now);
         let may_ask = self.link.may_ask(now);
         let room = MOST_MESSAGES.saturating_sub(self.messages.len());
@@ -345,6 +349,7 @@ impl Task {
 /// Without its task a limiter goes on alone.
 impl Drop for Task {
     fn drop(&mut self) {
+        self.shared.ended.store(true, Ordering::Release);
         self.shared.hand_over();
         self.shared.leave_alone();
     }

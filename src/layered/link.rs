@@ -75,6 +75,19 @@ impl LinkState {
         self.round_trip
     }
 
+    /// Whether nothing was answered, and nothing failed.
+    pub(crate) fn is_new(&self) -> bool {
+        *self == Self::new()
+    }
+
+    /// As whoever takes over begins: it finds out at once whether that is so still.
+    pub(crate) const fn carried(self) -> Self {
+        Self {
+            probe_at: LocalTime::ZERO,
+            ..self
+        }
+    }
+
     /// Something that was sent at `sent` failed or was given up at `now`.
     pub(crate) fn handle_failure(&mut self, sent: LocalTime, now: LocalTime) {
         self.down_since.get_or_insert(sent);

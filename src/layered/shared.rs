@@ -38,6 +38,11 @@ pub(super) struct Shared {
     pub(super) counts: Counts,
     /// One for each policy.
     pub(super) spaces: Arc<[Space]>,
+    /// What the task knows of the link, and what it is to begin with.
+    state: Mutex<LinkState>,
+    inherited: Mutex<Option<LinkState>>,
+    /// There is no task any more.
+    pub(super) ended: AtomicBool,
     /// Who took the place of this limiter.
     pub(super) successor: OnceLock<Successor>,
 }
@@ -130,6 +135,9 @@ impl Shared {
             told_full: AtomicBool::new(false),
             counts: Counts::default(),
             spaces,
+            state: Mutex::new(LinkState::new()),
+            inherited: Mutex::new(None),
+            ended: AtomicBool::new(false),
             successor: OnceLock::new(),
         }
     }
@@ -171,6 +179,26 @@ impl Shared {
             .store(nanos(state.round_trip()), Ordering::Relaxed);
         self.not_before.store(probe.as_nanos(), Ordering::Relaxed);
         self.link.store(link, Ordering::Relaxed);
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = *state;
+    }
+
+    /// Goes on with what `before` knows of the link.
+    pub(super) fn inherit_link(&self, before: &Self) {
+        let state = *before.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = state.carried();
+        self.set_link(&state, self.clock.now());
+        *self
+            .inherited
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(state);
+    }
+
+    /// What the task is to begin with, once.
+    pub(super) fn take_inherited(&self) -> Option<LinkState> {
+        self.inherited
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// Accepted units that origin has not confirmed. Takes no lock for long.

@@ -304,6 +304,12 @@ impl Slots {
         (!slot.vacant).then_some(slot)
     }
 
+    /// Gives back the memory of a table without keys. Nobody may go on with the number of a slot.
+    pub(crate) fn free(&mut self) {
+        (self.slots, self.vacant, self.hand) = (Vec::new(), Vec::new(), 0);
+        self.numbers.shrink_to_fit();
+    }
+
     /// Takes out the key of an occupied slot.
     pub(crate) fn remove(&mut self, number: u32) {
         let slot = &mut self.slots[number as usize];

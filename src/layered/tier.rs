@@ -150,8 +150,8 @@ impl Tier {
     pub(crate) fn unheard(&mut self, number: u32) -> (u64, Option<u32>) {
         let (numbers, next) = self.slots.numbers_from(number);
         let units = numbers
-            .map(|number| {
-                let slot = self.slots.at(number);
+            .filter_map(|number| self.slots.occupied(number))
+            .map(|slot| {
                 u64::from(slot.current.unconfirmed()) + u64::from(slot.previous.unconfirmed())
             })
             .sum();
