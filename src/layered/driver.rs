@@ -142,8 +142,7 @@ impl Task {
             }
         }
         self.inbox.close();
-        self.shared.ended.store(true, Ordering::Release);
-        self.shared.hand_over();
+        self.shared.end();
         let unheard = self.shared.unheard();
         let mut waiting = self.closing.take().unwrap_or_default();
         while let Ok(close) = self.inbox.try_recv() {
@@ -349,8 +348,7 @@ impl Task {
 /// Without its task a limiter goes on alone.
 impl Drop for Task {
     fn drop(&mut self) {
-        self.shared.ended.store(true, Ordering::Release);
-        self.shared.hand_over();
+        self.shared.end();
         self.shared.leave_alone();
     }
 }

@@ -79,8 +79,14 @@ impl Shared {
         })
     }
 
+    /// There is no task any more, so that nothing goes over to this limiter, and what is left goes on.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.hand_over();
+    }
+
     /// Hands what is here to who took the place of this limiter, if somebody did. Takes no lock for long.
-    pub(super) fn hand_over(&self) {
+    fn hand_over(&self) {
         let keeps_time = self.successor.get().is_some_and(|it| it.keeps_time);
         for policy in (0..).take(self.spaces.len()) {
             let Some((next, number)) = self.next_of(policy) else {

@@ -55,7 +55,7 @@ fn main() {
         return;
     };
     let store = || RedisStore::new(redis.url()).expect("an address");
-    // More than a minute is remembered of each, so the table is full of what may not yet go.
+    // What the store knows of a key may go, and nothing comes back by itself within the flood.
     let quota = Quota::per_hour(10);
     let limiter = LayeredLimiter::builder(store(), "flood", quota).build();
     let limiter = limiter.expect("settings that work");

@@ -1,6 +1,6 @@
 //! What goes wrong, and what is admitted then.
 
-use super::{MS, SECOND, Scene, World};
+use super::{MS, SECOND, Scene, World, hot};
 use crate::key::Key;
 use crate::layered::link::Outage;
 use std::num::NonZeroU32;
@@ -8,37 +8,20 @@ use std::num::NonZeroU32;
 const WINDOW: u64 = 10 * SECOND;
 const LIMIT: u32 = 1_000;
 
-fn hot() -> Key {
-    Key::of("hot")
-}
-
-/// Three nodes under twice the limit, from the beginning of a window, for `windows`.
-fn world(scene: &Scene, windows: u64) -> World {
-    let mut world = scene.start();
-    world.run_to_boundary();
-    world.load(hot(), 1, 2 * u64::from(scene.limit), windows * WINDOW, &[0]);
-    world
-}
-
 fn scene() -> Scene {
     Scene::new(3, LIMIT, WINDOW, 20 * MS)
 }
 
 /// What origin knows of all windows is what was admitted.
 fn origin_knows_everything(world: &World) {
-    let known: u64 = world.origins[0]
-        .cells
-        .values()
-        .map(|cell| cell.total())
-        .sum();
-    assert_eq!(known, world.seen.admitted);
+    assert_eq!(world.known(), world.seen.admitted);
 }
 
 #[test]
 fn nothing_is_lost_or_counted_twice_when_a_tenth_of_the_messages_is_lost() {
     let mut scene = scene();
     scene.loss = 10;
-    let mut world = world(&scene, 3);
+    let mut world = scene.overloaded(3);
     let seen = world.watch(3 * WINDOW + 5 * SECOND);
     origin_knows_everything(&world);
     assert!(
@@ -53,7 +36,7 @@ fn nothing_is_lost_or_counted_twice_when_a_tenth_of_the_messages_is_lost() {
 
 #[test]
 fn while_origin_is_away_nodes_go_on_and_it_catches_up() {
-    let mut world = world(&scene(), 4);
+    let mut world = scene().overloaded(4);
     world.run(WINDOW / 2);
     world.origins[0].away = true;
     let away = world.watch(3 * SECOND);
@@ -76,7 +59,7 @@ fn in_a_long_outage_nodes_that_know_their_number_keep_the_limit() {
     let mut scene = scene();
     let nodes = NonZeroU32::new(3).expect("not 0");
     scene.outage = Outage::Share { nodes };
-    let mut world = world(&scene, 6);
+    let mut world = scene.overloaded(6);
     world.run(WINDOW / 2);
     world.origins[0].away = true;
     world.run(WINDOW / 2 + 2 * WINDOW);
@@ -98,17 +81,13 @@ fn in_a_long_outage_nodes_that_know_their_number_keep_the_limit() {
 
 #[test]
 fn an_origin_that_lost_its_data_gets_it_back_from_the_nodes() {
-    let mut world = world(&scene(), 3);
+    let mut world = scene().overloaded(3);
     world.run(WINDOW + WINDOW / 2);
     let before = world.seen.admitted;
     world.origins[0].cells.clear();
     let lost = world.watch(WINDOW / 2);
     assert!(lost.accuracy() <= 1_050, "{} {lost:?}", lost.accuracy());
-    let known: u64 = world.origins[0]
-        .cells
-        .values()
-        .map(|cell| cell.total())
-        .sum();
+    let known = world.known();
     // The window that was lost in its middle is there again.
     assert!(known >= u64::from(LIMIT) * 95 / 100, "{known} of {before}");
     let after = world.watch(WINDOW);
@@ -125,7 +104,7 @@ fn an_origin_that_came_back_as_it_was_earlier_counts_once_what_it_hears_again() 
     for seed in 1..=4 {
         let mut scene = scene();
         scene.seed = seed;
-        let mut world = world(&scene, 3);
+        let mut world = scene.overloaded(3);
         world.run(WINDOW + 3 * SECOND);
         let earlier = world.origins[0].cells.clone();
         world.run(3 * SECOND);
@@ -137,11 +116,7 @@ fn an_origin_that_came_back_as_it_was_earlier_counts_once_what_it_hears_again() 
             "{} {back:?}",
             back.accuracy()
         );
-        let known: u64 = world.origins[0]
-            .cells
-            .values()
-            .map(|cell| cell.total())
-            .sum();
+        let known = world.known();
         // But for what was under way when it went back, or is now.
         let admitted = before + back.admitted;
         assert!(known.abs_diff(admitted) <= 20, "{known} of {admitted}");
@@ -159,7 +134,7 @@ fn a_clock_two_seconds_off_changes_nothing() {
     for skew in [2, -2] {
         let mut scene = scene();
         scene.skew = vec![skew * SECOND as i64];
-        let mut world = world(&scene, 3);
+        let mut world = scene.overloaded(3);
         let seen = world.watch(3 * WINDOW);
         assert!(
             (950..=1_050).contains(&seen.accuracy()),
@@ -244,11 +219,7 @@ fn random_identifiers_take_no_more_room_than_there_is() {
     }
     world.run(WINDOW);
     // What is told is what was admitted, but for the keys that shared one cell.
-    let known: u64 = world.origins[0]
-        .cells
-        .values()
-        .map(|cell| cell.total())
-        .sum();
+    let known = world.known();
     let overflowed: u64 = world
         .nodes
         .iter()

@@ -15,7 +15,7 @@ mod successions;
 mod waits;
 
 use self::network::{Reply, Sent};
-use self::scene::{Scene, Seen};
+use self::scene::{Scene, Seen, hot};
 
 use crate::decision::PolicyName;
 use crate::key::Key;
@@ -179,6 +179,12 @@ impl World {
             }
         }
         self.now = end;
+    }
+
+    /// What the first origin knows of all windows.
+    fn known(&self) -> u64 {
+        let cells = self.origins[0].cells.values();
+        cells.map(OriginCell::total).sum()
     }
 
     /// What was seen while it lived on for `span`.

@@ -1,6 +1,7 @@
 //! What is simulated, and what was seen of it.
 
 use super::World;
+use crate::key::Key;
 use crate::layered::link::Outage;
 
 /// What is simulated.
@@ -40,6 +41,20 @@ impl Scene {
     pub(super) fn start(&self) -> World {
         World::new(self.clone())
     }
+
+    /// All nodes of the first region under twice the limit, from the beginning of a window, for `windows`.
+    pub(super) fn overloaded(&self, windows: u64) -> World {
+        let mut world = self.start();
+        world.run_to_boundary();
+        let rate = 2 * u64::from(self.limit);
+        world.load(hot(), 1, rate, windows * self.window, &[0]);
+        world
+    }
+}
+
+/// The key that everybody asks for.
+pub(super) fn hot() -> Key {
+    Key::of("hot")
 }
 
 /// What was seen.

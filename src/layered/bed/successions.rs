@@ -1,6 +1,6 @@
 //! A limiter that is exchanged for another while it counts, as when its limit changes.
 
-use super::{MS, PATIENCE, SECOND, Scene, World, setup};
+use super::{MS, PATIENCE, SECOND, Scene, World, hot, setup};
 use crate::key::Key;
 use crate::layered::cell::Told;
 use crate::layered::exchange::{ImportLine, Totals};
@@ -14,10 +14,6 @@ use std::time::Duration;
 
 const WINDOW: u64 = 10 * SECOND;
 const LIMIT: u32 = 1_000;
-
-fn hot() -> Key {
-    Key::of("hot")
-}
 
 /// Hands over what `before` has, as the shell does.
 fn succeed(before: &mut Tier, next: &mut Tier, keeps_time: bool, now: &Moment) {
@@ -46,31 +42,18 @@ impl World {
     }
 }
 
-/// Three nodes under twice the limit, for `windows`.
-fn world(scene: &Scene, windows: u64) -> World {
-    let mut world = scene.start();
-    world.run_to_boundary();
-    world.load(hot(), 1, 2 * u64::from(scene.limit), windows * WINDOW, &[0]);
-    world
-}
-
-fn known(world: &World) -> u64 {
-    let cells = world.origins[0].cells.values();
-    cells.map(|cell| cell.total()).sum()
-}
-
 #[test]
 fn exchanged_again_and_again_under_loss_everything_is_counted_once() {
     for seed in 0..20 {
         let mut scene = Scene::new(3, LIMIT, WINDOW, 20 * MS);
         (scene.loss, scene.seed) = (5, seed);
-        let mut world = world(&scene, 2);
+        let mut world = scene.overloaded(2);
         for turn in 0..(2 * WINDOW / (70 * MS)) as usize {
             world.run(70 * MS);
             world.exchange(turn % 3, turn % 2 == 0);
         }
         world.run(PATIENCE.as_nanos() as u64 * 8);
-        assert_eq!(known(&world), world.seen.admitted, "{seed}");
+        assert_eq!(world.known(), world.seen.admitted, "{seed}");
         assert!(world.seen.admitted > 1_500);
     }
 }
@@ -79,7 +62,7 @@ fn exchanged_again_and_again_under_loss_everything_is_counted_once() {
 #[test]
 fn exchanged_in_the_middle_nodes_are_as_exact_as_before() {
     let exact = |exchanged: bool| {
-        let mut world = world(&Scene::new(3, LIMIT, WINDOW, 20 * MS), 4);
+        let mut world = Scene::new(3, LIMIT, WINDOW, 20 * MS).overloaded(4);
         for turn in 0..(4 * WINDOW / (SECOND / 3)) as usize {
             world.run(SECOND / 3);
             if exchanged {
@@ -97,7 +80,7 @@ fn exchanged_in_the_middle_nodes_are_as_exact_as_before() {
 #[test]
 fn while_origin_is_away_an_exchange_gives_nobody_the_limit_again() {
     for keeps_time in [true, false] {
-        let mut world = world(&Scene::new(1, LIMIT, 10 * WINDOW, 20 * MS), 10);
+        let mut world = Scene::new(1, LIMIT, 10 * WINDOW, 20 * MS).overloaded(1);
         world.origins[0].away = true;
         for _ in 0..9 {
             world.run(WINDOW);
@@ -106,7 +89,7 @@ fn while_origin_is_away_an_exchange_gives_nobody_the_limit_again() {
         assert_eq!(world.seen.admitted, u64::from(LIMIT));
         world.origins[0].away = false;
         world.run(2 * WINDOW);
-        assert_eq!(known(&world), world.seen.admitted);
+        assert_eq!(world.known(), world.seen.admitted);
     }
 }
 
