@@ -105,6 +105,29 @@ fn two_reservations_that_end_late_do_not_pay_for_one_another() {
     assert_eq!(limiter.peek(&key).remaining(), 0);
 }
 
+/// A tenant that uses 100 tokens of each 400 that it reserves has used those 200, whatever others give back.
+#[test]
+fn what_others_give_back_meanwhile_takes_nothing_from_a_refund() {
+    for quota in RULES {
+        let limit = quota.replace("10", "1000");
+        let (limiter, lever) = limiter(&limit);
+        let key = Key::of("acme");
+        let reserved = [(); 2].map(|()| limiter.reserve(&key, 400).unwrap());
+        for other in 0..200_u32 {
+            let reservation = limiter.reserve(&Key::of(&other), 900).unwrap();
+            limiter.refund(&Key::of(&other), 10);
+            reservation.cancel();
+        }
+        // Nine units come back in so long under a token bucket.
+        lever.advance(Duration::from_secs(33));
+        reserved
+            .into_iter()
+            .for_each(|reservation| reservation.commit(100));
+        let left = limiter.peek(&key).remaining();
+        assert!((800..810).contains(&left), "{limit}: {left}");
+    }
+}
+
 #[test]
 fn a_reservation_counts_under_every_policy() {
     let builder = RateLimiter::builder(Quota::per_hour(10));

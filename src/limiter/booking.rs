@@ -4,9 +4,11 @@ use crate::decision::Decision;
 use crate::key::Key;
 use crate::limiter::local::Local;
 use crate::limiter::overflow::Overflown;
+use crate::limiter::refunds::{Open, Refunds};
 use crate::rule::{Moment, Refund, Tat};
 use crate::time::LocalTime;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::cell::Cell;
+use std::sync::Arc;
 
 /// Where the units of a booking are: one word under a single token bucket, else one a rule.
 #[derive(Debug)]
@@ -20,40 +22,31 @@ pub(super) enum Marks {
 pub(super) struct Booking {
     pub(super) decision: Decision,
     booked: LocalTime,
-    marks: Marks,
-    /// What had been given back on the key before, and on those that share its count.
-    refunded: u64,
-    /// Where it is, if that is an overflow cell.
+    /// Where the limiter has it that booked it.
+    pub(super) place: Place,
+    open: Open,
+}
+
+/// Where a booking is.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) marks: Marks,
+    /// If that is an overflow cell.
     overflown: Option<Overflown>,
 }
 
-/// Units given back, by a part of the key: refunds on one key have to know of each other, and one more than there was
-/// only makes them give back less.
-#[derive(Debug)]
-pub(super) struct Refunded([AtomicU64; 64]);
-
-impl Default for Refunded {
-    fn default() -> Self {
-        Self([const { AtomicU64::new(0) }; 64])
+impl Place {
+    /// The same in the limiter that has taken over, with the `marks` that it has there. One that was on an overflow cell
+    /// does not move.
+    pub(super) const fn moved(marks: Marks) -> Self {
+        Self {
+            marks,
+            overflown: None,
+        }
     }
 }
 
 impl Booking {
-    /// The same for the limiter that has taken over from the one that booked it, with the `marks` that it has there and
-    /// all that was given back `before`.
-    pub(super) fn moved(&self, key: Key, before: &Refunded, marks: Marks) -> Self {
-        // The other limiter counts from 0.
-        let earlier = before.of(key).load(Ordering::SeqCst);
-        Self {
-            decision: self.decision,
-            booked: self.booked,
-            marks,
-            refunded: self.refunded.wrapping_sub(earlier),
-            // One that was on an overflow cell does not move.
-            overflown: None,
-        }
-    }
-
     const fn refund(&self, units: u32, others: u64) -> Refund {
         Refund {
             units,
@@ -61,25 +54,15 @@ impl Booking {
             others,
         }
     }
-
-    /// What was given back on the key since, as far as `refunded` has counted it, but for these `units`.
-    fn others(&self, units: u32, refunded: &AtomicU64) -> u64 {
-        let since = refunded.load(Ordering::SeqCst).wrapping_sub(self.refunded);
-        since.saturating_sub(units.into())
-    }
-
-    /// One for each rule.
-    pub(super) fn marks(&self) -> &[u64] {
-        match &self.marks {
-            Marks::One(mark) => std::slice::from_ref(mark),
-            Marks::Each(marks) => marks,
-        }
-    }
 }
 
-impl Refunded {
-    fn of(&self, key: Key) -> &AtomicU64 {
-        &self.0[key.halves()[1] as usize % self.0.len()]
+impl Marks {
+    /// One for each rule.
+    pub(super) fn each(&self) -> &[u64] {
+        match self {
+            Self::One(mark) => std::slice::from_ref(mark),
+            Self::Each(marks) => marks,
+        }
     }
 }
 
@@ -98,10 +81,9 @@ impl Local {
         key: Key,
         cost: u32,
         at: Moment,
-        refunded: &Refunded,
+        refunds: &Arc<Refunds>,
     ) -> Option<Booking> {
-        // Read before it is booked: whatever is given back in between counts as given back after.
-        let refunded = refunded.of(key).load(Ordering::SeqCst);
+        let open = refunds.open(key);
         let mut overflown = None;
         let (decision, marks) = match self {
             Self::Bucket(bucket) => {
@@ -126,33 +108,34 @@ impl Local {
         Some(Booking {
             decision,
             booked: at.now,
-            marks,
-            refunded,
-            overflown,
+            place: Place { marks, overflown },
+            open,
         })
     }
 
-    /// Gives back `units` of a booking.
+    /// Gives back `units` of a booking that is in this `place` here.
     pub(super) fn give_back(
         &self,
         key: Key,
         booking: &Booking,
+        place: &Place,
         units: u32,
         at: Moment,
-        refunded: &Refunded,
+        refunds: &Refunds,
     ) -> Option<()> {
         if units == 0 {
             return Some(());
         }
-        let refunded = refunded.of(key);
-        if let Some(overflown) = booking.overflown {
-            self.give_back_overflown(key, booking, overflown, units, at, refunded);
+        if let Some(overflown) = place.overflown {
+            self.give_back_overflown(key, booking, overflown, units, at, refunds);
             return Some(());
         }
-        // Counted before it is given back, so that nobody sees a state that it has moved without knowing of it.
-        refunded.fetch_add(units.into(), Ordering::SeqCst);
-        let refund = || booking.refund(units, booking.others(units, refunded));
-        let given = match (self, &booking.marks) {
+        let count = Once::new(|| refunds.count(key, units));
+        let refund = || {
+            count.call();
+            booking.refund(units, booking.open.others(units))
+        };
+        match (self, &place.marks) {
             (Self::Bucket(bucket), Marks::One(mark)) => bucket.change(key, |rule, bits| {
                 rule.give_back(bits, refund(), Tat::from_bits(*mark), at.now)
             }),
@@ -162,15 +145,10 @@ impl Local {
             (Self::Bucket(_), Marks::Each(_)) | (Self::Several(_), Marks::One(_)) => {
                 unreachable!("a limiter keeps its rules")
             }
-        };
-        if given.is_none() {
-            // It is counted where it is given back.
-            refunded.fetch_sub(units.into(), Ordering::SeqCst);
         }
-        given
     }
 
-    /// The same of a booking on an overflow cell.
+    /// The same of a booking on an overflow cell, which is where it was booked.
     fn give_back_overflown(
         &self,
         key: Key,
@@ -178,13 +156,13 @@ impl Local {
         overflown: Overflown,
         units: u32,
         at: Moment,
-        refunded: &AtomicU64,
+        refunds: &Refunds,
     ) {
         let own = || {
-            refunded.fetch_add(units.into(), Ordering::SeqCst);
-            booking.others(units, refunded)
+            refunds.count(key, units);
+            booking.open.others(units)
         };
-        match (self, &booking.marks) {
+        match (self, &booking.place.marks) {
             (Self::Bucket(bucket), Marks::One(mark)) => {
                 let mark = Tat::from_bits(*mark);
                 bucket.give_back_overflown(key, overflown, units, own, |rule, bits, others| {
@@ -208,11 +186,12 @@ impl Local {
         key: Key,
         units: u32,
         at: Moment,
-        refunded: &Refunded,
+        refunds: &Refunds,
     ) -> Option<()> {
-        refunded.of(key).fetch_add(units.into(), Ordering::SeqCst);
+        let count = Once::new(|| refunds.count(key, units));
         match self {
             Self::Bucket(bucket) => bucket.change(key, |rule, bits| {
+                count.call();
                 let refund = Refund {
                     units,
                     booked: at.now,
@@ -220,9 +199,10 @@ impl Local {
                 };
                 rule.give_back(bits, refund, bits, at.now)
             }),
-            Self::Several(several) => {
-                several.change(key, |rules, state| rules.give_back_last(state, units, at))
-            }
+            Self::Several(several) => several.change(key, |rules, state| {
+                count.call();
+                rules.give_back_last(state, units, at);
+            }),
         }
     }
 
@@ -242,5 +222,20 @@ impl Local {
             }),
         };
         told.map(|_| ())
+    }
+}
+
+/// What is done once, however often a step is tried.
+struct Once<F>(Cell<Option<F>>);
+
+impl<F: FnOnce()> Once<F> {
+    const fn new(what: F) -> Self {
+        Self(Cell::new(Some(what)))
+    }
+
+    fn call(&self) {
+        if let Some(what) = self.0.take() {
+            what();
+        }
     }
 }

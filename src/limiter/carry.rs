@@ -33,6 +33,8 @@ impl RateLimiter {
         let now = || Moment::at(inner.clock.now()).on(inner.clock.wall());
         let mut state = vec![0; new.words()];
 
+        // First, so that nothing is given back here unknown to those who have booked there.
+        next.refunds.take_over(&inner.refunds);
         let everyone = old.hand_over_everyone();
         carry.carry(&everyone, &mut state, now());
         new.set_everyone(&state);

@@ -3,12 +3,12 @@
 use crate::decision::{Decision, Decisions, Policy};
 use crate::key::Key;
 use crate::limiter::RateLimiterBuilder;
-use crate::limiter::booking::Refunded;
 use crate::limiter::carry::Successor;
 use crate::limiter::draws::Draws;
 #[cfg(feature = "fleet")]
 use crate::limiter::lines::Lines;
 use crate::limiter::local::Local;
+use crate::limiter::refunds::Refunds;
 use crate::limiter::table::TableStats;
 use crate::observe;
 use crate::quota::Quota;
@@ -56,7 +56,7 @@ pub(super) struct Inner {
     pub(super) clock: Clock,
     draws: Draws,
     pub(super) local: Local,
-    pub(super) refunded: Refunded,
+    pub(super) refunds: Arc<Refunds>,
     /// Whether another limiter takes over, or has.
     pub(super) leaving: AtomicBool,
     /// The one that has taken over. Set before any answer of `local` is none but those for everyone, for whom it is set
@@ -242,7 +242,7 @@ impl RateLimiter {
             local: Local::new(&policies, max_keys),
             policies,
             clock,
-            refunded: Refunded::default(),
+            refunds: Arc::default(),
             leaving: AtomicBool::new(false),
             successor: OnceLock::new(),
             seen: observe::Decisions::default(),

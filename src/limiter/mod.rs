@@ -21,6 +21,7 @@ pub(crate) mod held;
 pub(crate) mod lines;
 mod local;
 mod overflow;
+mod refunds;
 #[cfg(feature = "redis")]
 pub(crate) mod remote;
 #[cfg(feature = "redis")]

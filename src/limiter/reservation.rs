@@ -3,7 +3,7 @@
 use crate::decision::{Decision, Decisions};
 use crate::key::Key;
 use crate::limiter::RateLimiter;
-use crate::limiter::booking::Booking;
+use crate::limiter::booking::{Booking, Place};
 use crate::limiter::carry::Successor;
 
 impl RateLimiter {
@@ -29,8 +29,8 @@ impl RateLimiter {
         let mut limiter = self;
         let booking = loop {
             let inner = &*limiter.0;
-            let refunded = &inner.refunded;
-            match inner.local.reserve(*key, cost, inner.now(), refunded) {
+            let refunds = &inner.refunds;
+            match inner.local.reserve(*key, cost, inner.now(), refunds) {
                 Some(booking) => break booking,
                 None => limiter = &inner.successor().limiter,
             }
@@ -55,10 +55,10 @@ impl RateLimiter {
     /// was booked, and gives back nothing that has come back meanwhile or that is another's.
     pub fn refund(&self, key: &Key, units: u32) {
         self.where_it_counts(|inner| {
-            let refunded = &inner.refunded;
+            let refunds = &inner.refunds;
             inner
                 .local
-                .give_back_last(*key, units, inner.now(), refunded)
+                .give_back_last(*key, units, inner.now(), refunds)
         });
     }
 }
@@ -133,19 +133,19 @@ impl Reservation {
 
     fn give_back(&self, units: u32) {
         let mut inner = &*self.limiter.0;
-        let mut moved: Option<Booking> = None;
+        let mut moved: Option<Place> = None;
         loop {
-            let booking = moved.as_ref().unwrap_or(&self.booking);
-            let (at, refunded) = (inner.now(), &inner.refunded);
+            let place = moved.as_ref().unwrap_or(&self.booking.place);
+            let (at, refunds) = (inner.now(), &inner.refunds);
             let given = inner
                 .local
-                .give_back(self.key, booking, units, at, refunded);
+                .give_back(self.key, &self.booking, place, units, at, refunds);
             if given.is_some() {
                 return;
             }
             let Successor { limiter, carry } = inner.successor();
-            let marks = limiter.0.local.marks(carry.marks(booking.marks()));
-            moved = Some(booking.moved(self.key, refunded, marks));
+            let marks = carry.marks(place.marks.each());
+            moved = Some(Place::moved(limiter.0.local.marks(marks)));
             inner = &limiter.0;
         }
     }
