@@ -36,6 +36,8 @@
 )]
 
 pub mod adaptive;
+#[cfg(feature = "fleet")]
+mod background;
 pub mod classify;
 pub mod client_ip;
 mod criticality;

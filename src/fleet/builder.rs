@@ -3,7 +3,7 @@
 use crate::adaptive::{Estimator, Gradient2, LimitAlgorithm, WindowSetup};
 use crate::error::ConfigError;
 use crate::fleet::check;
-use crate::fleet::driver::{self, Task};
+use crate::fleet::driver::Task;
 use crate::fleet::guard::{DistributedGuard, Handle, Progress, Shared};
 use crate::fleet::key_state::EmptyStore;
 use crate::fleet::member::Member;
@@ -240,7 +240,7 @@ impl DistributedGuardBuilder {
             self.on_fenced,
             inbox,
         );
-        driver::spawn(self.runtime.as_ref(), task.run());
+        crate::background::spawn(self.runtime.as_ref(), task.run());
         Ok(DistributedGuard {
             handle: Arc::new(handle),
         })

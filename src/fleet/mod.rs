@@ -97,8 +97,6 @@ mod witness;
 
 #[cfg(feature = "fleet")]
 pub use self::builder::DistributedGuardBuilder;
-#[cfg(feature = "redis")]
-pub(crate) use self::driver::spawn;
 #[cfg(feature = "fleet")]
 pub use self::error::{FleetError, StillDraining};
 #[cfg(feature = "fleet")]

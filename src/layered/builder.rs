@@ -242,7 +242,7 @@ impl LayeredLimiterBuilder {
             seed: task_seed,
             namespace: self.namespace.into(),
         });
-        crate::fleet::spawn(self.runtime.as_ref(), task.run());
+        crate::background::spawn(self.runtime.as_ref(), task.run());
         Ok(LayeredLimiter::new(
             shared,
             policies.into(),

@@ -174,7 +174,7 @@ impl LeasedLimiterBuilder {
         let shared = Arc::new(Shared::new(setup, self.max_keys, parts));
         let (close, inbox) = mpsc::unbounded_channel();
         let task = Task::new(Arc::clone(&shared), inbox);
-        crate::fleet::spawn(self.runtime.as_ref(), task.run());
+        crate::background::spawn(self.runtime.as_ref(), task.run());
         Ok(LeasedLimiter::new(shared, self.max_keys, close))
     }
 }
