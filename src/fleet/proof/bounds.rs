@@ -105,6 +105,32 @@ impl Bounds {
         if rotates { count } else { 1 }
     }
 
+    /// How the names of tests tell the bounds, beside the nodes and the faults: the slots, how many messages may be on
+    /// their way, how many of them while time passes, and for how long the model goes on.
+    pub(super) fn spelled(&self) -> String {
+        let many = |count: usize, what: &str| match count {
+            1 => format!("1_{what}"),
+            _ => format!("{count}_{what}s"),
+        };
+        let mut parts = match self.budget.moves {
+            0 => vec![many(self.limit as usize, "slot")],
+            _ => vec![format!(
+                "{}_or_{}",
+                self.limit,
+                many(self.moved as usize, "slot")
+            )],
+        };
+        parts.push(many(self.room, "message"));
+        if self.late > 0 {
+            parts.push(format!("{}_late", self.late));
+        }
+        parts.push(match self.budget.ticks {
+            ANY => "any_ticks".to_owned(),
+            ticks => many(ticks.into(), "tick"),
+        });
+        parts.join("_")
+    }
+
     /// Whether there may be fewer slots than nodes.
     pub(super) fn is_scarce(&self) -> bool {
         (self.limit.min(self.moved) as usize) < self.names.len()

@@ -6,7 +6,8 @@
 //! checked is what runs. Around them is only what they talk through, and a backend that counts.
 //!
 //! # What is proven
-//! Within the bounds that each test has in its name, and whatever the order of events in them: **I1, I2, I3, I9** and
+//! Within the bounds that each test has in its name (faults, slots, messages on their way at once, ticks; the tests check
+//! that the name is true), and whatever the order of events in them: **I1, I2, I3, I9** and
 //! **I10** in every state; **I5** from every state, in that calm brings every slot into use within a stated number of ticks
 //! (a ttl is one or two; how many round trips that takes is for the named tests and the simulator), of three nodes with
 //! leases of two ticks; and by every path through a few calm ticks. **I6** with a slot for everybody: where
@@ -30,7 +31,8 @@
 //! | two | max-min, by demand | a lost message, also with a crash; requests that come and go; slots lent and wanted back | any |
 //! | two | `SafeShare`, `Frozen` | a crash, a lost message | any |
 //! | three | equal split | nothing, one message at a time | any |
-//! | three | equal split | a lost message, a late one, a crash, a leave, a flushed store, a limit that falls to two slots | one tick, a flush three; larger, but for the late one and the falling limit: two, a flush four |
+//! | three | equal split | a lost message, a late one, a crash, a leave, a flushed or restored store, a limit that falls to two slots | one tick, a flush and a restored store three; larger, but for the late one, the restored store and the falling limit: two, a flush four |
+//! | three, clocks a fifth apart | equal split | a lost message, a crash | one tick |
 //! | three, leases of two ticks (I5) | equal split | a lost message, a crash, a leave, clocks a fifth apart; a late message; a flushed store | two ticks; one (larger: two); five; with nothing wrong any (larger) |
 //! | three | max-min | two turns between asked and idle, or a repeated message beside others (larger) | one tick |
 //!
@@ -41,8 +43,8 @@
 //! * I5 of three nodes with leases of one tick: all end with it, and the one or two plans of the next give to two nodes; of
 //!   three with fewer slots than nodes, which go round; and of two where requests come and go with nothing lent.
 //! * A limit that moves together with a fault: the walks.
-//! * Of three nodes: a store restored from an old copy, and a repeated message under an equal split; clocks that drift
-//!   apart together with a fault.
+//! * Of three nodes: a repeated message under an equal split, and drifting clocks together with a fault for longer than a
+//!   tick.
 //! * More nodes, slots, or messages at once; what only a longer ttl in heartbeats would show; with three nodes and a
 //!   fault, more than a few ticks, so how a crashed node's slots come back by its lease is seen in calm alone.
 //! * Turns with fewer slots than nodes (I6; that they keep I1 to I3 is shown), weights, mixed revisions: the walks.

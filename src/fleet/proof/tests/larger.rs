@@ -11,7 +11,7 @@ use crate::fleet::settings::{Allocation, Settings};
 
 #[test]
 #[ignore = "minutes, and gigabytes"]
-fn two_nodes_a_flushed_store_and_a_message_late_for_ever() {
+fn two_nodes_a_flushed_store_and_a_message_late_for_ever_2_slots_2_messages_1_late_any_ticks() {
     let bounds = Bounds {
         trusts: false,
         late: 1,
@@ -24,7 +24,7 @@ fn two_nodes_a_flushed_store_and_a_message_late_for_ever() {
 
 #[test]
 #[ignore = "minutes, and gigabytes"]
-fn two_nodes_a_crash_and_any_number_of_lost_messages() {
+fn two_nodes_a_crash_and_any_number_of_lost_messages_2_slots_1_message_any_ticks() {
     let bounds = Bounds {
         room: 1,
         budget: Budget {
@@ -40,7 +40,7 @@ fn two_nodes_a_crash_and_any_number_of_lost_messages() {
 
 #[test]
 #[ignore = "minutes, and gigabytes"]
-fn three_nodes_a_lost_message_two_ticks() {
+fn three_nodes_a_lost_message_3_slots_1_message_2_ticks() {
     let bounds = Bounds {
         budget: Budget {
             ticks: 2,
@@ -55,7 +55,7 @@ fn three_nodes_a_lost_message_two_ticks() {
 
 #[test]
 #[ignore = "minutes, and gigabytes"]
-fn three_nodes_a_crash_and_restart_two_ticks() {
+fn three_nodes_a_crash_and_restart_3_slots_1_message_2_ticks() {
     let bounds = Bounds {
         budget: Budget {
             ticks: 2,
@@ -70,7 +70,7 @@ fn three_nodes_a_crash_and_restart_two_ticks() {
 
 #[test]
 #[ignore = "minutes, and gigabytes"]
-fn three_nodes_a_leave_with_work_running_two_ticks() {
+fn three_nodes_a_leave_with_work_running_3_slots_1_message_2_ticks() {
     let bounds = Bounds {
         budget: Budget {
             ticks: 2,
@@ -85,7 +85,7 @@ fn three_nodes_a_leave_with_work_running_two_ticks() {
 
 #[test]
 #[ignore = "minutes, and gigabytes"]
-fn three_nodes_a_flushed_store_four_ticks() {
+fn three_nodes_a_flushed_store_3_slots_1_message_4_ticks() {
     let bounds = Bounds {
         trusts: false,
         budget: Budget {
@@ -101,7 +101,7 @@ fn three_nodes_a_flushed_store_four_ticks() {
 
 #[test]
 #[ignore = "minutes, and gigabytes"]
-fn three_nodes_max_min_that_lend_one_tick() {
+fn three_nodes_max_min_that_lend_their_slots_3_slots_1_message_1_tick() {
     let bounds = Bounds {
         settings: Settings {
             allocation: Allocation::MaxMin,
@@ -122,7 +122,7 @@ fn three_nodes_max_min_that_lend_one_tick() {
 /// With room for two messages, as the second one is on its way beside what the first has brought about.
 #[test]
 #[ignore = "half a minute on two cores"]
-fn three_nodes_max_min_a_repeated_message_one_tick() {
+fn three_nodes_max_min_a_repeated_message_3_slots_2_messages_1_tick() {
     let bounds = Bounds {
         settings: Settings {
             allocation: Allocation::MaxMin,
@@ -143,13 +143,13 @@ fn three_nodes_max_min_a_repeated_message_one_tick() {
 /// I5 from every state, for as long as the fleet lives.
 #[test]
 #[ignore = "half a minute on two cores"]
-fn three_nodes_recover_with_nothing_wrong() {
+fn three_nodes_recover_with_nothing_wrong_3_slots_1_message_any_ticks() {
     holds(three_that_recover(), 804_199);
 }
 
 #[test]
 #[ignore = "half a minute on two cores"]
-fn three_nodes_recover_from_a_message_late_for_ever_two_ticks() {
+fn three_nodes_recover_from_a_message_late_for_ever_3_slots_1_message_2_ticks() {
     let bounds = Bounds {
         budget: Budget {
             ticks: 2,

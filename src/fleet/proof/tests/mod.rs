@@ -1,4 +1,4 @@
-//! The proofs: what each may meet is in its name, and how many states it has is pinned.
+//! The proofs: what each may meet and how far it goes is in its name, and how many states it has is pinned.
 
 mod larger;
 mod mutants;
@@ -10,9 +10,15 @@ mod two_nodes;
 
 use crate::fleet::proof::bounds::Bounds;
 use stateright::{Checker, HasDiscoveries, Model};
+use std::thread;
 
 /// Visits every state there is: all keep the promises, all sights are seen, and there are as many as there were.
 fn holds(bounds: Bounds, states: usize) {
+    // A test that runs on the main thread, alone, does not know its name.
+    if let Some(name) = thread::current().name().filter(|name| *name != "main") {
+        let spelled = bounds.spelled();
+        assert!(name.ends_with(&spelled), "{name} is of {spelled}");
+    }
     let checker = bounds
         .checker()
         .threads(2)

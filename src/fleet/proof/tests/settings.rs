@@ -47,7 +47,7 @@ fn with_outage(outage: Outage) -> Bounds {
 }
 
 #[test]
-fn two_nodes_max_min_a_lost_message() {
+fn two_nodes_max_min_a_lost_message_2_slots_1_message_any_ticks() {
     let bounds = Bounds {
         budget: Budget { lost: 1, ..CALM },
         recovers: Some(10),
@@ -57,7 +57,7 @@ fn two_nodes_max_min_a_lost_message() {
 }
 
 #[test]
-fn two_nodes_max_min_a_crash_and_restart_and_a_lost_message() {
+fn two_nodes_max_min_a_crash_and_restart_and_a_lost_message_2_slots_1_message_any_ticks() {
     let bounds = Bounds {
         budget: Budget {
             crashes: 1,
@@ -73,7 +73,7 @@ fn two_nodes_max_min_a_crash_and_restart_and_a_lost_message() {
 
 /// The slot that cannot be divided goes round.
 #[test]
-fn two_nodes_max_min_that_tell_of_starvation() {
+fn two_nodes_max_min_that_tell_of_starvation_3_slots_1_message_any_ticks() {
     let bounds = Bounds {
         recovers: Some(8),
         ..three_slots()
@@ -83,7 +83,7 @@ fn two_nodes_max_min_that_tell_of_starvation() {
 
 /// One is asked no more, and is again; or none is.
 #[test]
-fn two_nodes_max_min_that_lend_their_slots() {
+fn two_nodes_max_min_that_lend_their_slots_2_slots_1_message_any_ticks() {
     let bounds = Bounds {
         starving: true,
         budget: Budget { turns: 2, ..CALM },
@@ -95,7 +95,7 @@ fn two_nodes_max_min_that_lend_their_slots() {
 }
 
 #[test]
-fn two_nodes_safe_slots_a_crash_and_restart() {
+fn two_nodes_safe_slots_a_crash_and_restart_2_slots_1_message_any_ticks() {
     let bounds = Bounds {
         budget: Budget { crashes: 1, ..CALM },
         recovers: Some(10),
@@ -109,7 +109,7 @@ fn two_nodes_safe_slots_a_crash_and_restart() {
 }
 
 #[test]
-fn two_nodes_safe_slots_a_lost_message() {
+fn two_nodes_safe_slots_a_lost_message_2_slots_1_message_any_ticks() {
     let bounds = Bounds {
         budget: Budget { lost: 1, ..CALM },
         recovers: Some(10),
@@ -123,7 +123,7 @@ fn two_nodes_safe_slots_a_lost_message() {
 }
 
 #[test]
-fn two_nodes_frozen_shares_a_crash_and_restart() {
+fn two_nodes_frozen_shares_a_crash_and_restart_2_slots_1_message_any_ticks() {
     let bounds = Bounds {
         budget: Budget { crashes: 1, ..CALM },
         recovers: Some(10),
@@ -134,7 +134,7 @@ fn two_nodes_frozen_shares_a_crash_and_restart() {
 }
 
 #[test]
-fn two_nodes_frozen_shares_a_lost_message() {
+fn two_nodes_frozen_shares_a_lost_message_2_slots_1_message_any_ticks() {
     let bounds = Bounds {
         budget: Budget { lost: 1, ..CALM },
         recovers: Some(10),

@@ -8,13 +8,13 @@ use crate::fleet::proof::tests::holds;
 use crate::fleet::settings::{Estimate, Settings};
 
 #[test]
-fn three_nodes_one_message_at_a_time() {
+fn three_nodes_with_nothing_wrong_3_slots_1_message_any_ticks() {
     holds(three_nodes(), 1_286_941);
 }
 
 /// I5 as an `eventually`, as for two nodes.
 #[test]
-fn three_nodes_four_calm_ticks() {
+fn three_nodes_calm_3_slots_1_message_4_ticks() {
     let bounds = Bounds {
         budget: Budget { ticks: 4, ..CALM },
         pace: Some(2),
@@ -24,7 +24,7 @@ fn three_nodes_four_calm_ticks() {
 }
 
 #[test]
-fn three_nodes_a_lost_message_one_tick() {
+fn three_nodes_a_lost_message_3_slots_1_message_1_tick() {
     let bounds = Bounds {
         budget: Budget {
             ticks: 1,
@@ -38,7 +38,7 @@ fn three_nodes_a_lost_message_one_tick() {
 }
 
 #[test]
-fn three_nodes_a_crash_and_restart_one_tick() {
+fn three_nodes_a_crash_and_restart_3_slots_1_message_1_tick() {
     let bounds = Bounds {
         budget: Budget {
             ticks: 1,
@@ -52,7 +52,7 @@ fn three_nodes_a_crash_and_restart_one_tick() {
 }
 
 #[test]
-fn three_nodes_a_leave_with_work_running_one_tick() {
+fn three_nodes_a_leave_with_work_running_3_slots_1_message_1_tick() {
     let bounds = Bounds {
         budget: Budget {
             ticks: 1,
@@ -66,7 +66,7 @@ fn three_nodes_a_leave_with_work_running_one_tick() {
 }
 
 #[test]
-fn three_nodes_a_message_late_for_ever_one_tick() {
+fn three_nodes_a_message_late_for_ever_3_slots_1_message_1_tick() {
     let bounds = Bounds {
         budget: Budget {
             ticks: 1,
@@ -82,7 +82,7 @@ fn three_nodes_a_message_late_for_ever_one_tick() {
 
 /// Time passes until the store has learnt what is in use, and no further.
 #[test]
-fn three_nodes_a_flushed_store_three_ticks() {
+fn three_nodes_a_flushed_store_3_slots_1_message_3_ticks() {
     let bounds = Bounds {
         trusts: false,
         budget: Budget {
@@ -98,7 +98,7 @@ fn three_nodes_a_flushed_store_three_ticks() {
 
 /// From a slot for everybody to fewer slots than nodes.
 #[test]
-fn three_nodes_a_falling_limit_one_tick() {
+fn three_nodes_a_limit_that_falls_3_or_2_slots_1_message_1_tick() {
     let bounds = Bounds {
         moved: 2,
         settings: Settings {
@@ -115,4 +115,57 @@ fn three_nodes_a_falling_limit_one_tick() {
         ..three_alike()
     };
     holds(bounds, 12_252);
+}
+
+/// Clocks of different speed, and a fault while they drift: nobody stands for anybody else.
+fn apart() -> Bounds {
+    Bounds {
+        rates: &[90, 100, 110],
+        symmetric: false,
+        ..three_alike()
+    }
+}
+
+#[test]
+fn three_nodes_with_clocks_a_fifth_apart_a_lost_message_3_slots_1_message_1_tick() {
+    let bounds = Bounds {
+        budget: Budget {
+            ticks: 1,
+            lost: 1,
+            ..CALM
+        },
+        sights: &[FULL],
+        ..apart()
+    };
+    holds(bounds, 136_239);
+}
+
+#[test]
+fn three_nodes_with_clocks_a_fifth_apart_a_crash_and_restart_3_slots_1_message_1_tick() {
+    let bounds = Bounds {
+        budget: Budget {
+            ticks: 1,
+            crashes: 1,
+            ..CALM
+        },
+        sights: &[FULL, ABANDONED, TAKEN_OVER, ORPHANED],
+        ..apart()
+    };
+    holds(bounds, 255_928);
+}
+
+/// Time passes until the store has learnt what is in use, as after a flush.
+#[test]
+fn three_nodes_a_store_restored_to_an_older_state_3_slots_1_message_3_ticks() {
+    let bounds = Bounds {
+        trusts: false,
+        budget: Budget {
+            ticks: 3,
+            restores: 1,
+            ..CALM
+        },
+        sights: &[FULL, LEARNING],
+        ..three_alike()
+    };
+    holds(bounds, 19_532);
 }

@@ -5,7 +5,7 @@ use crate::fleet::proof::sight::{ABANDONED, FULL, LEARNING, ORPHANED, OVERTAKEN,
 use crate::fleet::proof::tests::holds;
 
 #[test]
-fn three_nodes_recover_from_a_lost_message_two_ticks() {
+fn three_nodes_recover_from_a_lost_message_3_slots_1_message_2_ticks() {
     let bounds = Bounds {
         budget: Budget {
             ticks: 2,
@@ -18,7 +18,7 @@ fn three_nodes_recover_from_a_lost_message_two_ticks() {
 }
 
 #[test]
-fn three_nodes_recover_from_a_message_late_for_ever_one_tick() {
+fn three_nodes_recover_from_a_message_late_for_ever_3_slots_1_message_1_tick() {
     let bounds = Bounds {
         budget: Budget {
             ticks: 1,
@@ -32,7 +32,7 @@ fn three_nodes_recover_from_a_message_late_for_ever_one_tick() {
 }
 
 #[test]
-fn three_nodes_recover_from_a_crash_and_restart_two_ticks() {
+fn three_nodes_recover_from_a_crash_and_restart_3_slots_1_message_2_ticks() {
     let bounds = Bounds {
         budget: Budget {
             ticks: 2,
@@ -46,7 +46,7 @@ fn three_nodes_recover_from_a_crash_and_restart_two_ticks() {
 }
 
 #[test]
-fn three_nodes_recover_from_a_leave_with_work_running_two_ticks() {
+fn three_nodes_recover_from_a_leave_with_work_running_3_slots_1_message_2_ticks() {
     let bounds = Bounds {
         budget: Budget {
             ticks: 2,
@@ -60,7 +60,7 @@ fn three_nodes_recover_from_a_leave_with_work_running_two_ticks() {
 }
 
 #[test]
-fn three_nodes_recover_from_a_flushed_store_five_ticks() {
+fn three_nodes_recover_from_a_flushed_store_3_slots_1_message_5_ticks() {
     let bounds = Bounds {
         trusts: false,
         budget: Budget {
@@ -75,7 +75,7 @@ fn three_nodes_recover_from_a_flushed_store_five_ticks() {
 }
 
 #[test]
-fn three_nodes_with_clocks_a_fifth_apart_recover_two_ticks() {
+fn three_nodes_with_clocks_a_fifth_apart_recover_3_slots_1_message_2_ticks() {
     let bounds = Bounds {
         rates: &[90, 100, 110],
         symmetric: false,

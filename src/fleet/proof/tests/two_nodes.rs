@@ -8,7 +8,7 @@ use crate::fleet::proof::tests::holds;
 use crate::fleet::settings::{Allocation, Estimate, Settings};
 
 #[test]
-fn two_nodes_two_messages_in_any_order() {
+fn two_nodes_messages_in_any_order_2_slots_2_messages_any_ticks() {
     let bounds = Bounds {
         settings: longer(2),
         recovers: Some(5),
@@ -18,7 +18,7 @@ fn two_nodes_two_messages_in_any_order() {
 }
 
 #[test]
-fn two_nodes_one_message_late_for_ever() {
+fn two_nodes_a_message_late_for_ever_2_slots_2_messages_1_late_any_ticks() {
     let bounds = Bounds {
         late: 1,
         recovers: Some(8),
@@ -28,7 +28,7 @@ fn two_nodes_one_message_late_for_ever() {
 }
 
 #[test]
-fn two_nodes_any_number_of_lost_messages() {
+fn two_nodes_any_number_of_lost_messages_2_slots_2_messages_any_ticks() {
     let bounds = Bounds {
         budget: Budget { lost: ANY, ..CALM },
         recovers: Some(8),
@@ -38,7 +38,7 @@ fn two_nodes_any_number_of_lost_messages() {
 }
 
 #[test]
-fn two_nodes_one_lost_one_repeated_message() {
+fn two_nodes_a_lost_and_a_repeated_message_2_slots_2_messages_any_ticks() {
     let bounds = Bounds {
         budget: Budget {
             lost: 1,
@@ -52,7 +52,7 @@ fn two_nodes_one_lost_one_repeated_message() {
 }
 
 #[test]
-fn two_nodes_a_crash_and_restart() {
+fn two_nodes_a_crash_and_restart_2_slots_1_message_any_ticks() {
     let bounds = Bounds {
         room: 1,
         budget: Budget { crashes: 1, ..CALM },
@@ -64,7 +64,7 @@ fn two_nodes_a_crash_and_restart() {
 }
 
 #[test]
-fn two_nodes_a_leave_with_work_running() {
+fn two_nodes_a_leave_with_work_running_2_slots_2_messages_any_ticks() {
     let bounds = Bounds {
         budget: Budget { leaves: 1, ..CALM },
         recovers: Some(8),
@@ -75,7 +75,7 @@ fn two_nodes_a_leave_with_work_running() {
 }
 
 #[test]
-fn two_nodes_a_flushed_store() {
+fn two_nodes_a_flushed_store_2_slots_2_messages_any_ticks() {
     let bounds = Bounds {
         trusts: false,
         budget: Budget { flushes: 1, ..CALM },
@@ -87,7 +87,7 @@ fn two_nodes_a_flushed_store() {
 }
 
 #[test]
-fn two_nodes_a_flushed_store_and_a_crash() {
+fn two_nodes_a_flushed_store_and_a_crash_2_slots_1_message_any_ticks() {
     let bounds = Bounds {
         trusts: false,
         room: 1,
@@ -104,7 +104,7 @@ fn two_nodes_a_flushed_store_and_a_crash() {
 }
 
 #[test]
-fn two_nodes_a_store_restored_to_an_older_state() {
+fn two_nodes_a_store_restored_to_an_older_state_2_slots_1_message_any_ticks() {
     let bounds = Bounds {
         trusts: false,
         room: 1,
@@ -120,7 +120,7 @@ fn two_nodes_a_store_restored_to_an_older_state() {
 }
 
 #[test]
-fn two_nodes_a_falling_limit() {
+fn two_nodes_a_limit_that_falls_2_or_1_slot_2_messages_any_ticks() {
     let bounds = Bounds {
         moved: 1,
         settings: smallest(),
@@ -133,7 +133,7 @@ fn two_nodes_a_falling_limit() {
 }
 
 #[test]
-fn two_nodes_a_limit_that_falls_and_rises() {
+fn two_nodes_a_limit_that_falls_and_rises_2_or_1_slot_1_message_any_ticks() {
     let bounds = Bounds {
         moved: 1,
         settings: smallest(),
@@ -156,7 +156,7 @@ fn smallest() -> Settings {
 }
 
 #[test]
-fn two_processes_of_one_name_any_number_of_lost_messages() {
+fn two_processes_of_one_name_any_number_of_lost_messages_2_slots_1_message_any_ticks() {
     let bounds = Bounds {
         names: &["a", "a"],
         room: 1,
@@ -169,7 +169,7 @@ fn two_processes_of_one_name_any_number_of_lost_messages() {
 }
 
 #[test]
-fn two_nodes_with_clocks_a_fifth_apart() {
+fn two_nodes_with_clocks_a_fifth_apart_2_slots_2_messages_any_ticks() {
     let bounds = Bounds {
         rates: &[90, 110],
         recovers: Some(8),
@@ -179,7 +179,7 @@ fn two_nodes_with_clocks_a_fifth_apart() {
 }
 
 #[test]
-fn two_nodes_a_slot_that_follows_the_requests() {
+fn two_nodes_a_slot_that_follows_the_requests_3_slots_1_message_any_ticks() {
     let bounds = Bounds {
         limit: 3,
         settings: Settings {
@@ -195,7 +195,7 @@ fn two_nodes_a_slot_that_follows_the_requests() {
 }
 
 #[test]
-fn two_nodes_that_tell_of_starvation_and_are_pushed_to() {
+fn two_nodes_that_tell_of_starvation_and_are_pushed_to_2_slots_2_messages_any_ticks() {
     let bounds = Bounds {
         starving: true,
         pushes: true,
@@ -209,7 +209,7 @@ fn two_nodes_that_tell_of_starvation_and_are_pushed_to() {
 /// are in use before they are over. Every path ends there, and a state knows whether all slots have been in use, so
 /// the checker's known blindness, cycles and joins, has nothing to hide.
 #[test]
-fn two_nodes_three_calm_ticks() {
+fn two_nodes_calm_2_slots_2_messages_3_ticks() {
     let bounds = Bounds {
         budget: Budget { ticks: 3, ..CALM },
         pace: Some(2),
