@@ -58,14 +58,32 @@ pub(crate) struct Backend {
     /// What a job that began at time zero would have done by now, in nanoseconds of service.
     progress: f64,
     running: BinaryHeap<Job>,
-    waiting: VecDeque<(u32, f64)>,
+    waiting: VecDeque<(u32, Work)>,
+}
+
+/// What a request needs, in nanoseconds of service when nothing slows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work {
+    /// Until the head of the answer.
+    pub(crate) head: f64,
+    /// From there until the end of its body, in the same place.
+    pub(crate) body: f64,
+}
+
+/// How far the backend is with a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Done {
+    /// The head of the answer is on its way, and the body follows.
+    Head(u32),
+    Whole(u32),
 }
 
 #[derive(Debug)]
 struct Job {
-    /// The progress at which it is done.
+    /// The progress at which it, or the head of its answer, is done.
     done_at: f64,
     request: u32,
+    body: f64,
 }
 
 impl Backend {
@@ -86,19 +104,19 @@ impl Backend {
         self.running.len() + self.waiting.len()
     }
 
-    /// Takes a request that needs `service` nanoseconds when nothing slows it. Call [`Self::advance`] first.
-    pub(crate) fn offer(&mut self, request: u32, service: f64) -> Result<(), Refused> {
+    /// Takes a request. Call [`Self::advance`] first.
+    pub(crate) fn offer(&mut self, request: u32, work: Work) -> Result<(), Refused> {
         let room = |queue| (self.in_flight() as f64) < self.servers() as f64 + f64::from(queue);
         if self.queue.is_some_and(|queue| !room(queue)) {
             return Err(Refused);
         }
-        self.waiting.push_back((request, service));
+        self.waiting.push_back((request, work));
         self.start();
         Ok(())
     }
 
-    /// Lets time pass until `now`, and tells who is done by then.
-    pub(crate) fn advance(&mut self, now: Nanos, done: &mut Vec<u32>) {
+    /// Lets time pass until `now`, and tells who is done by then, or has answered.
+    pub(crate) fn advance(&mut self, now: Nanos, done: &mut Vec<Done>) {
         while let Some(next) = self.next()
             && next <= now
         {
@@ -106,7 +124,16 @@ impl Backend {
             let job = self.running.pop().expect("next() was its end");
             // Rounding to whole nanoseconds must not let it run late.
             self.progress = self.progress.max(job.done_at);
-            done.push(job.request);
+            if job.body > 0.0 {
+                done.push(Done::Head(job.request));
+                self.running.push(Job {
+                    done_at: job.done_at + job.body,
+                    body: 0.0,
+                    ..job
+                });
+                continue;
+            }
+            done.push(Done::Whole(job.request));
             self.start();
         }
         self.pass(now);
@@ -159,11 +186,12 @@ impl Backend {
             | Model::Usl { .. } => usize::MAX,
         };
         while self.running.len() < most
-            && let Some((request, service)) = self.waiting.pop_front()
+            && let Some((request, work)) = self.waiting.pop_front()
         {
             self.running.push(Job {
-                done_at: self.progress + service,
+                done_at: self.progress + work.head,
                 request,
+                body: work.body,
             });
         }
     }
@@ -197,18 +225,49 @@ impl Eq for Job {}
 mod tests {
     use super::*;
 
+    fn whole(service: f64) -> Work {
+        Work {
+            head: service,
+            body: 0.0,
+        }
+    }
+
     /// When each of the requests, all there from the start, is done.
     fn ends(backend: &mut Backend, services: &[f64]) -> Vec<(u32, Nanos)> {
         for (request, service) in (0..).zip(services) {
-            backend.offer(request, *service).unwrap();
+            backend.offer(request, whole(*service)).unwrap();
         }
-        let mut ends = Vec::new();
+        let ends = steps(backend).into_iter();
+        ends.map(|(done, at)| match done {
+            Done::Whole(request) => (request, at),
+            Done::Head(_) => unreachable!("none has a body"),
+        })
+        .collect()
+    }
+
+    /// All that happens until nobody is there.
+    fn steps(backend: &mut Backend) -> Vec<(Done, Nanos)> {
+        let mut steps = Vec::new();
         while let Some(at) = backend.next() {
             let mut done = Vec::new();
             backend.advance(at, &mut done);
-            ends.extend(done.into_iter().map(|request| (request, at)));
+            steps.extend(done.into_iter().map(|done| (done, at)));
         }
-        ends
+        steps
+    }
+
+    #[test]
+    fn a_body_goes_on_in_the_place_of_its_head_and_the_next_one_waits_for_its_end() {
+        let mut backend = Backend::new(Model::Fifo, None, 1.0);
+        for request in 0..2 {
+            let (head, body) = (10.0, 90.0);
+            backend.offer(request, Work { head, body }).unwrap();
+        }
+        let (head, end) = (Done::Head, Done::Whole);
+        assert_eq!(
+            steps(&mut backend),
+            [(head(0), 10), (end(0), 100), (head(1), 110), (end(1), 200)]
+        );
     }
 
     #[test]
@@ -228,7 +287,7 @@ mod tests {
     #[test]
     fn a_stall_stops_all_and_loses_nothing() {
         let mut backend = Backend::new(Model::Fifo, None, 1.0);
-        backend.offer(0, 100.0).unwrap();
+        backend.offer(0, whole(100.0)).unwrap();
         let mut done = Vec::new();
         backend.advance(40, &mut done);
         backend.set_stalled(true);
@@ -241,7 +300,7 @@ mod tests {
     #[test]
     fn a_backend_far_beyond_its_knee_ends_nothing_before_it_recovers() {
         let mut backend = Backend::new(Model::Exponential { growth: 100.0 }, None, 1.0);
-        (0..3).for_each(|request| backend.offer(request, 100.0).unwrap());
+        (0..3).for_each(|request| backend.offer(request, whole(100.0)).unwrap());
         let mut done = Vec::new();
         backend.advance(1_000_000_000, &mut done);
         assert_eq!((backend.next(), done.len()), (None, 0));
@@ -252,15 +311,15 @@ mod tests {
     #[test]
     fn a_full_queue_refuses() {
         let mut backend = Backend::new(Model::Fifo, Some(1), 1.0);
-        assert_eq!(backend.offer(0, 9.0), Ok(()));
-        assert_eq!(backend.offer(1, 9.0), Ok(()));
-        assert_eq!(backend.offer(2, 9.0), Err(Refused));
+        assert_eq!(backend.offer(0, whole(9.0)), Ok(()));
+        assert_eq!(backend.offer(1, whole(9.0)), Ok(()));
+        assert_eq!(backend.offer(2, whole(9.0)), Err(Refused));
     }
 
     #[test]
     fn servers_that_are_taken_away_finish_what_they_do() {
         let mut backend = Backend::new(Model::Fifo, None, 2.0);
-        (0..3).for_each(|request| backend.offer(request, 100.0).unwrap());
+        (0..3).for_each(|request| backend.offer(request, whole(100.0)).unwrap());
         let mut done = Vec::new();
         backend.advance(50, &mut done);
         backend.set_capacity(1.0);

@@ -11,6 +11,7 @@ use crate::random::{Stream, of_request};
 use crate::scenario::{NodeChange, Scenario};
 use crate::world::Event;
 use tidegate::fleet::sim::Config;
+use tidegate::slot::Carrier;
 use tidegate::{Criticality, Lease};
 
 /// What a request holds while it is in flight.
@@ -21,6 +22,12 @@ pub(crate) enum Held {
     /// The fleet guard's own, the place of the process that gave it, and what counts it as running.
     Lease {
         lease: Lease,
+        process: usize,
+        watch: u64,
+    },
+    /// The same, when the head of the answer is there and its body goes on.
+    Body {
+        carrier: Carrier,
         process: usize,
         watch: u64,
     },
@@ -101,6 +108,11 @@ pub(crate) trait Limiter {
         outcome: Outcome,
         latency: Nanos,
     );
+
+    /// The head of the answer is there, and the body goes on in what is `held`.
+    fn headed(&mut self, _scene: &mut Scene<'_>, held: Held) -> Held {
+        held
+    }
 
     /// The backend is done with a request whose node died meanwhile.
     fn outlived(&mut self, _held: Held) {}

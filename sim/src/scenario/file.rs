@@ -32,6 +32,7 @@ pub(super) struct Backend {
     pub(super) capacity: Spanned<Over>,
     pub(super) latency_ms: Spanned<Over>,
     pub(super) service: Option<Spanned<Service>>,
+    pub(super) head: Option<Spanned<f64>>,
     pub(super) second_class: Option<SecondClass>,
     pub(super) queue: Option<u32>,
     pub(super) stalls: Option<Spanned<Stalls>>,

@@ -41,6 +41,8 @@ pub(crate) struct BackendSpec {
     /// Mean service time without load, in nanoseconds, of the first class.
     pub(crate) latency: Profile,
     pub(crate) service: Service,
+    /// The part of a service after which the head of the answer is sent.
+    pub(crate) head: f64,
     /// A second class: its mean service time in nanoseconds, and its part of the requests.
     pub(crate) second: Option<(f64, Profile)>,
     pub(crate) queue: Option<u32>,
@@ -271,7 +273,7 @@ impl Scenario {
     /// What no request is quicker than, in nanoseconds, its way from the nearest node included.
     pub(crate) fn least_latency(&self) -> f64 {
         let nearest = (0..self.all_nodes()).map(|node| self.distance(node)).min();
-        self.backend.least_service() + nearest.unwrap_or(0) as f64
+        self.backend.head * self.backend.least_service() + nearest.unwrap_or(0) as f64
     }
 
     /// Mean round trip between nodes and backend.

@@ -19,6 +19,22 @@ fn defaults_fill_what_is_not_said() {
 }
 
 #[test]
+fn clients_wait_for_heads_and_an_slo_is_of_them() {
+    let with = |head: f64| {
+        GOOD.replace(
+            "latency_ms = 1\n",
+            &format!("latency_ms = 1\nhead = {head}\n"),
+        )
+    };
+    let scenario = Scenario::parse("test", &with(0.2)).unwrap();
+    assert_eq!((scenario.slo, scenario.backend.head), (1_000_000, 0.2));
+    for head in [0.0, 1.5, f64::NAN] {
+        let refused = Scenario::parse("test", &with(head)).expect_err("no such part");
+        assert!(refused.to_string().contains("line 5"), "{refused}");
+    }
+}
+
+#[test]
 fn what_is_unknown_or_contradictory_is_refused_with_its_line() {
     for (more, line, part) in [
         ("levle = 2", "line 7", "unknown field `levle`"),

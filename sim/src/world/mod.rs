@@ -3,7 +3,7 @@
 mod request;
 
 use self::request::{Request, State};
-use crate::backend::Backend;
+use crate::backend::{Backend, Done};
 use crate::engine::{Agenda, MS, Nanos};
 use crate::limiter::{Limiter, Outcome, Scene, Truth};
 use crate::load::Arrivals;
@@ -23,7 +23,9 @@ pub(crate) enum Event {
     AtBackend(u32),
     /// The backend may be done with somebody.
     Backend,
-    /// An answer reaches the node.
+    /// The head of an answer reaches the node, unless the request has another life by then.
+    Head(u32, u32),
+    /// An answer reaches the node, or the end of it.
     Answer(u32, Outcome),
     /// A client hangs up, if its request still has this life.
     Timeout(u32, u32),
@@ -51,7 +53,7 @@ pub(crate) struct World<'a> {
     backend: Backend,
     /// When the agenda next looks at the backend.
     look_at: Nanos,
-    done: Vec<u32>,
+    done: Vec<Done>,
     arrivals: Arrivals,
     node_rng: Rng,
     client_rng: Rng,
@@ -183,6 +185,7 @@ impl<'a> World<'a> {
                     self.look();
                 }
             }
+            Event::Head(request, life) => self.headed(request, life),
             Event::Answer(request, outcome) => self.answered(request, outcome),
             Event::Timeout(request, life) => self.time_out(request, life),
             Event::WaitOver(request, life) => {

@@ -1,6 +1,7 @@
 //! The life of a request: it asks, waits perhaps, runs, is answered or given up, and asks again.
 
 use super::{Event, World};
+use crate::backend::{Done, Work};
 use crate::engine::{MS, Nanos};
 use crate::limiter::{Asking, Held, Outcome, Verdict};
 use crate::random::{exponential, of_request};
@@ -30,8 +31,12 @@ pub(super) struct Request {
     pub(super) number: u64,
     pub(super) asked: Nanos,
     pub(super) admitted: Nanos,
-    /// What it would take without load, network included.
+    /// What its service takes without load.
+    pub(super) service: f64,
+    /// What it would take until the head of its answer without load, network included.
     pub(super) unloaded: f64,
+    /// Whether it has the head of its answer.
+    pub(super) headed: bool,
     pub(super) held: Option<Held>,
     pub(super) attempts: u32,
     pub(super) user: Option<u32>,
@@ -71,7 +76,9 @@ impl World<'_> {
             number: self.numbers,
             asked: 0,
             admitted: 0,
+            service: 0.0,
             unloaded: 0.0,
+            headed: false,
             held: None,
             attempts: 0,
             user,
@@ -154,7 +161,9 @@ impl World<'_> {
         };
         let service = mean * self.scenario.backend.service.draw(&mut rng);
         let distance = self.distances[request.node];
-        request.unloaded = service + distance as f64;
+        request.service = service;
+        request.unloaded = self.scenario.backend.head * service + distance as f64;
+        request.headed = false;
         let (life, asked) = (request.life, request.asked);
         self.meter.admitted(now, request.node, request.class);
         self.in_flight += 1;
@@ -173,8 +182,11 @@ impl World<'_> {
         self.look();
         let request = &self.requests[index as usize];
         let distance = self.distances[request.node];
-        let service = request.unloaded - distance as f64;
-        if self.backend.offer(index, service).is_err() {
+        let work = Work {
+            head: request.unloaded - distance as f64,
+            body: (1.0 - self.scenario.backend.head) * request.service,
+        };
+        if self.backend.offer(index, work).is_err() {
             // A refusal costs the backend little: a tenth of a millisecond.
             let at = self.agenda.now() + distance / 2 + MS / 10;
             self.agenda.at(at, Event::Answer(index, Outcome::Overload));
@@ -187,12 +199,16 @@ impl World<'_> {
         let now = self.agenda.now();
         let mut done = std::mem::take(&mut self.done);
         self.backend.advance(now, &mut done);
-        for index in done.drain(..) {
-            let node = self.requests[index as usize].node;
-            let back = self.distances[node] / 2 + self.detour(node, now);
+        for done in done.drain(..) {
+            let (Done::Head(index) | Done::Whole(index)) = done;
+            let request = &self.requests[index as usize];
+            let back = self.distances[request.node] / 2 + self.detour(request.node, now);
+            let event = match done {
+                Done::Head(_) => Event::Head(index, request.life),
+                Done::Whole(_) => Event::Answer(index, Outcome::Success),
+            };
             // In a step of its own, also without distance: whoever looks is in the middle of one.
-            self.agenda
-                .at(now + back, Event::Answer(index, Outcome::Success));
+            self.agenda.at(now + back, event);
         }
         self.done = done;
         self.plan_look();
@@ -216,6 +232,22 @@ impl World<'_> {
         }
     }
 
+    /// The head of its answer is there: what clients wait for, and what is measured.
+    pub(super) fn headed(&mut self, index: u32, life: u32) {
+        let now = self.agenda.now();
+        let request = &mut self.requests[index as usize];
+        if request.life != life || request.state != State::Running {
+            return;
+        }
+        request.headed = true;
+        let (node, latency) = (request.node, now - request.asked);
+        self.meter.served(now, node, latency, request.unloaded);
+        if let Some(held) = self.requests[index as usize].held.take() {
+            let held = self.limit(|limiter, scene| limiter.headed(scene, held));
+            self.requests[index as usize].held = Some(held);
+        }
+    }
+
     pub(super) fn answered(&mut self, index: u32, outcome: Outcome) {
         let now = self.agenda.now();
         self.in_flight -= 1;
@@ -229,7 +261,7 @@ impl World<'_> {
             self.release_request(index);
             return;
         }
-        if outcome == Outcome::Success {
+        if outcome == Outcome::Success && !request.headed {
             self.meter
                 .served(now, node, now - request.asked, request.unloaded);
         }
@@ -258,8 +290,10 @@ impl World<'_> {
             State::Running => {
                 request.state = State::Abandoned;
                 let (node, user, latency) = (request.node, request.user, now - request.admitted);
-                self.meter
-                    .given_up(now, now - request.asked, request.unloaded);
+                if !request.headed {
+                    self.meter
+                        .given_up(now, now - request.asked, request.unloaded);
+                }
                 let held = self.take_held(index);
                 self.user_thinks(user);
                 self.give_back(node, held, Outcome::Overload, latency);

@@ -19,7 +19,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use tidegate::Lease;
+use tidegate::classify::{Classifier, Measure};
 use tidegate::fleet::sim::{Asked, Config, Message, Node, Store};
+use tidegate::slot::{Carrier, Head};
 
 /// What the agenda says to a node: its time has come, or the message in this place has arrived.
 const TIME: u32 = u32::MAX;
@@ -233,6 +235,14 @@ impl Fleet {
         }
     }
 
+    /// The clock of the process, where it lives.
+    fn set_clock(&self, scene: &Scene<'_>, index: usize) {
+        let process = &self.processes[index];
+        if let Some(node) = &process.node {
+            node.set_clock(process.local(scene.agenda.now()));
+        }
+    }
+
     fn heed(&mut self, agenda: &mut Agenda<Event>, index: usize) {
         if self.processes[index]
             .node
@@ -381,29 +391,58 @@ impl Limiter for Fleet {
         outcome: Outcome,
         _latency: Nanos,
     ) {
-        let Held::Lease {
-            lease,
+        let (Held::Lease {
             process: index,
             watch,
-        } = held
+            ..
+        }
+        | Held::Body {
+            process: index,
+            watch,
+            ..
+        }) = held
         else {
             return;
         };
+        self.set_clock(scene, index);
+        match (held, outcome) {
+            (Held::Lease { lease, .. }, Outcome::Success) => lease.success(),
+            (Held::Lease { lease, .. }, Outcome::Overload) => lease.overload(),
+            (Held::Body { mut carrier, .. }, _) => carrier.ended(),
+            (Held::Slot(_), _) => {}
+        }
         let process = &mut self.processes[index];
-        if let Some(node) = &process.node {
-            node.set_clock(process.local(scene.agenda.now()));
-        }
-        match outcome {
-            Outcome::Success => lease.success(),
-            Outcome::Overload => lease.overload(),
-        }
         process.running -= 1;
         self.audit.ended(watch);
         self.heed(scene.agenda, index);
     }
 
+    fn headed(&mut self, scene: &mut Scene<'_>, held: Held) -> Held {
+        let Held::Lease {
+            lease,
+            process,
+            watch,
+        } = held
+        else {
+            return held;
+        };
+        self.set_clock(scene, process);
+        let mut carrier = Carrier::new(lease);
+        let head = Head {
+            status: 200,
+            ..Head::default()
+        };
+        carrier.answered(&head, &Classifier::default(), Measure::Head);
+        self.heed(scene.agenda, process);
+        Held::Body {
+            carrier,
+            process,
+            watch,
+        }
+    }
+
     fn outlived(&mut self, held: Held) {
-        if let Held::Lease { watch, .. } = held {
+        if let Held::Lease { watch, .. } | Held::Body { watch, .. } = held {
             self.audit.ended(watch);
         }
     }

@@ -56,6 +56,10 @@ pub(super) fn backend(file: &file::Backend, end: Nanos) -> Checked<BackendSpec> 
             }
         },
     };
+    let head = match &file.head {
+        Some(head) => within(head, 1e-3, 1.0, "head")?,
+        None => 1.0,
+    };
     let second = match &file.second_class {
         Some(second) => Some((
             within(&second.latency_ms, 0.001, 1e6, "latency_ms")? * MS as f64,
@@ -97,6 +101,7 @@ pub(super) fn backend(file: &file::Backend, end: Nanos) -> Checked<BackendSpec> 
         capacity,
         latency: profile(&file.latency_ms, MS as f64, 0.001..=1e6, end)?,
         service,
+        head,
         second,
         queue: file.queue,
         stalls,

@@ -69,7 +69,7 @@ pub(super) fn scenario(name: &str, file: file::File) -> Checked<Scenario> {
     let backend = backend(&file.backend, end)?;
     let slo = match &file.slo_ms {
         Some(slo) => ms(within(slo, 0.001, 1e9, "slo_ms")?),
-        None => (5.0 * backend.mean_latency(0)) as Nanos,
+        None => (5.0 * backend.head * backend.mean_latency(0)) as Nanos,
     };
     let (nodes, events) = nodes(&file.nodes, end)?;
     let known = events
