@@ -66,7 +66,10 @@ fn every_scenario_is_as_it_expects() {
         scenario.cut(match file.file_stem().and_then(|stem| stem.to_str()) {
             Some("fleet-128" | "large-backend") => 20.0,
             // What they are about comes late.
-            Some("idle-hour" | "trickle" | "hang" | "slow-backend" | "slow-few") => 3660.0,
+            Some(
+                "idle-hour" | "trickle" | "hang" | "slow-backend" | "slow-few" | "streams"
+                | "streams-halve" | "streams-long",
+            ) => 3660.0,
             _ => LONGEST,
         });
         let is_whole = scenario.seconds() >= whole;

@@ -1,5 +1,6 @@
 //! The latency without a queue, what is above it, and how sure that is.
 
+use crate::fleet::estimate::fleet::control::LONG;
 use crate::fleet::estimate::fleet::memory::Control;
 use crate::fleet::estimate::fleet::seen::Seen;
 use std::time::Duration;
@@ -10,6 +11,8 @@ const WINDOW: Duration = Duration::from_millis(200);
 /// not cut that is no longer than its error.
 const PATIENCE: Duration = Duration::from_secs(1);
 const LATENCIES: u32 = 4;
+/// Slots that are kept beyond their samples are given back bit by bit: a cut is seen to work after this part of the time.
+pub(super) const DRAINED: u64 = 8;
 /// No latency makes anybody wait for more than this.
 const LONGEST: Duration = Duration::from_secs(15);
 /// Nobody makes it longer by more than this, in thousandths.
@@ -27,6 +30,13 @@ impl Control {
     /// Slots that are filled by a queue; below zero by chance.
     pub(super) fn queue(&self, seen: &Seen) -> f64 {
         seen.in_flight * (1.0 - self.baseline() / seen.latency)
+    }
+
+    /// Slots are kept beyond their samples, and those who wait are many beside them: by Little's law as many as come in the
+    /// time that is too long. No other baseline is that long; and until enough slots have been given back they wait for
+    /// longer and longer, whatever is let in.
+    pub(super) fn waits_for_slots(&self, seen: &Seen) -> bool {
+        self.hold_us > 0 && self.queue(seen) * seen.sampled > LONG * seen.aim()
     }
 
     /// The error of the queue, in slots: from this mean, and from that of the baseline.

@@ -120,14 +120,18 @@ impl Control {
         let (queue, aim) = (self.queue(seen), seen.aim());
         let limit = f64::from(present);
         let is_deep = limit <= f64::from(uncut) * DEEP;
+        let waits = self.waits_for_slots(seen);
         Some(match elastic {
             // It rose: the backend has changed meanwhile. Once more, from where it was.
-            Some(elastic) if elastic.is_void() && queue > LONG * aim => {
+            Some(elastic) if elastic.is_void() && queue > LONG * aim && !waits => {
                 self.hot = 1;
                 uncut
             }
             Some(elastic)
-                if elastic.value < elastic.usual && (is_sure || is_deep) && queue > aim =>
+                if elastic.value < elastic.usual
+                    && (is_sure || is_deep)
+                    && queue > aim
+                    && !waits =>
             {
                 // Latency stayed while work went: the backend is slower, not fuller. That is a lot to believe on one
                 // experiment, so it is continued, further down or for longer, before the cut is taken back.
@@ -219,7 +223,7 @@ impl Control {
         if !self.verified && elastic.is_some_and(|it| !it.is_sure()) && seen.age < self.patience() {
             return None;
         }
-        let falls = elastic.is_some_and(|it| it.value > it.usual);
+        let falls = elastic.is_some_and(|it| it.value > it.usual) || self.waits_for_slots(seen);
         let news = !self.verified || above || below;
         if news && falls && depth < DEEPEST && present > 1 {
             // Still a queue: the baseline is lower than this.

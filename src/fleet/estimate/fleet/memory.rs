@@ -12,6 +12,8 @@ pub(crate) struct Memory {
     pub(super) control: Control,
     /// Reports count from here on: what began before tells of another limit.
     pub(super) window: StoreTime,
+    /// When a node last told of an answer: of a sample or a drop.
+    pub(super) answered: StoreTime,
     /// What the last window said.
     pub(super) pulse: Pulse,
     /// By incarnation, ascending.
@@ -47,6 +49,11 @@ pub(super) struct Control {
     /// How many latencies it takes until other requests are in flight, in thousandths: one where latencies are alike, more
     /// where a few requests take most of the time; 0 while unknown.
     pub(super) renewal_milli: u64,
+    /// How long a slot is kept where that is longer than its sample; else 0.
+    pub(super) hold_us: u64,
+    /// In the last windows, the older ones weighing less: the slot-time of what has ended, and the latency of its samples.
+    pub(super) kept_us: u64,
+    pub(super) sampled_us: u64,
     /// The last window; no samples if it was under another limit.
     pub(super) last_latency_us: u64,
     pub(super) last_samples: u64,
@@ -91,6 +98,10 @@ pub(super) struct NodeMemory {
     pub(super) window: Counters,
     /// What was in flight on average in its last report, in thousandths.
     pub(super) milli: u64,
+    /// What was in flight when it sent that report, and in the window, in slot-microseconds, as if that had moved evenly
+    /// from one report to the next.
+    pub(super) in_flight: u32,
+    pub(super) occupied_us: u64,
     /// Slot-time that it may have used and has not told of, in slot-microseconds.
     pub(super) unbooked_us: u64,
     /// How much longer its requests usually take than the fleet's, in microseconds.
@@ -116,7 +127,7 @@ impl Memory {
     }
 }
 
-/// One line: the stage, numbers of the controller, then twenty for each node, apart by blanks.
+/// One line: the stage, numbers of the controller, then twenty-two for each node, apart by blanks.
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let control = &self.control;
@@ -151,9 +162,13 @@ impl fmt::Display for Memory {
             control.tolerated_ppm,
             control.variance_milli,
             control.renewal_milli,
+            control.hold_us,
+            control.kept_us,
+            control.sampled_us,
             control.last_latency_us,
             control.last_samples,
             self.window.as_micros(),
+            self.answered.as_micros(),
         ];
         for number in numbers.into_iter().chain(self.pulse.numbers()) {
             write!(f, " {number}")?;
@@ -163,8 +178,8 @@ impl fmt::Display for Memory {
                 (node.incarnation, node.heard.as_micros(), node.share);
             write!(
                 f,
-                " {incarnation} {heard} {share} {} {} {}",
-                node.milli, node.unbooked_us, node.offset_us
+                " {incarnation} {heard} {share} {} {} {} {} {}",
+                node.milli, node.in_flight, node.occupied_us, node.unbooked_us, node.offset_us
             )?;
             for it in [node.last, node.window] {
                 let (clock, completions, latency) = (it.clock_us, it.completions, it.latency_us);
@@ -213,10 +228,13 @@ impl Memory {
             tolerated_ppm: words.number()?,
             variance_milli: words.number()?,
             renewal_milli: words.number()?,
+            hold_us: words.number()?,
+            kept_us: words.number()?,
+            sampled_us: words.number()?,
             last_latency_us: words.number()?,
             last_samples: words.number()?,
         };
-        let window = words.time()?;
+        let (window, answered) = (words.time()?, words.time()?);
         let mut pulse = Pulse::default().numbers();
         for number in &mut pulse {
             *number = words.number()?;
@@ -228,6 +246,8 @@ impl Memory {
                 heard: words.time()?,
                 share: u32::try_from(words.number()?).ok()?,
                 milli: words.number()?,
+                in_flight: u32::try_from(words.number()?).ok()?,
+                occupied_us: words.number()?,
                 unbooked_us: words.number()?,
                 offset_us: words.0.next()?.parse().ok()?,
                 last: words.counters()?,
@@ -237,6 +257,7 @@ impl Memory {
         Some(Self {
             control,
             window,
+            answered,
             pulse: Pulse::of(pulse),
             nodes,
         })
@@ -300,6 +321,8 @@ mod tests {
             last: counters,
             window: counters,
             milli: 8,
+            in_flight: 32,
+            occupied_us: 33,
             unbooked_us: 26,
             offset_us: -9,
         };
@@ -340,10 +363,14 @@ mod tests {
                         tolerated_ppm: 16,
                         variance_milli: 17,
                         renewal_milli: 27,
+                        hold_us: 34,
+                        kept_us: 36,
+                        sampled_us: 37,
                         last_latency_us: 18,
                         last_samples: 19,
                     },
                     window: StoreTime::from_micros(15),
+                    answered: StoreTime::from_micros(35),
                     pulse: Pulse::of([21, 22, 23, 24, 25]),
                     nodes,
                 };

@@ -30,6 +30,13 @@
 //! What a node reports in flight counts as held for it, so who tells of more keeps slots from the others, and nobody is
 //! admitted above the limit for it.
 //!
+//! Where answers stream on, a slot is kept for longer than its sample, which ends with the head. What is in flight is then
+//! what was seen so at each report, since slot-time that is told when a body ends comes too late; of what is in flight the
+//! part `sample / time kept` is what latency tells of, and as many slots fewer are a queue; and a cut is given time until an
+//! eighth of what is kept has been given back. Nobody who waits for a slot there proves another baseline: they wait for
+//! longer and longer until enough has ended, whatever was cut. Where no answer has a sample, as with event streams alone,
+//! the limit stays the initial one; drops cut it, and a minute without them lets it come back.
+//!
 //! Drops are answers too: they cut the limit as long as fewer slots mean fewer drops, and are put up with where they come
 //! whatever is in flight, as time-outs of slow requests do. While hardly anything else comes, a sixteenth of the limit is
 //! enough to see the end of that, and more would be let in only to be given up.
@@ -64,10 +71,15 @@ impl Memory {
         open: &[&NodeView],
     ) -> u32 {
         self.take_in(lease, open);
+        if self.is_without_answers(now) {
+            return self.unanswered(present, initial, now);
+        }
         let Some(reading) = self.reading(now) else {
             return present;
         };
         self.control.learn_renewal(reading.renewal_milli, false);
+        let is_beyond = reading.hold_us > reading.latency_us;
+        self.control.hold_us = if is_beyond { reading.hold_us } else { 0 };
         let is_found = present != initial;
         let Some(limit) = self.control.decide(&reading, present, is_found, now) else {
             return present;
@@ -87,12 +99,22 @@ impl Memory {
         };
         let limit = limit.clamp(*bounds.start(), *bounds.end());
         self.learn_offsets(reading.latency_us);
-        self.begin_window(
-            now,
-            settles(&self.control, limit != present),
-            reading.latency_us,
-        );
+        self.begin_window(now, settles(&self.control, limit != present), &reading);
         limit
+    }
+}
+
+impl Memory {
+    /// The limit while nothing is answered, though somebody is refused. Where no answer has a sample, drops alone have cut
+    /// it, and nothing would bring it back: once there are no more of them, it doubles until it is the `initial` one.
+    fn unanswered(&mut self, present: u32, initial: u32, now: StoreTime) -> u32 {
+        let has_been_looked_at = self.window > self.answered;
+        self.begin_at(now);
+        if present >= initial || !has_been_looked_at {
+            return present;
+        }
+        self.control.stage = Stage::Track;
+        present.saturating_mul(2).min(initial)
     }
 }
 

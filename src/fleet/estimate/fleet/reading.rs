@@ -1,6 +1,6 @@
 //! From reports to a reading: what the whole fleet measured since the last change of the limit.
 
-use crate::fleet::estimate::fleet::baseline::FEW;
+use crate::fleet::estimate::fleet::baseline::{DRAINED, FEW};
 use crate::fleet::estimate::fleet::memory::{Counters, Memory, NodeMemory};
 use crate::fleet::message::{NodeView, Report};
 use crate::time::StoreTime;
@@ -17,6 +17,8 @@ pub(super) struct Reading {
     pub(super) renewal_milli: u64,
     /// In flight on average, in thousandths.
     pub(super) milli: u64,
+    /// How long a slot is kept, on average: longer than the latency where answers stream on after their heads.
+    pub(super) hold_us: u64,
     /// Nodes that refused because their share was in use.
     pub(super) hungry: usize,
     /// All nodes, with work or without.
@@ -34,6 +36,14 @@ const GROUPS: usize = 16;
 const HOUR_US: u64 = 3_600_000_000;
 /// Between two reports, roughly.
 const REPORTS: Duration = Duration::from_millis(400);
+/// Slots that are kept for so many times their samples are kept for something else.
+const BEYOND: u64 = 2;
+/// They are if what has ended says so too: this is `[3, 2]` times its samples or more.
+const KEPT: [u64; 2] = [3, 2];
+/// A window is forgotten, where that is looked for, by an eighth in each one after it.
+const FORGOTTEN: u64 = 8;
+/// After so long without an answer that tells of the backend none is expected.
+const WITHOUT_ANSWERS: Duration = Duration::from_secs(60);
 /// A window waits for nodes that say nothing no longer than this.
 const SILENCE: Duration = Duration::from_secs(2);
 
@@ -89,9 +99,14 @@ impl Counters {
 
     /// In flight on average, in thousandths.
     fn milli(&self) -> u64 {
-        let milli = u128::from(self.held_us) * 1000 / u128::from(self.clock_us.max(1));
-        u64::try_from(milli).unwrap_or(u64::MAX)
+        milli(self.held_us, self.clock_us)
     }
+}
+
+/// In flight on average, in thousandths: so much slot-time in so much time.
+fn milli(slot_us: u64, clock_us: u64) -> u64 {
+    let milli = u128::from(slot_us) * 1000 / u128::from(clock_us.max(1));
+    u64::try_from(milli).unwrap_or(u64::MAX)
 }
 
 /// The mean of what lies between the first and the last third of the weight, of means in rising order. A median is
@@ -124,12 +139,14 @@ impl Memory {
         // it is from before the last one; where they do not, it would be of a share that the node no longer has.
         let late = self.control.latencies(4).saturating_sub(REPORTS);
         let late_us = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
+        let (answered, control) = (&mut self.answered, &mut self.control);
         self.nodes.extend(open.iter().map(|view| {
             let last = Counters::of(&view.report);
             let heard = view.deadline.saturating_sub(lease);
             let fresh = NodeMemory {
                 incarnation: view.incarnation,
                 heard,
+                in_flight: view.in_flight,
                 last,
                 ..NodeMemory::default()
             };
@@ -140,18 +157,35 @@ impl Memory {
             let since = last.clock_us.saturating_sub(node.last.clock_us);
             let earned = most.saturating_mul(since.min(HOUR_US));
             let unbooked = node.unbooked_us.saturating_add(earned);
-            let Some(news) = last.since(&node.last).and_then(|news| news.sane(unbooked)) else {
+            let Some(told) = last.since(&node.last) else {
+                return fresh;
+            };
+            let Some(news) = told.sane(unbooked) else {
                 return fresh;
             };
             node.unbooked_us = (unbooked - news.held_us).min(most.saturating_mul(late_us));
             if news.clock_us == 0 {
                 return node;
             }
+            if news.completions > 0 || news.drops > 0 {
+                *answered = heard.max(*answered);
+            }
+            if news.drops == 0 {
+                // What a long answer had is told at once, and more than the share had since the last report.
+                let longest = news.completions.max(1).saturating_mul(HOUR_US);
+                let kept = told.held_us.min(longest);
+                control.kept_us = control.kept_us.saturating_add(kept);
+                control.sampled_us = control.sampled_us.saturating_add(news.latency_us);
+            }
             node.milli = news.milli();
             if node.heard >= window {
                 node.window.add(&news);
+                let seen = u64::from(node.in_flight) + u64::from(view.in_flight);
+                let occupied = seen.min(2 * most).saturating_mul(news.clock_us) / 2;
+                node.occupied_us = node.occupied_us.saturating_add(occupied);
             }
             (node.last, node.heard, node.share) = (last, heard, view.share);
+            node.in_flight = view.in_flight;
             node
         }));
     }
@@ -159,35 +193,74 @@ impl Memory {
     /// What the window says, once it says enough: enough samples, from nearly all that have work.
     pub(super) fn reading(&self, now: StoreTime) -> Option<Reading> {
         let (mut samples, mut hungry, mut sheds, mut drops) = (0_u64, 0, 0_u64, 0_u64);
-        let (mut heard, mut milli) = (0_u64, 0_u64);
+        let mut heard = 0_u64;
         for node in &self.nodes {
             samples = samples.saturating_add(node.window.completions);
             hungry += usize::from(node.window.sheds > 0);
             sheds = sheds.saturating_add(node.window.sheds);
             drops = drops.saturating_add(node.window.drops);
             if node.window.clock_us > 0 {
-                (heard, milli) = (heard + node.milli, milli + node.window.milli());
-            } else {
-                milli += node.milli;
+                heard = heard.saturating_add(node.milli);
             }
         }
-        let all: u64 = self.nodes.iter().map(|node| node.milli).sum();
+        let milli = self.nodes.iter().map(|node| node.milli);
+        let all = milli.fold(0, u64::saturating_add);
         let age = now.since(self.window);
         let enough = samples.saturating_add(drops) as f64 >= FEW;
-        if !enough || heard * 10 < all * 9 && age < SILENCE {
+        if !enough || heard.saturating_mul(10) < all.saturating_mul(9) && age < SILENCE {
             return None;
         }
+        let latency_us = self.latency_us().unwrap_or(0);
+        let (milli, hold_us) = self.occupied(samples, latency_us);
         Some(Reading {
             samples,
-            latency_us: self.latency_us().unwrap_or(0),
+            latency_us,
             renewal_milli: self.renewal_milli().unwrap_or(0),
             milli,
+            hold_us,
             hungry,
             nodes: self.nodes.len(),
             sheds,
             drops,
             age,
         })
+    }
+
+    /// Nothing was answered for long, and somebody was refused in the window: no answer here has a sample, as those that
+    /// are event streams.
+    pub(super) fn is_without_answers(&self, now: StoreTime) -> bool {
+        now.since(self.answered.max(self.window)) >= WITHOUT_ANSWERS
+            && self.nodes.iter().any(|node| node.window.sheds > 0)
+    }
+
+    /// What was in flight on average, in thousandths, and how long a slot is kept.
+    ///
+    /// A node counts the slot-time of a request when it ends, which is exact where requests are short. Where slots are
+    /// kept for long after their samples, by answers that stream, a window has the time of few of them, and of before;
+    /// there what was seen in flight at each report is better, which hardly changes from one to the next. That they are is
+    /// seen by what has ended: in a backend that stands still there are also more in flight than samples tell of.
+    fn occupied(&self, samples: u64, latency_us: u64) -> (u64, u64) {
+        let (mut counted, mut seen) = (0_u64, 0_u64);
+        let (mut sampled_us, mut occupied_us) = (0_u64, 0_u64);
+        for node in &self.nodes {
+            if node.window.clock_us == 0 {
+                counted += node.milli;
+                seen += u64::from(node.in_flight) * 1000;
+                continue;
+            }
+            counted += node.window.milli();
+            seen += milli(node.occupied_us, node.window.clock_us);
+            sampled_us = sampled_us.saturating_add(node.window.latency_us);
+            occupied_us = occupied_us.saturating_add(node.occupied_us);
+        }
+        let control = &self.control;
+        let [kept, sampled] = [control.kept_us / KEPT[0], control.sampled_us / KEPT[1]];
+        let are_kept = kept > sampled;
+        if are_kept && occupied_us / BEYOND > sampled_us {
+            (seen, (occupied_us / samples.max(1)).max(latency_us))
+        } else {
+            (counted, latency_us)
+        }
     }
 
     /// The mean of the middle third of the groups' means, each node's usual offset taken off.
@@ -278,13 +351,22 @@ impl Memory {
     }
 
     /// Begins anew. After a change it takes some latencies until what is served is what was let in since: at first
-    /// the short ones are done, and the long ones of before.
-    pub(super) fn begin_window(&mut self, now: StoreTime, latencies: u32, latency_us: u64) {
+    /// the short ones are done, and the long ones of before; and where slots are kept beyond their samples, until some of
+    /// them have been given back.
+    pub(super) fn begin_window(&mut self, now: StoreTime, latencies: u32, reading: &Reading) {
+        let longest = reading.latency_us.max(self.control.hold_us / DRAINED);
         let most = SILENCE.max(self.control.latencies(2));
-        let latency = self.control.renewals(latency_us).min(most);
-        self.window = now.saturating_add(latencies * latency);
+        let latency = self.control.renewals(longest).min(most);
+        let control = &mut self.control;
+        control.kept_us -= control.kept_us / FORGOTTEN;
+        control.sampled_us -= control.sampled_us / FORGOTTEN;
+        self.begin_at(now.saturating_add(latencies * latency));
+    }
+
+    pub(super) fn begin_at(&mut self, time: StoreTime) {
+        self.window = time;
         for node in &mut self.nodes {
-            node.window = Counters::default();
+            (node.window, node.occupied_us) = (Counters::default(), 0);
         }
     }
 }

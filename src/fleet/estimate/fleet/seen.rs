@@ -34,6 +34,9 @@ pub(super) struct Seen {
     pub(super) drops: f64,
     /// Microseconds.
     pub(super) latency: f64,
+    /// The part of the time for which a slot is kept that is the latency: all of it, but where answers stream on after
+    /// their heads.
+    pub(super) sampled: f64,
     pub(super) in_flight: f64,
     pub(super) is_limited: bool,
     /// Nodes that refused for want of a share, and the part of all requests that they refused.
@@ -56,6 +59,7 @@ impl Seen {
             samples: reading.samples as f64,
             drops: reading.drops as f64,
             latency: reading.latency_us.max(1) as f64,
+            sampled: reading.latency_us.max(1) as f64 / reading.hold_us.max(1) as f64,
             in_flight,
             is_limited: reading.hungry > 0,
             hungry: reading.hungry as f64,
@@ -110,9 +114,10 @@ impl Seen {
     }
 
     /// The limit under which so much more is in flight: of a limit some part is never in use, where demand comes and
-    /// goes at many nodes.
+    /// goes at many nodes. Of slots that are kept beyond their samples, only that part is a queue that latency tells of:
+    /// by Little's law as many as come in the time that it is too long.
     pub(super) fn limit_for(&self, more: f64, present: u32) -> f64 {
-        f64::from(present) * (1.0 + more / self.in_flight)
+        f64::from(present) * (1.0 + more * self.sampled.min(1.0) / self.in_flight)
     }
 
     /// The relative error of the mean latency.

@@ -11,6 +11,7 @@ fn seen(in_flight: f64, samples: u64, drops: u64) -> Seen {
     let reading = Reading {
         samples,
         latency_us: 60_000,
+        hold_us: 60_000,
         renewal_milli: 0,
         milli: (in_flight * 1000.0) as u64,
         hungry: 2,
@@ -83,6 +84,7 @@ fn decides(renewal_milli: u64) -> Option<u32> {
     let reading = Reading {
         samples: 1_000,
         latency_us: 60_000,
+        hold_us: 60_000,
         renewal_milli,
         milli: 100_000,
         hungry: 2,
@@ -174,6 +176,7 @@ fn after(control: &mut Control, in_flight: f64, waits: f64, sheds: u64) -> Optio
     let reading = Reading {
         samples: 10_000,
         latency_us: (50_000.0 / (1.0 - waits)) as u64,
+        hold_us: (50_000.0 / (1.0 - waits)) as u64,
         renewal_milli: 0,
         milli: (in_flight * 1000.0) as u64,
         hungry: 32,
@@ -296,6 +299,7 @@ fn a_step_that_is_at_work_is_followed_at_once_whatever_the_baseline_says() {
         let reading = Reading {
             samples: 10_000,
             latency_us: 52_600,
+            hold_us: 52_600,
             renewal_milli: 0,
             milli: 100_000,
             hungry: 32,

@@ -1,0 +1,73 @@
+//! Answers that stream on after their samples: slots are kept for much longer than latencies tell of.
+
+use super::bed::{Fleet, is_near};
+
+fn streaming(nodes: usize, body_us: f64) -> Fleet {
+    let mut fleet = Fleet::new(nodes, 400.0);
+    fleet.body_us = body_us;
+    fleet
+}
+
+#[test]
+fn a_backend_whose_slots_are_kept_long_after_the_samples_is_found() {
+    for nodes in [1, 8, 32] {
+        for body_us in [200_000.0, 2e6, 10e6] {
+            let mut fleet = streaming(nodes, body_us);
+            fleet.pass(120);
+            let (lowest, highest) = fleet.pass(30);
+            assert!(
+                lowest >= 280 && highest <= 520,
+                "{lowest} to {highest} of 400 with {nodes} nodes and bodies of {body_us} us"
+            );
+        }
+    }
+}
+
+#[test]
+fn it_comes_down_when_such_a_backend_halves() {
+    let mut fleet = streaming(8, 2e6);
+    fleet.pass(120);
+    fleet.capacity /= 2.0;
+    fleet.pass(60);
+    let (lowest, highest) = fleet.pass(30);
+    assert!(
+        lowest >= 130 && highest <= 280,
+        "{lowest} to {highest} of 200"
+    );
+}
+
+#[test]
+fn short_bodies_change_nothing() {
+    let mut fleet = streaming(8, 20_000.0);
+    fleet.pass(20);
+    assert!(is_near(fleet.limit, 400.0), "{}", fleet.limit);
+    assert_eq!(fleet.memory.control.hold_us, 0);
+}
+
+/// Nothing is measured of event streams alone: drops cut the limit, and only time brings it back.
+#[test]
+fn without_samples_and_with_no_more_drops_the_limit_comes_back_to_the_first_one_and_no_further() {
+    let mut fleet = Fleet::new(8, 400.0);
+    fleet.is_unsampled = true;
+    fleet.hangs = true;
+    fleet.pass(30);
+    let cut = fleet.limit;
+    assert!(cut <= 10, "{cut}");
+    fleet.hangs = false;
+    let (_, highest) = fleet.pass(30);
+    assert_eq!(highest, cut, "the end of the drops may be chance");
+    let (_, highest) = fleet.pass(600);
+    assert_eq!((fleet.limit, highest), (20, 20), "from {cut}");
+}
+
+#[test]
+fn what_is_cut_stays_cut_where_nobody_is_refused() {
+    let mut fleet = Fleet::new(8, 400.0);
+    fleet.is_unsampled = true;
+    fleet.hangs = true;
+    fleet.pass(30);
+    let cut = fleet.limit;
+    (fleet.hangs, fleet.load) = (false, 0.5);
+    fleet.pass(10);
+    assert_eq!(fleet.pass(600), (cut, cut));
+}
