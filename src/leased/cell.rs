@@ -12,7 +12,7 @@
 //! One question at a time. Callers that find enough in hand never wait; all others share the next question. A question
 //! for callers that wait brings back what can be given back, so that the store decides on what nobody has in hand.
 
-use crate::decision::Decisions;
+use crate::decision::{Decision, Decisions};
 use crate::key::Key;
 use crate::leased::asking::{LEEWAY, RETRY};
 use crate::leased::demand::Demand;
@@ -210,13 +210,24 @@ impl Cell {
     pub(super) fn denial(&self, setup: &Setup, cost: u32, now: LocalTime) -> Option<Decisions> {
         let lately = |view: &&View| now.since(view.at) <= LATELY;
         let view = self.view.as_ref().filter(lately)?;
-        let in_hand = |hand: &Hand| hand.usable(now, setup.late);
-        let in_hand = self.hands.iter().map(in_hand).min().unwrap_or(0);
-        let missing = cost.saturating_sub(in_hand);
-        let decisions = setup
-            .rules
-            .ask_each(&view.states, missing, view.moment(now));
-        (missing > 0 && !decisions.is_allowed()).then_some(decisions)
+        let at = view.moment(now);
+        let ask = |cost: u32| {
+            let each = setup.each(&view.states).zip(&self.hands);
+            each.map(move |((rule, states), hand)| {
+                let missing = cost.saturating_sub(hand.usable(now, setup.late));
+                rule.ask(states, missing, at)
+            })
+        };
+        let mut told: Vec<Decision> = ask(cost).collect();
+        if told.iter().all(Decision::is_allowed) {
+            return None;
+        }
+        for (told, standing) in told.iter_mut().zip(ask(0)) {
+            if told.is_allowed() {
+                *told = standing;
+            }
+        }
+        Some(Decisions::of(told))
     }
 
     /// What was drawn and not spent after all.

@@ -240,6 +240,7 @@ impl Task {
                 let denial = Heard {
                     cost: outcome.cost,
                     decisions: &outcome.decisions,
+                    // The tier has what the store said last.
                     standing: None,
                     wait: outcome.decisions.binding().retry_after(),
                 };

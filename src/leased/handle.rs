@@ -322,7 +322,9 @@ impl LeasedLimiter {
         if let Some(never) = self.never(cost, now) {
             return Here::Decided(never, Vec::new());
         }
-        if let Some(decisions) = shared.parts.denied.find(key, cost, now.local, |_| None) {
+        // The store said so of less: what was left then says how long this has to wait.
+        let more = |_, _| inner.tier.denial(key, cost, now);
+        if let Some(decisions) = shared.parts.denied.find(key, cost, now.local, more) {
             shared.counts.remembered.fetch_add(1, Ordering::Relaxed);
             return Here::Decided(decisions, Vec::new());
         }

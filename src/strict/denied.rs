@@ -29,7 +29,7 @@ struct Shard {
 struct Denied {
     cost: u32,
     decisions: Decisions,
-    /// How the key stood, if that was told whole.
+    /// How the key stood, if that is remembered nowhere else.
     standing: Option<Standing>,
     heard: LocalTime,
     /// Neither the same cost nor a larger one can be allowed before.
@@ -55,14 +55,14 @@ impl DeniedKeys {
     }
 
     /// The denial that still holds for this cost at `now`, with what is left to wait. Under every rule what is too much
-    /// is too much with more, so it may be one of less: `more` says what that means to this cost, which is no less of a
-    /// wait, or that the store has to be asked.
+    /// is too much with more, but the wait is another one: of a denial of less, `more` is told how the key stood if that is
+    /// remembered, and how long ago, and says what that means to this cost now, or that the store has to be asked.
     pub(crate) fn find(
         &self,
         key: Key,
         cost: u32,
         now: LocalTime,
-        more: impl FnOnce(&Standing) -> Option<Decisions>,
+        more: impl FnOnce(Option<Standing>, Duration) -> Option<Decisions>,
     ) -> Option<Decisions> {
         let shard = self.shard(key);
         let denied = shard.denials.get(&key)?;
@@ -70,14 +70,12 @@ impl DeniedKeys {
             return None;
         }
         let age = now.since(denied.heard);
-        match &denied.standing {
-            Some(standing) if cost > denied.cost => {
-                let standing = standing.clone();
-                drop(shard);
-                Some(more(&standing)?.aged(age))
-            }
-            _ => Some(denied.decisions.aged(age)),
+        if cost == denied.cost {
+            return Some(denied.decisions.aged(age));
         }
+        let standing = denied.standing.clone();
+        drop(shard);
+        more(standing, age)
     }
 
     /// The store was asked at `asked`, and its denial was heard at `heard`.
@@ -147,7 +145,7 @@ mod tests {
     }
 
     fn find(keys: &DeniedKeys, key: Key, cost: u32, now: LocalTime) -> Option<Decisions> {
-        keys.find(key, cost, now, |_| None)
+        keys.find(key, cost, now, |_, _| None)
     }
 
     /// Denied at 1000, allowed again 500 ms later.
@@ -171,11 +169,27 @@ mod tests {
         );
         assert!(find(&keys, key, 2, at(499)).is_some());
         assert_eq!(find(&keys, key, 2, at(500)), None);
-        assert!(find(&keys, key, 3, at(499)).is_some(), "a larger cost");
-        assert_eq!(find(&keys, key, 1, at(140)), None, "a smaller one");
+        assert_eq!(find(&keys, key, 1, at(140)), None, "a smaller cost");
         assert_eq!(find(&keys, Key::of("b"), 2, at(140)), None);
         keys.forget(key);
         assert_eq!(find(&keys, key, 2, at(140)), None);
+    }
+
+    #[test]
+    fn a_larger_cost_is_told_what_it_has_to_wait_itself() {
+        let (keys, key) = (DeniedKeys::new(100), Key::of("a"));
+        note(&keys, key, 2, at(0), at(40));
+        let longer = denial().aged(Duration::from_millis(7));
+        let mut told = None;
+        let more = |standing: Option<Standing>, age| {
+            told = Some((standing.is_some(), age));
+            Some(longer.clone())
+        };
+        assert_eq!(keys.find(key, 3, at(140), more), Some(longer.clone()));
+        assert_eq!(told, Some((false, Duration::from_millis(100))));
+        assert_eq!(find(&keys, key, 3, at(140)), None, "the store is asked");
+        let more = |_, _| panic!("it has to be asked");
+        assert_eq!(keys.find(key, 3, at(500), more), None);
     }
 
     #[test]

@@ -82,7 +82,9 @@ impl StrictLimiter {
             return Some(never);
         }
         let now = inner.parts.clock.now();
-        let more = |standing: &Standing| standing.denial_of_more(spelling, cost);
+        let more = |standing: Option<Standing>, age| {
+            Some(standing?.denial_of_more(spelling, cost)?.aged(age))
+        };
         let decisions = inner.parts.denied.find(key, cost, now, more)?;
         inner.counts.remembered.fetch_add(1, Ordering::Relaxed);
         Some(decisions)

@@ -40,6 +40,31 @@ async fn what_has_no_point_is_denied_before_it_is_its_turn() {
     assert!(ready(1).is_none(), "one is left, for whoever comes first");
 }
 
+#[tokio::test]
+async fn a_larger_cost_than_was_denied_last_is_told_its_own_wait_and_asks_nobody() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let limiter = standing_still(&server, Quota::per_hour(1_000));
+    let key = Key::of("a");
+    assert!(limiter.decide(&key, 1_000).await.is_allowed());
+    assert_eq!(limiter.decide(&key, 1).await.outcome(), Verdict::Deny);
+    let asked = limiter.stats().asked;
+    let of_one = Duration::from_millis(3_600);
+    for cost in [1, 100, 1_000, 7] {
+        let denied = limiter.decide(&key, cost).await;
+        let (told, exact) = (denied.retry_after(), of_one * cost);
+        let told = told.expect("it fits some time");
+        // As of the moment at which the store was asked.
+        let asked = exact.saturating_sub(Duration::from_secs(10))..=exact;
+        assert!(asked.contains(&told), "{cost} is told {told:?}");
+    }
+    let soon = Duration::from_secs(10);
+    let ready = poll_once(std::pin::pin!(limiter.until_ready(&key, 100, soon)));
+    assert_eq!(ready.expect("it is clear").outcome(), Verdict::Deny);
+    assert_eq!(limiter.stats().asked, asked);
+}
+
 /// Whether it is ready now.
 fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
