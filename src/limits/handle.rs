@@ -116,13 +116,22 @@ impl Limits {
     /// * A limit that did not change is not touched.
     /// * Requests go on meanwhile, and each is counted once: none is lost, and none counted twice. A request for a key
     ///   whose counts are just being moved waits for them, up to 768 keys at about 100 ns each; for those of which a store
-    ///   that is away is to be told, up to 16 at about 1 µs. Whoever still has a limiter of the plan before asks the new
-    ///   one through it.
+    ///   that is away is to be told, up to 16 at about 1 µs. Whoever still has a limiter of the plan before that counts in
+    ///   this process asks the new one through it. One that counts in a store decides on the counts of all by the limit
+    ///   that it has, as a process does that has not read the new plan yet, and what it admits while its store is away the
+    ///   new one tells.
     /// * What was reserved before is given back after as [`Reservation`] says. Those who wait in line, and those who come
     ///   to wait after the change, are two lines.
-    /// * Counts in a store stay where they are. What a changed limit has let pass while its store was away, and has not
-    ///   told it yet, the one in its place tells it, and its local share goes on, if both are strict, both leased or both
-    ///   layered and in one namespace; of layered ones, each policy whose window stays.
+    /// * Counts in a store stay where they are, and as many units stay spent: of 10 an hour, 5 of them spent, 20 an hour
+    ///   leave 15, and 5 leave none. Of a token bucket what is spent beyond the new burst comes back at the pace of the limit
+    ///   before, and nothing passes until it has: of 10 an hour, all spent, 5 an hour let the first one pass after 36 to 42
+    ///   minutes, where a limiter of this process forgets what is beyond, and does so after 12. What was reserved of a
+    ///   bucket in a store before its limit changed is not given back. While processes do not agree on a limit, they let pass no
+    ///   more together than the largest burst and the fastest pace of theirs; leased ones also what was in hand when a limit
+    ///   rose.
+    /// * What a changed limit has let pass while its store was away, and has not told it yet, the one in its place tells it,
+    ///   and its local share goes on, if both are strict, both leased or both layered and in one namespace; of layered ones,
+    ///   each policy whose window stays.
     ///
     /// Takes memory for both tables of a changed limit until the move is done. A layer holds the limiters of the plan
     /// before until its next request that has a limit, or that it is dropped; those over a store keep their task and their

@@ -21,7 +21,9 @@ use tokio::sync::Notify;
 /// Holds every key to a quota, or to several at once, counting in a store for all processes.
 ///
 /// Cloning is cheap; clones share everything. All limiters over the same store, namespace and windows count together;
-/// their limits may differ, and may change without losing counts.
+/// their limits may differ, and may change without losing counts: as many units stay spent, as
+/// [`Limits::change`](crate::limits::Limits::change) says. Of those that differ, the largest burst and the fastest pace hold
+/// for all together.
 ///
 /// # Guarantees
 /// * Of all processes together no key ever gets more than the quota's rule says (see [`rule`](crate::rule)), as long as

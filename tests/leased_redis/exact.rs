@@ -176,3 +176,27 @@ async fn the_bound_is_what_was_allowed_to_be_late() {
     assert_eq!(build(Quota::per_second(10)).overshoot_bound(5), 35);
     assert_eq!(build(Quota::per_second(10).sliding()).overshoot_bound(5), 0);
 }
+
+#[tokio::test]
+async fn what_was_spent_stays_spent_under_another_limit() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    for kind in [|quota| quota, Quota::fixed, Quota::sliding] {
+        for (from, spent, to, left) in
+            [(100, 100, 1_000, 900), (100, 30, 40, 10), (100, 100, 40, 0)]
+        {
+            let (before, after) = (kind(so_many(from)), kind(so_many(to)));
+            let key = Key::of(&(before.to_string(), spent, to));
+            let first = limiter(&server, before);
+            assert_eq!(spend(&first, key, spent).await, spent, "{before}");
+            first.close().await.expect("the store has heard all");
+            let second = limiter(&server, after);
+            assert_eq!(
+                spend(&second, key, 9_999).await,
+                left,
+                "{before} to {after}"
+            );
+        }
+    }
+}

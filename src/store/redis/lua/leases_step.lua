@@ -73,10 +73,13 @@ local function take_back(place, units)
   if units == 0 or not state then return end
   if not quota.bucket then
     states[place] = quota.rule.give_back(quota, state, units, nil, line[1])
-  elseif state == pack('>dd', line[1], line[2]) then
+  else
+    local tw, tr = unpack_numbers('>dd', state)
     -- Only from the end, so that nobody else's units change their place.
-    states[place] = quota.rule.undo(quota, state, units, now)
-    line[1], line[2] = unpack_numbers('>dd', states[place])
+    if tw == line[1] and tr == line[2] then
+      states[place] = quota.rule.undo(quota, state, units, now)
+      line[1], line[2] = unpack_numbers('>dd', states[place])
+    end
   end
   line.held = line.held - units
 end
@@ -101,6 +104,14 @@ for place, quota in ipairs(quotas) do
   if owe > 0 then
     book(place, min(owe, MOST))
     hold(place, min(owe, MOST), false)
+  end
+end
+
+-- What was counted under another limit, when what goes back has gone back where it was booked.
+for place, quota in ipairs(quotas) do
+  if quota.rule.go_over and states[place] then
+    local state, counts = quota.rule.go_over(quota, states[place])
+    if state then states[place], lives = state, max(lives, counts) end
   end
 end
 

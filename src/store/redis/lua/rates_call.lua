@@ -16,7 +16,8 @@
 -- QUOTAS, how many, and WORDS, six for each: rule, field, and what the rule needs to know.
 --
 -- Every number is an integer below 2^53, and every division exact. Times are microseconds since 2020; a token bucket
--- counts in sixteenths of a nanosecond, of which it keeps the part below a microsecond in a number of its own.
+-- counts in sixteenths of a nanosecond, of which it keeps the part below a microsecond in a number of its own. Behind its
+-- TAT it keeps the interval under which that is counted, and since when, as the limit is in no name.
 -- The answer: whether it was booked, the moment, `r`, then the state of each quota as it was before. The short ways pack
 -- it, which takes this server and its caller less time than an array.
 

@@ -11,8 +11,24 @@ local function div(a, b) return (a - fmod(a, b)) / b end
 
 -- Each rule: `state` for the answer; `fits`; `book`, which gives the state to write and for how long it counts;
 -- `give_back`, by the booking's mark; `undo`, of what was booked last at some moment; `put_back`, the state of a clock that
--- was put back by so much and more than `steps`, as it counts now.
+-- was put back by so much and more than `steps`, as it counts now. Where a count depends on the limit, `go_over`: a state
+-- of another limit under this one, and for how long it counts; nothing if it stays as it is.
 local rules = {}
+
+-- floor(a * b / c) for b <= c, all below 2^49: where the product is too large, digit by digit to base 8.
+local part = (uses.g or uses.s or uses.p) and function(a, b, c)
+  if a * b < 9007199254740992 then return div(a * b, c) end
+  local digits, quotient, rest = {}, 0, 0
+  while a > 0 do
+    digits[#digits + 1] = fmod(a, 8)
+    a = div(a, 8)
+  end
+  for place = #digits, 1, -1 do
+    local sum = rest * 8 + digits[place] * b
+    quotient, rest = quotient * 8 + div(sum, c), fmod(sum, c)
+  end
+  return quotient
+end
 
 if uses.g then
   -- A difference of (microseconds, ticks) down to zero.
@@ -30,54 +46,124 @@ if uses.g then
     return units * w + bw + div(ticks, TICKS), fmod(ticks, TICKS)
   end
 
+  local MANY = 4294967296 -- more units than a burst has
+
+  -- The TAT, the interval under which it is counted, and since when. Written by a version that did not keep the interval,
+  -- or where none was known: this one.
+  local function read(q, state)
+    if not state then return 0, 0, q[1], q[2], 0 end
+    local tw, tr, iw, ir, since = 0, 0, 0, 0, 0
+    if #state > 16 then
+      tw, tr, iw, ir, since = unpack_numbers('>ddddd', state)
+    else
+      tw, tr = unpack_numbers('>dd', state)
+    end
+    if iw == 0 and ir == 0 then iw, ir = q[1], q[2] end
+    return tw, tr, iw, ir, since
+  end
+
+  local function is_own(q, iw, ir) return iw == q[1] and ir == q[2] end
+
+  local function burst(q) return floor((q[3] * TICKS + q[4]) / (q[1] * TICKS + q[2]) + 0.5) end
+
+  -- (w, r) as whole units of (iw, ir), below MANY, and the rest. The quotient of rounded numbers may be one off.
+  local function units_of(w, r, iw, ir)
+    local units = floor((w * TICKS + r) / (iw * TICKS + ir))
+    if units >= MANY then return units end
+    local uw, ur = times(units, iw, ir, 0, 0)
+    if above(uw, ur, w, r) then
+      units = units - 1
+      uw, ur = times(units, iw, ir, 0, 0)
+    end
+    local rw, rr = less(w, r, uw, ur)
+    if above(iw, ir, rw, rr) then return units, rw, rr end
+    return units + 1, less(rw, rr, iw, ir)
+  end
+
+  -- The part of a unit that (rw, rr) is of (iw, ir), of an interval of `q`: rounded up, and no more than one.
+  local function part_of_unit(q, rw, rr, iw)
+    if rw == 0 and rr == 0 then return 0, 0 end
+    local micros, own = rw + (rr > 0 and 1 or 0), q[1] + (q[2] > 0 and 1 or 0)
+    if micros >= iw then return q[1], q[2] end
+    local w = part(own, micros, iw) + 1
+    if above(w, 0, q[1], q[2]) then return q[1], q[2] end
+    return w, 0
+  end
+
   -- Token bucket: interval and tolerance, both as (microseconds, ticks).
+  --
+  -- Its state is time, which another limit counts in units of another length: the state says which. As many units are
+  -- spent under a new limit as under the one before. What is more than a full burst of the new one comes back at the old
+  -- pace until it is not, and nothing is booked before: so nobody waits for long windows of a small limit what a large one
+  -- has spent, and processes that do not agree on the limit yet cannot make units vanish.
   rules.g = {
-    state = function(_, state)
-      if not state then return 0, 0 end
-      local w, r = unpack_numbers('>dd', state)
-      return w, r
+    go_over = function(q, state)
+      local tw, tr, iw, ir = read(q, state)
+      if is_own(q, iw, ir) or is_own(q, 0, 0) then return nil end
+      local w, r = less(tw, tr, now, 0)
+      local units, rw, rr = units_of(w, r, iw, ir)
+      if above(q[1], q[2], iw, ir) then
+        local most = burst(q)
+        if units > most or units == most and (rw > 0 or rr > 0) then return nil end
+      end
+      -- Of so many the time that they took is more than they would take.
+      if units < MANY then w, r = times(units, q[1], q[2], part_of_unit(q, rw, rr, iw)) end
+      return pack('>ddddd', now + w, r, q[1], q[2], now), w + 1
+    end,
+    -- Under another limit: a full burst of this one, and what is more at the other's pace.
+    state = function(q, state)
+      local tw, tr, iw, ir = read(q, state)
+      if is_own(q, iw, ir) or is_own(q, 0, 0) then return tw, tr end
+      local w, r = less(tw, tr, now, 0)
+      w, r = less(w, r, times(burst(q), iw, ir, 0, 0))
+      w, r = times(1, q[3], q[4], w, r)
+      return now + w, r
     end,
     after = function(q, state, units)
-      local w, r = 0, 0
-      if state then w, r = unpack_numbers('>dd', state) end
+      local w, r, iw, ir, since = read(q, state)
       w, r = less(w, r, now, 0)
-      return times(units, q[1], q[2], w, r)
+      w, r = times(units, iw, ir, w, r)
+      return w, r, iw, ir, since
     end,
     fits = function(q, state, units)
-      local w, r = rules.g.after(q, state, units)
-      return not above(w, r, q[3], q[4])
+      local w, r, iw, ir = rules.g.after(q, state, units)
+      return is_own(q, iw, ir) and not above(w, r, q[3], q[4])
     end,
     book = function(q, state, units)
-      local w, r = rules.g.after(q, state, units)
+      local w, r, iw, ir, since = rules.g.after(q, state, units)
       if above(now + w, r, NEVER, NEVER_TICKS) then w, r = NEVER - now, NEVER_TICKS end
-      return pack('>dd', now + w, r), w + 1
+      return pack('>ddddd', now + w, r, iw, ir, since), w + 1
     end,
     steps = function(q) return q[3] end,
-    put_back = function(_, state, behind)
-      local w, r = unpack_numbers('>dd', state)
+    put_back = function(q, state, behind)
+      local w, r, iw, ir, since = read(q, state)
       w, r = less(w, r, behind, 0)
-      return pack('>dd', w, r)
+      return pack('>ddddd', w, r, iw, ir, min(since, now))
     end,
   }
   if settles then
-    local function take(state, w, r)
-      local tw, tr = unpack_numbers('>dd', state)
+    local function take(q, state, w, r)
+      local tw, tr, iw, ir, since = read(q, state)
       tw, tr = less(tw, tr, w, r)
-      return pack('>dd', tw, tr)
+      return pack('>ddddd', tw, tr, iw, ir, since)
     end
     rules.g.give_back = function(q, state, units, refund, mw, mr)
-      local bw, br = times(units, q[1], q[2], 0, 0)
-      local ow, o_rest = times(refund.others, q[1], q[2], 0, 0)
+      local _, _, iw, ir, since = read(q, state)
+      -- The mark is in another limit's time: what was booked before the limit changed stays booked.
+      if refund.booked < since or not is_own(q, iw, ir) then return state end
+      local bw, br = times(units, iw, ir, 0, 0)
+      local ow, o_rest = times(refund.others, iw, ir, 0, 0)
       local lw, lr = less(mw, mr, ow, o_rest)
       lw, lr = less(lw, lr, now, 0)
       local sw, sr = less(bw, br, max(0, now - refund.booked), 0)
       if above(sw, sr, lw, lr) then lw, lr = sw, sr end
       if above(lw, lr, bw, br) then lw, lr = bw, br end
-      return take(state, lw, lr)
+      return take(q, state, lw, lr)
     end
     rules.g.undo = function(q, state, units, booked)
-      local bw, br = times(units, q[1], q[2], 0, 0)
-      return take(state, less(bw, br, max(0, now - booked), 0))
+      local _, _, iw, ir = read(q, state)
+      local bw, br = times(units, iw, ir, 0, 0)
+      return take(q, state, less(bw, br, max(0, now - booked), 0))
     end
   end
 end
@@ -169,21 +255,6 @@ if uses.f or uses.c then
 end
 
 if uses.s or uses.p then
-  -- floor(a * b / c) for b <= c below 2^49: where the product is too large, digit by digit to base 8.
-  local function part(a, b, c)
-    if a * b < 9007199254740992 then return div(a * b, c) end
-    local digits, quotient, rest = {}, 0, 0
-    while a > 0 do
-      digits[#digits + 1] = fmod(a, 8)
-      a = div(a, 8)
-    end
-    for place = #digits, 1, -1 do
-      local sum = rest * 8 + digits[place] * b
-      quotient, rest = quotient * 8 + div(sum, c), fmod(sum, c)
-    end
-    return quotient
-  end
-
   local function cell_state(state)
     if not state then return 0, 0, 0 end
     local sequence, current, previous = unpack_numbers('>ddd', state)

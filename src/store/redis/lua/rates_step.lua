@@ -28,6 +28,21 @@ if behind then
     'r', string.format('%.0f', given_back), unpack(writes))
 end
 
+local writes, lives = {}, 0
+local function write(place, state, counts)
+  writes[#writes + 1], writes[#writes + 2] = fields[place], state
+  lives = max(lives, counts or 0)
+end
+
+-- What was counted under another limit. What goes back does so where it was booked.
+local gone_over = {}
+for place, quota in ipairs(quotas) do
+  if quota.rule.go_over and states[place] and operation ~= 'give back' then
+    local state, counts = quota.rule.go_over(quota, states[place])
+    if state then states[place], gone_over[place] = state, counts end
+  end
+end
+
 local answer = { 1, now, given_back }
 for place, quota in ipairs(quotas) do
   local a, b, c = quota.rule.state(quota, states[place], quota.units)
@@ -35,20 +50,8 @@ for place, quota in ipairs(quotas) do
   if c then answer[#answer + 1] = c end
 end
 
-local writes = {}
-local function write(place, state)
-  writes[#writes + 1], writes[#writes + 2] = fields[place], state
-end
-
-local function book()
-  local lives = 0
-  for place, quota in ipairs(quotas) do
-    if quota.units > 0 then
-      local state, counts = quota.rule.book(quota, states[place], quota.units, quota.rule)
-      write(place, state)
-      lives = max(lives, counts)
-    end
-  end
+-- With when it may expire.
+local function write_all()
   if #writes == 0 then return end
   local ends = floor(now / 1000) + math.ceil(lives / 1000)
   local expires = ends > tonumber(states[QUOTAS + 1] or 0)
@@ -57,6 +60,13 @@ local function book()
   end
   redis.call('HSET', KEY, 'm', string.format('%.0f', last), unpack(writes))
   if expires then redis.call('PEXPIRE', KEY, math.ceil(lives / 1000) + LIVES) end
+end
+
+local function book()
+  for place, quota in ipairs(quotas) do
+    if quota.units > 0 then write(place, quota.rule.book(quota, states[place], quota.units, quota.rule)) end
+  end
+  write_all()
 end
 
 -- What goes back, one after the other: what one gives back is told to the next.
@@ -122,7 +132,13 @@ elseif operation == 'decide' then
       break
     end
   end
-  if answer[1] == 1 then book() end
+  if answer[1] == 1 then
+    book()
+  else
+    -- So that it comes back at the pace of the limit that says how long to wait.
+    for place, counts in pairs(gone_over) do write(place, states[place], counts) end
+    write_all()
+  end
 elseif operation == 'ask' then
   answer[1] = 0
 elseif operation == 'book' then

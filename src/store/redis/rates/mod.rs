@@ -4,6 +4,8 @@
 //! change and keep its counts. Time is the server's own, in microseconds since 2020.
 
 #[cfg(test)]
+mod changing;
+#[cfg(test)]
 mod conformance;
 mod giving_back;
 #[cfg(test)]
