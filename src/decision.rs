@@ -232,6 +232,19 @@ impl Decisions {
         }
     }
 
+    /// The same denial of more: nothing less may be enough than that everything is back.
+    #[cfg(feature = "redis")]
+    pub(crate) fn until_reset(&self) -> Self {
+        let each = self.each().iter().map(|it| match it.outcome {
+            Verdict::Deny if it.retry_after_nanos != NO_WAIT && it.is_known() => Decision {
+                retry_after_nanos: it.retry_after_nanos.max(it.reset_after_nanos),
+                ..*it
+            },
+            _ => *it,
+        });
+        Self::of(each.collect())
+    }
+
     /// The one that a client feels: see [`binding`](crate::headers::binding).
     #[inline]
     pub const fn binding(&self) -> &Decision {

@@ -235,8 +235,11 @@ impl Task {
         inner
             .tier
             .handle_answer(ask.key, ask.number, told, now, &mut served);
+        let denied = &self.shared.parts.denied;
         for outcome in &served {
-            if !outcome.decisions.is_allowed() {
+            if outcome.decisions.is_allowed() {
+                denied.refute(ask.key, outcome.cost);
+            } else {
                 let denial = Heard {
                     cost: outcome.cost,
                     decisions: &outcome.decisions,
@@ -244,7 +247,6 @@ impl Task {
                     standing: None,
                     wait: outcome.decisions.binding().retry_after(),
                 };
-                let denied = &self.shared.parts.denied;
                 denied.note(ask.key, denial, sent, now.local);
             }
         }

@@ -104,7 +104,8 @@ impl StrictLimiterBuilder {
     ///
     /// A denial holds here until its wait is over, something goes back through this limiter, or a second has passed: what
     /// another process gives back, by a refund, a cancelled reservation or a request that did not count, is seen after
-    /// that. With 0 each request asks the store, and sees it at once.
+    /// that. Where a [local share](OnFailure::LocalShare) decides in place of the store, it holds until its wait is over or
+    /// something goes back here. With 0 each request asks the store, and sees it at once.
     pub const fn denied_keys(mut self, denied_keys: usize) -> Self {
         self.denied_keys = denied_keys;
         self

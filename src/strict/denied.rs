@@ -2,6 +2,7 @@
 //!
 //! A denial is remembered for a second at most, whatever is left to wait: another process may give back what it had, and
 //! then whoever asks is to know. Of a flood for one key those ask, once a second, who come before the first answer is there.
+//! Where there is no store to ask, what it said last holds for as long as it said.
 
 use crate::decision::Decisions;
 use crate::key::Key;
@@ -32,8 +33,10 @@ struct Denied {
     /// How the key stood, if that is remembered nowhere else.
     standing: Option<Standing>,
     heard: LocalTime,
-    /// Neither the same cost nor a larger one can be allowed before.
+    /// Neither the same cost nor a larger one can be allowed before, as far as this process need not ask.
     until: LocalTime,
+    /// The same unless something is given back.
+    whole: LocalTime,
 }
 
 /// A denial as it was heard.
@@ -64,18 +67,36 @@ impl DeniedKeys {
         now: LocalTime,
         more: impl FnOnce(Option<Standing>, Duration) -> Option<Decisions>,
     ) -> Option<Decisions> {
-        let shard = self.shard(key);
-        let denied = shard.denials.get(&key)?;
-        if cost < denied.cost || now >= denied.until {
-            return None;
-        }
+        let denied = self.holding(key, cost, |denied| now < denied.until)?;
         let age = now.since(denied.heard);
         if cost == denied.cost {
             return Some(denied.decisions.aged(age));
         }
-        let standing = denied.standing.clone();
-        drop(shard);
-        more(standing, age)
+        more(denied.standing, age)
+    }
+
+    /// As [`Self::find`] where no store can be asked: a denial holds for its whole wait. Where `more` cannot tell how long
+    /// a larger cost has to wait, it is until everything is back.
+    pub(crate) fn find_alone(
+        &self,
+        key: Key,
+        cost: u32,
+        now: LocalTime,
+        more: impl FnOnce(Option<Standing>, Duration) -> Option<Decisions>,
+    ) -> Option<Decisions> {
+        let denied = self.holding(key, cost, |denied| now < denied.whole)?;
+        let age = now.since(denied.heard);
+        if cost == denied.cost {
+            return Some(denied.decisions.aged(age));
+        }
+        let longest = || denied.decisions.until_reset().aged(age);
+        Some(more(denied.standing, age).unwrap_or_else(longest))
+    }
+
+    fn holding(&self, key: Key, cost: u32, holds: impl FnOnce(&Denied) -> bool) -> Option<Denied> {
+        let shard = self.shard(key);
+        let denied = shard.denials.get(&key)?;
+        (cost >= denied.cost && holds(denied)).then(|| denied.clone())
     }
 
     /// The store was asked at `asked`, and its denial was heard at `heard`.
@@ -87,12 +108,16 @@ impl DeniedKeys {
         let wait = denial.wait.unwrap_or(LONGEST);
         // The store decided after it was asked: what is waited for comes later still.
         let until = asked.saturating_add(wait.min(LONGEST));
+        let whole = asked.saturating_add(wait);
         let mut shard = self.shard(key);
         if shard.denials.len() >= self.max_keys && !shard.denials.contains_key(&key) {
             if heard < shard.full_until {
                 return;
             }
-            shard.denials.retain(|_, denied| heard < denied.until);
+            shard.denials.retain(|_, denied| heard < denied.whole);
+            if shard.denials.len() >= self.max_keys {
+                shard.denials.retain(|_, denied| heard < denied.until);
+            }
             if shard.denials.len() >= self.max_keys {
                 shard.full_until = heard.saturating_add(LOOK_AGAIN);
                 return;
@@ -104,8 +129,17 @@ impl DeniedKeys {
             standing: denial.standing,
             heard,
             until,
+            whole,
         };
         shard.denials.insert(key, denied);
+    }
+
+    /// The store has allowed `cost` units on `key`: that so many are too much is no longer so.
+    pub(crate) fn refute(&self, key: Key, cost: u32) {
+        let mut shard = self.shard(key);
+        if shard.denials.get(&key).is_some_and(|it| it.cost <= cost) {
+            shard.denials.remove(&key);
+        }
     }
 
     /// Something was given back on `key`.
@@ -207,6 +241,35 @@ mod tests {
             assert!(find(&keys, key, 1, at(999)).is_some());
             assert_eq!(find(&keys, key, 1, at(1_000)), None);
         }
+    }
+
+    #[test]
+    fn without_a_store_a_denial_holds_for_all_of_its_wait_unless_it_was_refuted() {
+        let (keys, key) = (DeniedKeys::new(100), Key::of("a"));
+        let find = |cost, now| keys.find_alone(key, cost, at(now), |_, _| None);
+        let note = || {
+            let denial = Heard {
+                cost: 2,
+                decisions: &denial(),
+                standing: None,
+                wait: Some(Duration::from_secs(10)),
+            };
+            keys.note(key, denial, at(0), at(40));
+        };
+        note();
+        assert!(find(2, 9_999).is_some_and(|told| !told.is_allowed()));
+        assert_eq!(find(2, 10_000), None);
+        assert_eq!(find(1, 500), None, "a smaller cost");
+        let longer = find(3, 140).expect("a larger one is too much as well");
+        let reset = longer.binding().reset_after();
+        assert_eq!(longer.binding().retry_after(), Some(reset));
+        keys.refute(key, 1);
+        assert!(find(2, 140).is_some());
+        keys.refute(key, 2);
+        assert_eq!(find(2, 140), None);
+        note();
+        keys.forget(key);
+        assert_eq!(find(2, 140), None);
     }
 
     #[test]

@@ -22,7 +22,14 @@ pub enum OnFailure {
     Allow,
     /// Each process enforces its part of every quota by itself, and tells the store when it is back.
     ///
-    /// The part is rounded down, so that `of` processes together stay within the limit.
+    /// The part is rounded down, so that the shares of `of` processes together let no more pass than the limit. They begin
+    /// with nothing spent: what the store had admitted before it was away they do not know. So in the window in which the
+    /// store goes away a key may get its quota once more: of 1 000 000 a month up to 2 000 000 in that month. What was
+    /// admitted is told when the store is back, and counts there beyond the limit.
+    ///
+    /// A process to which the store had denied a key goes on denying it for the wait that it was told, so it is 1/`of` of the
+    /// quota for each process that had not been denied. Those are remembered of
+    /// [`denied_keys`](super::StrictLimiterBuilder::denied_keys) keys at most, and until something is given back here.
     ///
     /// # Guarantees
     /// A decision whose answer did not come may have been booked by the store, and is made again by the share, which tells

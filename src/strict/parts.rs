@@ -3,7 +3,7 @@
 use crate::decision::Decisions;
 use crate::key::Key;
 use crate::rule::{Carry, Moment};
-use crate::store::redis::rates::Rates;
+use crate::store::redis::rates::{Rates, Standing};
 use crate::strict::breaker::Breaker;
 use crate::strict::denied::DeniedKeys;
 use crate::strict::failure::{self, Fallback};
@@ -32,6 +32,9 @@ impl Parts {
             Fallback::Deny => failure::unavailable(policies),
             Fallback::Allow(_) => failure::let_pass(policies),
             Fallback::Share(share) => {
+                if let Some(denied) = self.denied_before(key, cost) {
+                    return denied;
+                }
                 let decisions = share.check_each(&key, cost);
                 if cost > 0 && decisions.is_allowed() {
                     self.untold.add(key, cost, moment);
@@ -39,6 +42,17 @@ impl Parts {
                 decisions
             }
         }
+    }
+
+    /// What the store said before it was away. The share begins with nothing spent, and who had spent the quota would have
+    /// a part of it once more.
+    fn denied_before(&self, key: Key, cost: u32) -> Option<Decisions> {
+        let spelling = self.rates.spelling();
+        let more = |standing: Option<Standing>, age| {
+            Some(standing?.denial_of_more(spelling, cost)?.aged(age))
+        };
+        let now = self.clock.now();
+        self.denied.find_alone(key, cost, now, more)
     }
 
     /// Goes on with what was counted without the store before, at `moment` on its clock, if both count in one place.

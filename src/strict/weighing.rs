@@ -32,8 +32,9 @@ impl StrictLimiter {
         let Ok((decisions, standing)) = told else {
             return self.without(key, cost, passed);
         };
-        if cost > 0
-            && !decisions.is_allowed()
+        if cost > 0 && decisions.is_allowed() {
+            parts.denied.refute(key, cost);
+        } else if cost > 0
             && let Some(wait) = standing.denied_for(spelling, cost)
         {
             let denial = Heard {

@@ -37,6 +37,38 @@ async fn a_local_share_is_kept_and_told_once() {
     }
 }
 
+/// Its share would be half of the quota once more.
+#[tokio::test]
+async fn who_had_spent_the_quota_has_no_share_of_it_until_the_store_would_let_it_in() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    for quota in kinds() {
+        let proxy = TcpProxy::start(server.address());
+        let [key, other] = ["spent", "new"].map(|name| Key::of(&(name, quota.to_string())));
+        let share = builder(&server.url_through(proxy.address()), quota)
+            .on_failure(OnFailure::local_share(2));
+        let (limiter, lever) = on_a_manual_clock(share);
+        assert!(limiter.decide(&key, 100).await.is_allowed());
+        let told = limiter.decide(&key, 1).await.retry_after();
+        let told = told.expect("it comes back");
+        proxy.refuse();
+        until_down(&limiter).await;
+        // Longer than a denial is remembered of a store that can be asked.
+        lever.advance(Duration::from_secs(3));
+        for cost in [1, 2, 50] {
+            let denied = limiter.decide(&key, cost).await;
+            assert_eq!(denied.outcome(), Verdict::Deny, "{quota} of {cost}");
+            let left = denied.retry_after().expect("it comes back");
+            assert!(left + Duration::from_secs(60) > told, "{quota} of {cost}");
+        }
+        assert!(limiter.decide(&other, 50).await.is_allowed(), "{quota}");
+        assert!(!limiter.decide(&other, 1).await.is_allowed(), "{quota}");
+        lever.advance(told);
+        assert!(limiter.decide(&key, 1).await.is_allowed(), "{quota}");
+    }
+}
+
 /// Told of while it was held, and before.
 #[tokio::test]
 async fn what_a_share_admitted_goes_back_wherever_it_counts_by_then() {
