@@ -7,8 +7,6 @@ use std::sync::Mutex;
 
 /// `text`, for ever. Only for what a program is configured with: nothing is ever freed.
 pub(crate) fn interned(text: &str) -> &'static str {
-    static TEXTS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-
     let mut texts = TEXTS.lock().expect("nothing panics under this lock");
     if let Some(known) = texts.get(text) {
         return known;
@@ -17,6 +15,15 @@ pub(crate) fn interned(text: &str) -> &'static str {
     texts.insert(kept);
     kept
 }
+
+/// Whether `text` is kept.
+#[cfg(all(test, feature = "tower"))]
+pub(crate) fn is_interned(text: &str) -> bool {
+    let texts = TEXTS.lock().expect("nothing panics under this lock");
+    texts.contains(text)
+}
+
+static TEXTS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
 
 #[cfg(test)]
 mod tests {

@@ -235,6 +235,16 @@ impl Found {
             Whose::Stranger | Whose::NoAnswer => None,
         }
     }
+
+    /// Whether it is a quota that the look-up gave, rather than a limit of the plan.
+    #[cfg(feature = "tower")]
+    pub(crate) fn is_own(&self) -> bool {
+        let Whose::Answer(answer) = &self.0 else {
+            return false;
+        };
+        let own = |limit: &LimitOf| matches!(limit, LimitOf::Own(_));
+        matches!(&answer.said, Said::Known { limit, .. } if own(limit))
+    }
 }
 
 /// [`Found`], or the way to it.

@@ -57,7 +57,7 @@ pub(super) struct Settings {
     secret: Option<KeySecret>,
     cost: Option<Rule<u32>>,
     exempt: Option<Rule<bool>>,
-    /// The value of `RateLimit-Policy`, which never changes.
+    /// The value of `RateLimit-Policy`, which never changes. To copy it counts nothing but where a limit was looked up.
     policy: HeaderValue,
     pub(super) responder: Responder,
 }
@@ -67,6 +67,15 @@ pub(super) struct Settings {
 pub(super) struct Telling {
     teller: Teller,
     policy: HeaderValue,
+}
+
+/// Where a limit comes from.
+#[derive(Clone, Copy, Debug)]
+enum Origin {
+    /// Few, and not new ones all the time: their texts are kept for ever, and copied like numbers.
+    Configured,
+    /// Whatever a look-up says: their texts go with them.
+    LookedUp,
 }
 
 /// By what requests have limits of their own.
@@ -97,7 +106,7 @@ impl RateLimitLayer {
     #[must_use]
     pub fn new(limiter: impl Into<AnyLimiter>) -> Self {
         let limiter = limiter.into();
-        Self::by(None).with(|settings| settings.set_limiter(limiter))
+        Self::by(None).with(|settings| settings.set_limiter(limiter, Origin::Configured))
     }
 
     /// A layer that asks the limiter of each request's method and path template, as `limits` says at that moment. What
@@ -276,8 +285,9 @@ impl Routes {
     #[inline]
     pub(super) fn find(&self, all: &Settings, head: &RequestHead<'_>) -> Option<Arc<Settings>> {
         let template = (self.template)(head.extensions());
-        self.seen
-            .find(head.method().as_str(), template, |limiter| all.of(limiter))
+        self.seen.find(head.method().as_str(), template, |limiter| {
+            all.of(limiter, Origin::Configured)
+        })
     }
 }
 
@@ -299,7 +309,11 @@ impl Tiered {
         found: &Found,
         head: &RequestHead<'_>,
     ) -> (Arc<Settings>, Deciding) {
-        let own = self.seen.of(found, |limiter| all.of(limiter));
+        let origin = match found.is_own() {
+            true => Origin::LookedUp,
+            false => Origin::Configured,
+        };
+        let own = self.seen.of(found, |limiter| all.of(limiter, origin));
         let deciding = own.as_ref().and_then(|own| own.decide(head, found.key()));
         (
             own.unwrap_or_else(|| Arc::clone(all)),
@@ -316,18 +330,21 @@ impl fmt::Debug for Tiered {
 
 impl Settings {
     /// These for one limit.
-    fn of(&self, limiter: &AnyLimiter) -> Arc<Self> {
+    fn of(&self, limiter: &AnyLimiter, origin: Origin) -> Arc<Self> {
         let mut own = self.clone();
         own.by = None;
-        own.set_limiter(limiter.clone());
+        own.set_limiter(limiter.clone(), origin);
         Arc::new(own)
     }
 
     /// Takes `limiter`, and makes ready what is said about it.
-    fn set_limiter(&mut self, limiter: AnyLimiter) {
+    fn set_limiter(&mut self, limiter: AnyLimiter, origin: Origin) {
         let policies = self.terms.set_limiter(limiter);
         let policy = headers::rate_limit_policy(policies);
-        self.policy = HeaderValue::from_static(interned(policy.as_str()));
+        self.policy = match origin {
+            Origin::Configured => HeaderValue::from_static(interned(policy.as_str())),
+            Origin::LookedUp => value(policy.as_str().as_bytes()),
+        };
         self.responder.prepare(policies);
     }
 

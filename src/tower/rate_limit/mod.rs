@@ -23,3 +23,5 @@ pub use crate::headers::Headers;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod texts;
