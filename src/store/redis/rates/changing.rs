@@ -216,7 +216,7 @@ async fn walk(store: &RedisStore, seed: u64) -> Bucket {
     let (mut bucket, mut now) = (Bucket::default(), BEGIN);
     let mut admitted: Vec<(u64, u32)> = Vec::new();
     // Units booked beyond a limit are nobody's who was admitted.
-    let books = seed % 3 == 0;
+    let books = seed.is_multiple_of(3);
     for step in 0..150 {
         now += match random.u32(..12) {
             0 => random.u64(..=window),
