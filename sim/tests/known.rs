@@ -93,6 +93,7 @@ fn no_promise_is_broken_in_any_trouble() {
         "partition-half",
         "rolling-restart",
         "shrinks",
+        "store-away-30s-local-only",
         "store-away-30s-safe-share",
         "store-flushed",
         "store-lossy",

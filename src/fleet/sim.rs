@@ -405,6 +405,13 @@ impl Node {
         self.node.close(self.gate.clock().now());
     }
 
+    /// Whether it admits what its own estimator allows, as its lease is over and the settings want it so: I1 and I2 are
+    /// given up.
+    #[must_use]
+    pub fn is_on_its_own(&self) -> bool {
+        self.node.member().is_on_its_own()
+    }
+
     /// The limit of the fleet as this node last heard it.
     #[must_use]
     pub const fn limit(&self) -> u32 {

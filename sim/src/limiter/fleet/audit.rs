@@ -17,6 +17,10 @@ pub(super) struct Audit {
     running: u64,
     watches: HashMap<u64, Watch>,
     last_watch: u64,
+    /// Processes that go by their own estimators, as `LocalOnly` wants it of who has no lease: I1 and I2 are given up,
+    alone: u32,
+    /// and until then, when what was admitted meanwhile has drained.
+    given_up: Nanos,
     /// Watches that were cut off, and when their drain is over; in this order.
     draining: VecDeque<(Nanos, u64)>,
     /// What may be in flight: the limit, or what was reserved when it fell (I3).
@@ -53,6 +57,8 @@ impl Audit {
             running: 0,
             watches: HashMap::new(),
             last_watch: 0,
+            alone: 0,
+            given_up: 0,
             draining: VecDeque::new(),
             allowed: 0,
             limit: 0,
@@ -84,6 +90,24 @@ impl Audit {
         }
     }
 
+    /// A process has no lease and goes by its own estimator.
+    pub(super) const fn went_alone(&mut self) {
+        self.alone += 1;
+    }
+
+    /// It has a lease again, or lets nobody in any more. What it let in alone has a drain to end, as `watch` is over.
+    pub(super) fn came_back(&mut self, watch: &mut u64, now: Nanos) {
+        self.alone -= 1;
+        self.given_up = now + self.drain;
+        self.cut_off(*watch, now);
+        *watch = self.watch();
+    }
+
+    /// I1 and I2 are promised.
+    const fn keeps_limit(&self, now: Nanos) -> bool {
+        self.alone == 0 && now >= self.given_up
+    }
+
     /// Excuses what runs on after its drain.
     fn pass(&mut self, now: Nanos) {
         while let Some((until, watch)) = self.draining.front().copied() {
@@ -107,7 +131,7 @@ impl Audit {
         let watching = self.watches.entry(watch).or_default();
         watching.running += 1;
         self.running += 1;
-        if self.keeps_in_flight && self.running > self.allowed {
+        if self.keeps_in_flight && self.keeps_limit(now) && self.running > self.allowed {
             self.broken("I2", self.running, self.allowed);
         }
     }
@@ -172,7 +196,7 @@ impl Audit {
         if !self.is_free {
             self.wanting = None;
         }
-        if self.disturbed.is_none() {
+        if self.disturbed.is_none() && self.keeps_limit(now) {
             if shares > self.allowed {
                 self.broken("I1", shares, self.allowed);
             }
@@ -253,6 +277,35 @@ mod tests {
         audit.ended(watch);
         audit.started(next, SECOND + 20);
         assert_eq!(audit.violations(), 1);
+    }
+
+    #[test]
+    fn what_local_only_gives_up_is_not_counted_and_what_is_before_and_after_is() {
+        let mut audit = audit(2);
+        let (mut lone, other) = (audit.watch(), audit.watch());
+        let one_too_many = |audit: &mut Audit, watch, now| {
+            audit.started(watch, now);
+            audit.ended(watch);
+            audit.violations()
+        };
+        audit.started(other, 0);
+        audit.started(other, 0);
+        assert_eq!(one_too_many(&mut audit, other, 5), 1, "before the outage");
+        audit.went_alone();
+        audit.started(lone, 10);
+        audit.started(lone, 10);
+        assert_eq!(one_too_many(&mut audit, other, 20), 1, "in the outage");
+        let alone = lone;
+        audit.came_back(&mut lone, 30);
+        let drained = 30 + SECOND;
+        assert_eq!(one_too_many(&mut audit, lone, drained - 1), 1, "it drains");
+        assert_eq!(one_too_many(&mut audit, lone, drained), 2, "after it");
+        // What it let in alone, and still runs, is not counted.
+        audit.ended(other);
+        assert_eq!(one_too_many(&mut audit, lone, drained), 2);
+        audit.ended(alone);
+        audit.started(lone, drained);
+        assert_eq!(one_too_many(&mut audit, lone, drained), 3);
     }
 
     #[test]

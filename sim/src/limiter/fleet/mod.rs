@@ -120,13 +120,21 @@ impl Fleet {
         let Some(node) = &process.node else {
             return;
         };
-        let (is_active, (_, counted)) = (node.is_active(), node.sample());
-        if process.was_active && !is_active {
-            process.begin_grace(now, self.config.drain_us() * 1000);
-            self.audit.cut_off(process.watch, now);
-            process.watch = self.audit.watch();
+        let (is_active, is_alone) = (node.is_active(), node.is_on_its_own());
+        let (_, counted) = node.sample();
+        match (process.was_alone, is_alone) {
+            // Nothing that it runs is cancelled, so there is no grace.
+            (false, true) => self.audit.went_alone(),
+            (true, false) => self.audit.came_back(&mut process.watch, now),
+            (true, true) => {}
+            (false, false) if process.was_active && !is_active => {
+                process.begin_grace(now, self.config.drain_us() * 1000);
+                self.audit.cut_off(process.watch, now);
+                process.watch = self.audit.watch();
+            }
+            (false, false) => {}
         }
-        process.was_active = is_active;
+        (process.was_active, process.was_alone) = (is_active, is_alone);
         let grace = process.is_in_grace(now);
         self.audit
             .check_slots(counted, process.running, process.queued, grace);
@@ -265,6 +273,7 @@ impl Fleet {
             watch: self.audit.watch(),
             queued: 0,
             was_active: false,
+            was_alone: false,
             grace_ends: None,
             offset,
             drift,
@@ -493,7 +502,11 @@ impl Limiter for Fleet {
                 self.waiting.retain(|_, place| place.process != index);
                 // The backend works on for it: still in flight.
                 (process.running, process.queued) = (0, 0);
-                self.audit.cut_off(process.watch, scene.agenda.now());
+                let now = scene.agenda.now();
+                if std::mem::take(&mut process.was_alone) {
+                    self.audit.came_back(&mut process.watch, now);
+                }
+                self.audit.cut_off(process.watch, now);
             }
         }
     }

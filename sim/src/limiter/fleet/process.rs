@@ -16,6 +16,8 @@ pub(super) struct Process {
     /// Requests in its queue, some of which may have been handed a slot that they have not come for.
     pub(super) queued: u32,
     pub(super) was_active: bool,
+    /// It was without a lease and went by its own estimator.
+    pub(super) was_alone: bool,
     /// Until when, by its own clock, what a fence cancelled may be counted though it does not run.
     pub(super) grace_ends: Option<Nanos>,
     pub(super) offset: Nanos,
@@ -69,6 +71,7 @@ mod tests {
             watch: 1,
             queued: 0,
             was_active: false,
+            was_alone: false,
             grace_ends: None,
             offset: 7 * SECOND,
             drift: 0.1,
