@@ -29,8 +29,10 @@ pub(super) struct Audit {
     limit: u64,
     /// The store lost something: sums may be higher until it has planned again, in another epoch than this.
     disturbed: Option<Option<u64>>,
-    /// The epoch, and the least of store time minus true time in it, in microseconds.
-    behind: Option<(u64, i64)>,
+    /// By what part the fastest of the nodes' clocks runs too fast; none, if all are slow.
+    drift: f64,
+    /// The epoch, and the least of store time minus what the fastest clock has passed in it, in nanoseconds.
+    behind: Option<(u64, f64)>,
     /// Slots of the limit are nobody's, and nobody has to drain first.
     is_free: bool,
     /// While they are: since when somebody is refused, and when that was the last time.
@@ -50,10 +52,11 @@ struct Watch {
 }
 
 impl Audit {
-    pub(super) fn new(keeps_in_flight: bool, drain: Nanos, warmup: Nanos) -> Self {
+    pub(super) fn new(keeps_in_flight: bool, drain: Nanos, drift: f64, warmup: Nanos) -> Self {
         Self {
             keeps_in_flight,
             drain,
+            drift: drift.max(0.0),
             running: 0,
             watches: HashMap::new(),
             last_watch: 0,
@@ -207,18 +210,19 @@ impl Audit {
         self.check_time(now, epoch, time_us, slack_us);
     }
 
-    /// I11: between any two moments store time gains at most the time that has passed, the drift of the clocks that
-    /// measured it (100 000 millionths at the most), and one slack.
+    /// I11: between any two moments store time gains at most what has passed by the fastest of the clocks that measured
+    /// it, and one slack.
     fn check_time(&mut self, now: Nanos, epoch: u64, time_us: u64, slack_us: u64) {
-        let now_us = (now / 1000) as i64;
-        let ahead = time_us as i64 - now_us;
+        let ahead = time_us as f64 * 1e3 - now as f64 * (1.0 + self.drift);
         let least = match self.behind {
             Some((known, least)) if known == epoch => least.min(ahead),
             _ => ahead,
         };
         self.behind = Some((epoch, least));
-        if ahead > least + slack_us as i64 + now_us / 10 {
-            self.broken("I11", ahead as u64, least as u64);
+        let gained_us = ((ahead - least) / 1e3).floor() as u64;
+        // Store time is told in whole microseconds.
+        if gained_us > slack_us + 1 {
+            self.broken("I11", gained_us, slack_us);
         }
     }
 
@@ -244,7 +248,7 @@ mod tests {
     use crate::engine::SECOND;
 
     fn audit(limit: u32) -> Audit {
-        let mut audit = Audit::new(true, SECOND, 0);
+        let mut audit = Audit::new(true, SECOND, 0.0, 0);
         audit.planned(limit, 0);
         audit
     }
@@ -310,7 +314,7 @@ mod tests {
 
     #[test]
     fn free_slots_are_wanted_for_as_long_as_somebody_is_refused_meanwhile() {
-        let mut audit = Audit::new(true, SECOND, 10 * MS);
+        let mut audit = Audit::new(true, SECOND, 0.0, 10 * MS);
         audit.is_free = true;
         audit.refused(9 * MS);
         for at in [11, 25, 40] {
@@ -328,6 +332,39 @@ mod tests {
             audit.refused(at * MS);
         }
         assert_eq!(audit.wanted(), 29 * MS);
+    }
+
+    /// What the fastest clock has passed since any moment, and the slack.
+    #[test]
+    fn store_time_gains_no_more_than_the_fastest_clock_and_one_slack() {
+        const SLACK_US: u64 = 1_000_000;
+        for (drift, passed_us, broken) in [
+            (0.0, 60_000_000, 0),
+            (0.0, 61_000_000, 0),
+            (0.0, 61_000_010, 1),
+            // A store clock that runs 9 % fast.
+            (0.0, 65_400_000, 1),
+            (0.09, 65_400_000, 0),
+            (0.09, 66_400_000, 0),
+            (0.09, 66_400_010, 1),
+            // Slow clocks allow nothing.
+            (-0.1, 61_000_010, 1),
+        ] {
+            let mut audit = Audit::new(true, SECOND, drift, 0);
+            // Began with whatever the first beat said.
+            audit.check_time(0, 7, 500, SLACK_US);
+            audit.check_time(60 * SECOND, 7, 500 + passed_us, SLACK_US);
+            assert_eq!(audit.violations(), broken, "{passed_us} by {drift}");
+        }
+        let mut audit = Audit::new(true, SECOND, 0.0, 0);
+        // It stood still for a while, which is not to be caught up with.
+        audit.check_time(0, 7, 0, SLACK_US);
+        audit.check_time(40 * SECOND, 7, 0, SLACK_US);
+        audit.check_time(41 * SECOND, 7, 3_000_000, SLACK_US);
+        assert_eq!(audit.violations(), 1);
+        // Another epoch has another time.
+        audit.check_time(42 * SECOND, 8, 90_000_000, SLACK_US);
+        assert_eq!(audit.violations(), 1);
     }
 
     #[test]

@@ -58,6 +58,7 @@ pub(super) struct Fleet {
 
 impl Fleet {
     pub(super) fn new(scenario: &Scenario, config: Config, seed: u64) -> Self {
+        let network = Network::new(scenario, seed);
         Self {
             wait: match scenario.limiter.wait {
                 None if scenario.limiter.name == "tidegate-queue" => Some(20 * MS),
@@ -66,13 +67,14 @@ impl Fleet {
             audit: Audit::new(
                 config.keeps_in_flight(),
                 config.drain_us() * 1000,
+                network.fastest(),
                 scenario.warmup,
             ),
             store: Store::new(&config),
             config,
             processes: Vec::new(),
             current: Vec::new(),
-            network: Network::new(scenario, seed),
+            network,
             identities: stream(seed, Stream::Identities),
             messages: Vec::new(),
             free: Vec::new(),

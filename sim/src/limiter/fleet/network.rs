@@ -48,6 +48,12 @@ impl Network {
         self.clocks[node]
     }
 
+    /// By what part the fastest of all clocks runs too fast; below 0 if all are slow.
+    pub(super) fn fastest(&self) -> f64 {
+        let drifts = self.clocks.iter().map(|(_, drift)| *drift);
+        drifts.fold(f64::NEG_INFINITY, f64::max)
+    }
+
     /// After how long a message between `node` and the store arrives: not at all, once or twice.
     pub(super) fn deliveries(
         &mut self,
@@ -131,6 +137,7 @@ mod tests {
         for node in [0, 2] {
             assert_eq!(chosen.clock(node), drawn.clock(node));
         }
+        assert_eq!(chosen.fastest(), 200e-6);
         let early = network("clocks = [{ nodes = [0], offset_ms = -9000 }]");
         assert_eq!((early.clock(0).0, early.clock(1).0), (SECOND, 10 * SECOND));
     }
