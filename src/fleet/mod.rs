@@ -32,8 +32,10 @@
 //! * **I9 Survives its store**: after a lost, flushed or restored store I2 still holds: nodes carry their claims and how
 //!   long the longest lease among them is; a store that does not know them records claims for so long and raises nobody. A
 //!   node with a longer one than all others is known to them a heartbeat after it came: a loss before that is the exception.
-//! * **I10 Survives its nodes**: a crashed node's share comes back within ttl + drain + 3 heartbeats; a restart under
-//!   the same name is not locked out; of two live processes with one name the later one is refused.
+//! * **I10 Survives its nodes**: a crashed node's share comes back within ttl + drain + 3 heartbeats while others beat, and
+//!   what [`Outage`] keeps for it by its `hold` so much later. A store that is far makes it later too: the part of each
+//!   heartbeat that a round trip takes does not count. A restart under the same name is not locked out; of two live
+//!   processes with one name the later one is refused.
 //! * **I11 Leases without clock agreement**: a node counts its lease from the moment it sent the beat, on its own
 //!   boot-time clock; the store's time is advanced by nodes alone, and no two clocks are compared.
 //!

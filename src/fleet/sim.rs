@@ -82,6 +82,12 @@ impl Config {
         u64::try_from(self.settings.drain.as_micros()).unwrap_or(u64::MAX)
     }
 
+    /// For so long after the last beat of a node the store may keep something for it, in microseconds of store time.
+    #[must_use]
+    pub fn lease_us(&self) -> u64 {
+        u64::try_from(self.settings.lease().as_micros()).unwrap_or(u64::MAX)
+    }
+
     /// How far one beat may move the store time, in microseconds.
     #[must_use]
     pub fn slack_us(&self) -> u64 {

@@ -1,4 +1,5 @@
-//! Watches the promises of the fleet guard while it runs: I1, I2, I3, I4 and I11, on what really runs.
+//! Watches the promises of the fleet guard while it runs: I1, I2, I3, I4 and I11, on what really runs. I10 is watched in
+//! `reclaim`.
 
 use crate::engine::{MS, Nanos};
 use std::collections::{HashMap, VecDeque};

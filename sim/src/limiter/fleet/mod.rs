@@ -3,11 +3,13 @@
 mod audit;
 mod network;
 mod process;
+mod reclaim;
 mod waiting;
 
 use self::audit::Audit;
 use self::network::Network;
 use self::process::Process;
+use self::reclaim::Reclaim;
 use self::waiting::{Call, Place};
 use super::{Asking, Held, Limiter, Outcome, Scene, Traffic, Truth, Verdict};
 use crate::engine::{Agenda, MS, Nanos};
@@ -49,8 +51,7 @@ pub(super) struct Fleet {
     /// Nodes that report this times what is true.
     liars: Vec<(usize, f64)>,
     traffic: Traffic,
-    /// Incarnations that died, and when.
-    dead: Vec<(u64, Nanos)>,
+    reclaim: Reclaim,
     /// Requests in the nodes' queues.
     waiting: HashMap<u32, Place>,
     called: Arc<Mutex<Vec<u32>>>,
@@ -59,6 +60,7 @@ pub(super) struct Fleet {
 impl Fleet {
     pub(super) fn new(scenario: &Scenario, config: Config, seed: u64) -> Self {
         let network = Network::new(scenario, seed);
+        let (slowest, fastest) = network.drifts();
         Self {
             wait: match scenario.limiter.wait {
                 None if scenario.limiter.name == "tidegate-queue" => Some(20 * MS),
@@ -67,9 +69,10 @@ impl Fleet {
             audit: Audit::new(
                 config.keeps_in_flight(),
                 config.drain_us() * 1000,
-                network.fastest(),
+                fastest,
                 scenario.warmup,
             ),
+            reclaim: Reclaim::new(scenario, &config, (-slowest).max(0.0)),
             store: Store::new(&config),
             config,
             processes: Vec::new(),
@@ -81,7 +84,6 @@ impl Fleet {
             changes: scenario.network.store_events.clone(),
             liars: scenario.liars.clone(),
             traffic: Traffic::default(),
-            dead: Vec::new(),
             waiting: HashMap::new(),
             called: Arc::default(),
         }
@@ -201,14 +203,10 @@ impl Fleet {
         }
         self.audit
             .check_store(agenda.now(), &self.store, self.config.slack_us());
-        let (now, store, reclaimed) = (agenda.now(), &self.store, &mut self.traffic.reclaimed);
-        self.dead.retain(|(incarnation, since)| {
-            let gone = store.held_by(*incarnation) == 0;
-            if gone {
-                *reclaimed = (*reclaimed).max(Some(now - since));
-            }
-            !gone
-        });
+        let is_held = |incarnation| self.store.held_by(incarnation) > 0;
+        for (waited, bound) in self.reclaim.heard(agenda.now(), from, is_held) {
+            self.audit.broken("I10", waited, bound);
+        }
         for (to, message) in told.messages {
             let found = self
                 .processes
@@ -221,6 +219,7 @@ impl Fleet {
     }
 
     fn change_store(&mut self, change: StoreChange) {
+        self.reclaim.disturbed();
         match change {
             StoreChange::Flush => {
                 self.store.flush();
@@ -499,7 +498,7 @@ impl Limiter for Fleet {
                 let index = self.current[node];
                 let process = &mut self.processes[index];
                 process.node = None;
-                self.dead.push((process.incarnation, scene.agenda.now()));
+                self.reclaim.died(process.incarnation, scene.agenda.now());
                 process.incarnation = 0;
                 self.waiting.retain(|_, place| place.process != index);
                 // The backend works on for it: still in flight.
@@ -540,6 +539,7 @@ impl Limiter for Fleet {
     fn traffic(&self) -> Traffic {
         Traffic {
             violations: self.audit.violations(),
+            reclaimed: self.reclaim.longest(),
             wanted: Some(self.audit.wanted()),
             ..self.traffic
         }

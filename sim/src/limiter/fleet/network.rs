@@ -48,10 +48,13 @@ impl Network {
         self.clocks[node]
     }
 
-    /// By what part the fastest of all clocks runs too fast; below 0 if all are slow.
-    pub(super) fn fastest(&self) -> f64 {
+    /// By what part the slowest and the fastest of all clocks run too fast; below 0 if it is slow.
+    pub(super) fn drifts(&self) -> (f64, f64) {
         let drifts = self.clocks.iter().map(|(_, drift)| *drift);
-        drifts.fold(f64::NEG_INFINITY, f64::max)
+        let (slowest, fastest) = (f64::INFINITY, f64::NEG_INFINITY);
+        drifts.fold((slowest, fastest), |(slowest, fastest), drift| {
+            (slowest.min(drift), fastest.max(drift))
+        })
     }
 
     /// After how long a message between `node` and the store arrives: not at all, once or twice.
@@ -137,7 +140,7 @@ mod tests {
         for node in [0, 2] {
             assert_eq!(chosen.clock(node), drawn.clock(node));
         }
-        assert_eq!(chosen.fastest(), 200e-6);
+        assert_eq!(chosen.drifts().1, 200e-6);
         let early = network("clocks = [{ nodes = [0], offset_ms = -9000 }]");
         assert_eq!((early.clock(0).0, early.clock(1).0), (SECOND, 10 * SECOND));
     }
