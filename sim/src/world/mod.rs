@@ -1,10 +1,12 @@
 //! One run: load, limiter, backend and meter, from the first request to the last.
 
+mod ramp;
 mod request;
 
+use self::ramp::Joined;
 use self::request::{Request, State};
 use crate::backend::{Backend, Done};
-use crate::engine::{Agenda, MS, Nanos};
+use crate::engine::{Agenda, Nanos};
 use crate::limiter::{Limiter, Outcome, Scene, Truth};
 use crate::load::Arrivals;
 use crate::metrics::{BIN, Meter, Run};
@@ -40,8 +42,8 @@ pub(crate) enum Event {
     /// The spread of the load is another.
     Spread,
     Bin,
-    /// Has the node that came at this time its share now?
-    Ramp(u32, Nanos),
+    /// Have the nodes that came at this time their shares now?
+    Ramp(Nanos),
     /// The limiter's own.
     Limiter(u32, u32),
 }
@@ -65,6 +67,9 @@ pub(crate) struct World<'a> {
     latency: f64,
     second: Option<(f64, f64)>,
     up: Vec<usize>,
+    is_up: Vec<bool>,
+    /// Who came later and does not have its share yet.
+    joined: Vec<Joined>,
     /// How often each node was started.
     lives: Vec<u32>,
     /// Running sums of the parts of the nodes that are up.
@@ -119,6 +124,8 @@ impl<'a> World<'a> {
             latency: 0.0,
             second: None,
             up: (0..scenario.nodes).collect(),
+            is_up: (0..nodes).map(|node| node < scenario.nodes).collect(),
+            joined: Vec::new(),
             lives: vec![0; nodes],
             parts: Vec::new(),
             distances: (0..nodes).map(|node| scenario.distance(node)).collect(),
@@ -216,10 +223,12 @@ impl<'a> World<'a> {
             Event::Node(index) => {
                 let event = self.scenario.events[index];
                 self.change(event.node, event.change);
+                self.plan_looks();
             }
             Event::Truth => {
                 self.look();
                 self.read_truth();
+                self.plan_looks();
                 self.backend
                     .set_capacity(self.scenario.backend.effective(now));
                 self.look();
@@ -243,11 +252,13 @@ impl<'a> World<'a> {
                 let (limit, shares) = (self.limiter.limit(truth), self.limiter.shares(truth));
                 self.meter.bin(now, limit, shares, self.backend.in_flight());
                 self.agenda.at(now + BIN, Event::Bin);
+                self.plan_looks();
             }
-            Event::Ramp(node, since) => self.look_at_ramp(node, since),
+            Event::Ramp(since) => self.look_at_joined(since),
             Event::Limiter(node, what) => {
                 self.limit(|limiter, scene| limiter.handle(scene, node, what));
                 self.call();
+                self.plan_looks();
             }
         }
     }
@@ -319,6 +330,8 @@ impl<'a> World<'a> {
     }
 
     fn change(&mut self, node: usize, change: NodeChange) {
+        let comes = matches!(change, NodeChange::Join | NodeChange::Restart);
+        self.is_up[node] = comes;
         match change {
             NodeChange::Join | NodeChange::Restart => {
                 let place = self.up.partition_point(|other| *other < node);
@@ -358,53 +371,8 @@ impl<'a> World<'a> {
         self.tell(node, change);
         self.call();
         self.spread();
-        if matches!(change, NodeChange::Join | NodeChange::Restart) {
-            self.agenda.at(now + MS, Event::Ramp(node as u32, now));
-        }
-    }
-
-    /// Until the node has 90 % of an equal share, or is gone.
-    fn look_at_ramp(&mut self, node: u32, since: Nanos) {
-        let now = self.agenda.now();
-        if !self.up.contains(&(node as usize)) {
-            return;
-        }
-        let Some(share) = self.limiter.share(node as usize) else {
-            return;
-        };
-        // Not of what is dealt at this moment, which is less while slots go from hand to hand.
-        let equal = self.limiter.limit(self.truth()) / self.up.len() as f64;
-        if share >= nearly_all(equal) || now + MS > self.scenario.duration {
-            self.meter.ramped(now - since);
-        } else {
-            self.agenda.at(now + MS, Event::Ramp(node, since));
-        }
-    }
-}
-
-/// 90 % of a share in whole slots, of which nobody can hold more than there are in the share; one at least.
-fn nearly_all(share: f64) -> f64 {
-    // What is a whole number but for its last digits is taken for it.
-    (0.9 * share - 1e-9).ceil().min(share.floor()).max(1.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nearly_all_of_a_share_is_nine_tenths_rounded_up_where_slots_allow() {
-        for (share, slots) in [
-            (50.0, 45.0),
-            (12.5, 12.0),
-            (12.0, 11.0),
-            (110.0, 99.0),
-            // Of three slots and a part, nobody can hold the part.
-            (3.88, 3.0),
-            (1.0, 1.0),
-            (0.3, 1.0),
-        ] {
-            assert_eq!(nearly_all(share), slots, "of {share}");
+        if comes {
+            self.wait_for_share(node);
         }
     }
 }
