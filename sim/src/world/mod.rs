@@ -72,6 +72,8 @@ pub(crate) struct World<'a> {
     joined: Vec<Joined>,
     /// How often each node was started.
     lives: Vec<u32>,
+    /// When the spread changes next by itself, if that is written down.
+    next_spread: Option<Nanos>,
     /// Running sums of the parts of the nodes that are up.
     parts: Vec<f64>,
     distances: Vec<Nanos>,
@@ -127,6 +129,7 @@ impl<'a> World<'a> {
             is_up: (0..nodes).map(|node| node < scenario.nodes).collect(),
             joined: Vec::new(),
             lives: vec![0; nodes],
+            next_spread: None,
             parts: Vec::new(),
             distances: (0..nodes).map(|node| scenario.distance(node)).collect(),
             waiting: vec![VecDeque::new(); nodes],
@@ -316,9 +319,12 @@ impl<'a> World<'a> {
                 sum
             })
             .collect();
-        if let Some(at) = spread.next_change(now) {
+        // Once, however often it was asked for meanwhile.
+        let next = spread.next_change(now);
+        if let Some(at) = next.filter(|_| next != self.next_spread) {
             self.agenda.at(at, Event::Spread);
         }
+        self.next_spread = next;
     }
 
     /// `None` while all are down.
@@ -374,5 +380,31 @@ impl<'a> World<'a> {
         if comes {
             self.wait_for_share(node);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limiter;
+
+    /// A hot spot that moves ten times a second, and a node that comes and goes: each time the load is spread anew.
+    #[test]
+    fn a_hot_spot_moves_as_often_however_many_nodes_come_and_go() {
+        let events = |comings: usize| {
+            let coming = |n: usize| {
+                let at = 1.05 + n as f64;
+                format!("{{ at = {at}, crash = [1] }}, {{ at = {at}1, restart = [1] }}, ")
+            };
+            let list: String = (0..comings).map(coming).collect();
+            let text = format!(
+                "duration = 40\n[backend]\ncapacity = 4\nlatency_ms = 10\n[nodes]\ncount = 3\nevents = [{list}]\n\
+                 [load]\nlevel = 0\nspread = {{ hot = {{ part = 0.5, every = 0.1 }} }}\n[limiter]\nname = \"none\"\n"
+            );
+            let scenario = Scenario::parse("test", &text).unwrap();
+            run(&scenario, limiter::build(&scenario, 1), 1).events
+        };
+        // One for each that comes or goes.
+        assert_eq!(events(20), events(0) + 40);
     }
 }
