@@ -1,6 +1,6 @@
 //! A number that changes with time: piecewise constant, with linear ramps where they are asked for.
 
-use crate::engine::{Nanos, nanos};
+use crate::engine::{Nanos, nanos, seconds};
 
 /// From `at` on the value moves linearly to `value` within `ramp`, at once if that is zero.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,6 +82,19 @@ impl Profile {
         values.fold(f64::INFINITY, f64::min)
     }
 
+    /// The sum of it over time until `end`, in values times seconds.
+    pub(crate) fn integral(&self, end: Nanos) -> f64 {
+        let ends = self.0.iter().skip(1).map(|point| point.at);
+        let spans = self.0.iter().zip(ends.chain([end]));
+        spans
+            .map(|(point, until)| {
+                let reached = (point.at + point.ramp).clamp(point.at, until);
+                let moving = f64::midpoint(self.at(point.at), self.at(reached));
+                moving * seconds(reached - point.at) + point.value * seconds(until - reached)
+            })
+            .sum()
+    }
+
     /// When the value begins to be another.
     pub(crate) fn changes(&self) -> impl Iterator<Item = Nanos> {
         self.0
@@ -131,6 +144,9 @@ mod tests {
         );
         let readings = profile.readings(5 * SECOND, 100 * SECOND);
         assert_eq!(readings, [10, 20, 25, 30].map(|at| at * SECOND));
+        // 10 s at 100, 10 at 50, 10 between, and the rest at 100.
+        assert_eq!(profile.integral(100 * SECOND), 9250.0);
+        assert_eq!(profile.integral(22 * SECOND), 1000.0 + 500.0 + 2.0 * 55.0);
     }
 
     #[test]

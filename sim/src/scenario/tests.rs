@@ -109,6 +109,20 @@ fn the_knee_includes_what_is_on_the_way() {
     assert_eq!(scenario.backend.steps(), [5_000_000_000]);
 }
 
+#[test]
+fn a_run_that_would_keep_millions_of_bins_is_refused() {
+    let with = |duration: &str| {
+        let text = GOOD.replace("duration = 9\n", &format!("duration = {duration}\n"));
+        Scenario::parse("test", &text.replace("level = 1\n", "level = 0.1\n"))
+    };
+    with("1e5").unwrap();
+    let refused = with("1.1e5").expect_err("more than a day");
+    assert!(
+        refused.contains("line 1: duration is 110000, not between 0.1 and 100000"),
+        "{refused}"
+    );
+}
+
 /// Fields that fit neither the run nor one another.
 #[test]
 fn what_cannot_be_is_refused_with_its_line() {

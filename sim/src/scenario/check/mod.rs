@@ -3,10 +3,12 @@
 mod backend;
 mod load;
 mod network;
+mod size;
 
 use self::backend::backend;
 use self::load::load;
 use self::network::network;
+use self::size::size;
 use super::{Expectation, LimiterSpec, NodeChange, NodeEvent, Scenario, file};
 use crate::engine::{MS, Nanos, nanos};
 use crate::limiter;
@@ -35,8 +37,8 @@ type Checked<T> = Result<T, Wrong>;
 
 /// Those that join included.
 const MOST_NODES: usize = 10_000;
-/// Of a closed loop.
-const MOST_USERS: u32 = 1_000_000;
+/// Seconds: a run keeps a bin for each tenth of one.
+const LONGEST: f64 = 1e5;
 
 fn wrong<T, S>(field: &Spanned<S>, message: impl Into<String>) -> Checked<T> {
     Err(Wrong {
@@ -45,9 +47,9 @@ fn wrong<T, S>(field: &Spanned<S>, message: impl Into<String>) -> Checked<T> {
     })
 }
 
-pub(super) fn scenario(name: &str, file: file::File) -> Checked<Scenario> {
-    drop(file.about);
-    let duration = within(&file.duration, 0.1, 1e6, "duration")?;
+pub(super) fn scenario(name: &str, mut file: file::File) -> Checked<Scenario> {
+    drop(file.about.take());
+    let duration = within(&file.duration, 0.1, LONGEST, "duration")?;
     let warmup = match &file.warmup {
         Some(warmup) if *warmup.get_ref() >= duration => {
             return wrong(warmup, "the warm-up is not shorter than the duration");
@@ -55,7 +57,7 @@ pub(super) fn scenario(name: &str, file: file::File) -> Checked<Scenario> {
         Some(warmup) => within(warmup, 0.0, 1e6, "warmup")?,
         None => duration / 4.0,
     };
-    let seeds = match file.seeds {
+    let seeds = match file.seeds.take() {
         Some(seeds) if seeds.get_ref().is_empty() => return wrong(&seeds, "no seeds"),
         Some(seeds)
             if seeds.get_ref().iter().collect::<BTreeSet<_>>().len() < seeds.get_ref().len() =>
@@ -103,14 +105,9 @@ pub(super) fn scenario(name: &str, file: file::File) -> Checked<Scenario> {
         load: load(&file.load, known, end)?,
         network: network(&file.network, known, end)?,
         limiter: spec.unwrap_or_else(|| LimiterSpec::named("tidegate")),
-        expect: expectations(file.expect)?,
+        expect: expectations(std::mem::take(&mut file.expect))?,
     };
-    if let Some(think) = &file.load.think_ms
-        && scenario.users(scenario.load.level.greatest()) > MOST_USERS
-    {
-        let message = format!("that makes more than {MOST_USERS} users");
-        return wrong(think, message);
-    }
+    size(&scenario, &file)?;
     if let Some(slo) = &file.slo_ms
         && (scenario.slo as f64) < scenario.least_latency()
     {
