@@ -28,6 +28,9 @@ impl Profile {
         if points.first().is_none_or(|first| first.0 != 0.0) {
             return Err("the first point must be at 0".to_owned());
         }
+        if points[0].2 != 0.0 {
+            return Err("the first point has nothing to ramp from".to_owned());
+        }
         for (at, value, ramp) in points {
             if ![*at, *value, *ramp]
                 .iter()
@@ -169,6 +172,7 @@ mod tests {
             (8.0, 1.0, 0.0)
         ]));
         assert!(is_refused(&[(0.0, f64::NAN, 0.0)]));
+        assert!(is_refused(&[(0.0, 2.0, 1.0), (5.0, 3.0, 0.0)]));
         assert!(is_refused(&[(0.0, 2.0, 0.0), (9.0, 3.0, 0.0)]));
     }
 }

@@ -232,7 +232,23 @@ pub(crate) fn check_settings(name: &str, settings: &str) -> Result<(), String> {
             ));
         }
     }
+    if is_told(name) || is_fixed(settings) {
+        let unused = ["min_limit", "max_limit", "initial_limit"];
+        let unused = unused.into_iter().find(|unused| {
+            let mut fields = settings.split(';').map(field);
+            fields.any(|other| other == *unused)
+        });
+        if let Some(unused) = unused {
+            return Err(format!("the limit is fixed, so that {unused} says nothing"));
+        }
+    }
     Config::parse(settings).map(drop)
+}
+
+/// Whether these settings say what the limit is.
+pub(crate) fn is_fixed(settings: &str) -> bool {
+    let mut pairs = settings.split(';');
+    pairs.any(|pair| pair.starts_with("estimate=fixed"))
 }
 
 /// Whether the limiter of `scenario` can be built.

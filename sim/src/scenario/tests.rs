@@ -163,7 +163,32 @@ fn what_cannot_be_is_refused_with_its_line() {
         (
             "[limiter]\nname = \"leased\"\ntold = 1e6\nsettings = { min_limit = 9, max_limit = 8 }",
             "line 10",
+            "the limit is fixed, so that min_limit says nothing",
+        ),
+        (
+            "[limiter]\nsettings = { min_limit = 9, max_limit = 8 }",
+            "line 8",
             "limits cannot be (9, 8)",
+        ),
+        (
+            "[limiter]\nsettings = { estimate = \"fixed:100\" }\ninitial = 50",
+            "line 9",
+            "the limit is fixed, and begins",
+        ),
+        (
+            "[limiter]\nsettings = { estimate = \"fixed:100\", min_limit = 200 }",
+            "line 8",
+            "so that min_limit says nothing",
+        ),
+        (
+            "[limiter]\nsettings = { estimate = \"fixed:100\", max_limit = 50 }",
+            "line 8",
+            "so that max_limit says nothing",
+        ),
+        (
+            "[limiter]\nsettings = { estimate = \"fixed:100\", initial_limit = 100 }",
+            "line 8",
+            "so that initial_limit says nothing",
         ),
         (
             "[limiter]\nname = \"median-equal\"\nsettings = { estimate = \"fleet\" }",
@@ -257,6 +282,22 @@ fn what_cannot_be_is_refused_with_its_line() {
             "[network]\nstore_ms = [{ at = 0, value = 1 }, { at = 20, value = 2 }]",
             "line 8",
             "20 is not within the duration",
+        ),
+        // What would be ignored.
+        (
+            "[network]\nstore_ms = [{ at = 0, value = 1, ramp = 3 }, { at = 4, value = 2 }]",
+            "line 8",
+            "the first point has nothing to ramp from",
+        ),
+        (
+            "[network]\nlate = { part = 0.1, ms = 0 }",
+            "line 8",
+            "the time above 0",
+        ),
+        (
+            "[network]\nlate = { part = 0, ms = 500 }",
+            "line 8",
+            "the part is above 0",
         ),
         // What is not a number.
         ("classes = { default = nan }", "line 7", "add up to 1"),

@@ -242,6 +242,9 @@ fn limiter_spec(file: &Spanned<file::Limiter>) -> Checked<LimiterSpec> {
         if !limiter::looks_for_a_limit(&spec.name) || !begins.contains(initial.get_ref()) {
             return wrong(initial, format!("{} begins with no such limit", spec.name));
         }
+        if limiter::is_fixed(&spec.settings) {
+            return wrong(initial, "the limit is fixed, and begins with nothing else");
+        }
         if spec.settings.contains("initial_limit=") {
             return wrong(initial, "the settings have an initial limit too");
         }

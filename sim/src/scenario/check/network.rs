@@ -32,8 +32,12 @@ pub(super) fn network(file: &file::Network, known: usize, end: Nanos) -> Checked
     let late = match &file.late {
         Some(late) => {
             let file::Late { part, ms: by } = *late.get_ref();
-            if !((0.0..=1.0).contains(&part) && (0.0..=1e6).contains(&by)) {
-                return wrong(late, "the part is 0 to 1, the time not negative");
+            // Of nothing, or by nothing, would be no lateness.
+            if !(part > 0.0 && part <= 1.0 && by > 0.0 && by <= 1e6) {
+                return wrong(
+                    late,
+                    "the part is above 0 and at most 1, the time above 0 and at most 1e6 ms",
+                );
             }
             (part, ms(by))
         }
