@@ -122,7 +122,9 @@ mod tests {
     /// Beats of `from` twice a second, until `until`; how many were late.
     fn beats(reclaim: &mut Reclaim, from: u64, between: (Nanos, Nanos)) -> usize {
         let beats = (between.0..=between.1).step_by((SECOND / 2) as usize);
-        beats.map(|at| reclaim.heard(at, from, |_| true).len()).sum()
+        beats
+            .map(|at| reclaim.heard(at, from, |_| true).len())
+            .sum()
     }
 
     #[test]
@@ -141,9 +143,19 @@ mod tests {
         beats(&mut reclaim, OTHER, (0, 10 * SECOND));
         reclaim.died(DEAD, 10 * SECOND);
         let half = SECOND / 2;
-        assert_eq!(beats(&mut reclaim, OTHER, (10 * SECOND + half, 14 * SECOND + half)), 0);
+        assert_eq!(
+            beats(
+                &mut reclaim,
+                OTHER,
+                (10 * SECOND + half, 14 * SECOND + half)
+            ),
+            0
+        );
         assert_eq!(beats(&mut reclaim, OTHER, (15 * SECOND, 15 * SECOND)), 1);
-        assert_eq!(beats(&mut reclaim, OTHER, (15 * SECOND + half, 20 * SECOND)), 0);
+        assert_eq!(
+            beats(&mut reclaim, OTHER, (15 * SECOND + half, 20 * SECOND)),
+            0
+        );
         assert_eq!(reclaim.longest(), None);
         assert!(reclaim.heard(21 * SECOND, OTHER, |_| false).is_empty());
         assert_eq!(reclaim.longest(), Some(11 * SECOND));

@@ -75,7 +75,11 @@ mod tests {
         let bursts = "bursts = { on = 1, off = 3, factor = 5 }";
         for (level, more, expected) in [
             ("2", "", 200_000.0),
-            ("[{ at = 0, value = 2 }, { at = 50, value = 4 }]", "", 300_000.0),
+            (
+                "[{ at = 0, value = 2 }, { at = 50, value = 4 }]",
+                "",
+                300_000.0,
+            ),
             ("2", bursts, 400_000.0),
             (
                 "2",
@@ -88,7 +92,10 @@ mod tests {
             ("2", "think_ms = 999", 201_800.0),
         ] {
             let found = requests(&of(level, more).expect(level));
-            assert!((found / expected - 1.0).abs() < 1e-9, "{found}: {level}, {more}");
+            assert!(
+                (found / expected - 1.0).abs() < 1e-9,
+                "{found}: {level}, {more}"
+            );
         }
     }
 
@@ -101,7 +108,10 @@ mod tests {
             Scenario::parse("test", &text)
         };
         for (level, instead) in [
-            ("1e4", "1.0e18 requests in a run, of which there can be 1e9: write 1.00e-5 at most"),
+            (
+                "1e4",
+                "1.0e18 requests in a run, of which there can be 1e9: write 1.00e-5 at most",
+            ),
             ("2e-5", "write 1.00e-5 at most"),
             (
                 "[{ at = 0, value = 0 }, { at = 50, value = 1 }]",
