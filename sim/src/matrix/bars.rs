@@ -157,20 +157,24 @@ impl Bar {
         }
     }
 
-    /// Over the cells that it is meant for; `None` without one.
-    pub(super) fn judge<'a>(&self, cases: &[(Cell, &'a Case)]) -> Option<Judged<'a>> {
+    /// What the cells that it is meant for came to, and their names; the worst first.
+    fn meant<'a>(&self, cases: &[(Cell, &'a Case)]) -> Vec<(f64, &'a str)> {
         let mut meant: Vec<(f64, &'a str)> = cases
             .iter()
             .filter(|(cell, _)| (self.is_meant_for)(*cell))
             .map(|(_, case)| (case.counted(self.metric), &*case.scenario.name))
             .collect();
         meant.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let worst = if self.metric.more_is_better() {
-            meant.first()
-        } else {
-            meant.last()
-        };
-        let (worst_value, worst) = *worst?;
+        if !self.metric.more_is_better() {
+            meant.reverse();
+        }
+        meant
+    }
+
+    /// Over the cells that it is meant for; `None` without one.
+    pub(super) fn judge<'a>(&self, cases: &[(Cell, &'a Case)]) -> Option<Judged<'a>> {
+        let meant = self.meant(cases);
+        let (worst_value, worst) = *meant.first()?;
         let values = meant.iter().map(|(value, _)| *value);
         Some(Judged {
             mean: values.clone().sum::<f64>() / meant.len() as f64,
@@ -218,4 +222,18 @@ pub(super) fn table(cases: &[(Cell, &Case)]) -> String {
         );
     }
     table
+}
+
+/// The cells that miss a bar by themselves, though the mean over all may be at it: the worst first.
+pub(super) fn misses(cases: &[(Cell, &Case)]) -> String {
+    let mut misses = "cells that miss a bar themselves\n".to_owned();
+    for bar in &BARS {
+        for (value, name) in bar.meant(cases) {
+            if !bar.is_met(value, 0.0) {
+                let value = number(bar.metric, value);
+                let _ = writeln!(misses, "{:32} {value:>8}  {name}", bar.name);
+            }
+        }
+    }
+    misses
 }

@@ -164,6 +164,35 @@ fn a_missed_bar_a_broken_promise_or_a_missed_expectation_is_not_as_expected() {
 }
 
 #[test]
+fn the_cells_that_miss_a_bar_are_named_one_by_one_though_the_mean_is_at_it() {
+    let cases = made_up(|cell, metric| {
+        let is_it = cell.course == "halves" && cell.nodes == 2 && metric == Metric::Settle;
+        is_it.then_some(match cell.capacity {
+            8 => 2.5,
+            100 => 3.5,
+            _ => 4.5,
+        })
+    });
+    assert!(is_as_expected(Extent::Covering, &cases));
+    let summary = summary(Extent::Covering, &cases);
+    let missed: Vec<&str> = summary
+        .lines()
+        .skip_while(|line| !line.starts_with("cells that miss"))
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .collect();
+    // The bar is 3 s.
+    let [large, small] = missed[..] else {
+        panic!("{missed:?}");
+    };
+    assert!(
+        large.starts_with("settle, capacity halves") && large.contains("N=2 C=2000 halves"),
+        "{large}"
+    );
+    assert!(small.contains("3.5  N=2 C=100 halves sharing"), "{small}");
+}
+
+#[test]
 fn hard_shares_are_beside_the_cell_that_they_are_for() {
     let scenarios = scenarios(Extent::Covering, 1, "tidegate");
     let narrow = cells(Extent::Covering);
