@@ -29,6 +29,9 @@ const KNOWN: [(&str, &str, f64); 2] = [
     ("capacity-halves-32", "settle", 1.0),
 ];
 
+/// A node says that it runs nothing, and what it hides breaks I2: the file says how often.
+const HIDES: &str = "liar-in-flight-zero";
+
 /// By how much the mean over the seeds of `name` may be beyond the bound of `metric`.
 fn margin(name: &str, metric: &str) -> f64 {
     let known = KNOWN
@@ -49,7 +52,7 @@ fn misses(trial: &Trial, is_whole: bool) -> Vec<String> {
         }
     }
     let violations = trial.value("violations").expect("the metric exists");
-    if violations > 0.0 {
+    if violations > 0.0 && name != HIDES {
         missed.push(format!("{violations} promises of {name} are broken"));
     }
     missed

@@ -123,34 +123,42 @@ impl Message {
     }
 }
 
+/// What a node that counts wrong reports wrongly. Its protocol, such as what it acknowledges and when, is as it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Lie {
+    /// All that it tells of its work but the two below: demand, latencies, arrivals, refusals, drops, its own limit.
+    Work,
+    /// How many requests were served.
+    Completions,
+    /// How many requests it runs.
+    InFlight,
+}
+
 impl Message {
-    /// The same, with what a node that counts wrong reports: everything but completions, in-flight and its protocol
-    /// times `factor`, saturating.
+    /// The same, with what `lie` is about times `factor`, saturating.
     #[must_use]
-    pub fn misreported(mut self, factor: f64) -> Self {
+    pub fn misreported(mut self, lie: Lie, factor: f64) -> Self {
+        let few = |field: &mut u32| *field = (f64::from(*field) * factor) as u32;
+        let many = |field: &mut u64| *field = (*field as f64 * factor) as u64;
         if let Payload::Beat(beat) = &mut self.0 {
             let report = &mut beat.report;
-            for field in [
-                &mut report.local_limit,
-                &mut report.demand,
-                &mut report.peak,
-            ]
-            .into_iter()
-            .chain(&mut report.ranked)
-            {
-                *field = (f64::from(*field) * factor) as u32;
-            }
-            for field in [
-                &mut report.baseline_us,
-                &mut report.latency_us,
-                &mut report.latency_us2,
-                &mut report.held_us,
-                &mut report.arrivals,
-                &mut report.sheds,
-                &mut report.other_sheds,
-                &mut report.drops,
-            ] {
-                *field = (*field as f64 * factor) as u64;
+            match lie {
+                Lie::Work => {
+                    few(&mut report.local_limit);
+                    few(&mut report.demand);
+                    few(&mut report.peak);
+                    report.ranked.iter_mut().for_each(few);
+                    many(&mut report.baseline_us);
+                    many(&mut report.latency_us);
+                    many(&mut report.latency_us2);
+                    many(&mut report.held_us);
+                    many(&mut report.arrivals);
+                    many(&mut report.sheds);
+                    many(&mut report.other_sheds);
+                    many(&mut report.drops);
+                }
+                Lie::Completions => many(&mut report.completions),
+                Lie::InFlight => few(&mut beat.in_flight),
             }
         }
         self
@@ -492,6 +500,54 @@ mod tests {
         assert_eq!(store.committed(), (3, 3));
         assert_eq!((store.held_by(7), store.held_by(8)), (3, 0));
         assert!(node.is_active() && !node.is_refused() && store.has_planned());
+    }
+
+    /// All numbers of a beat, those of the protocol in front.
+    fn numbers(message: &Message) -> ([u64; 3], u32, u64, Vec<u64>) {
+        let Payload::Beat(beat) = &message.0 else {
+            panic!("a node beats first");
+        };
+        let report = &beat.report;
+        let mut work = vec![
+            report.baseline_us,
+            report.latency_us,
+            report.latency_us2,
+            report.held_us,
+            report.arrivals,
+            report.sheds,
+            report.other_sheds,
+            report.drops,
+        ];
+        let few = [report.local_limit, report.demand, report.peak];
+        work.extend(few.into_iter().chain(report.ranked).map(u64::from));
+        let protocol = [beat.sequence, beat.generation, u64::from(beat.share)];
+        (protocol, beat.in_flight, report.completions, work)
+    }
+
+    #[test]
+    fn a_node_lies_of_what_it_is_said_to_lie_of_and_of_nothing_else() {
+        let config = Config::parse("").unwrap();
+        let mut node = Node::new("a", 7, &config, 1, 1_000);
+        let mut message = node.step(1).remove(0);
+        let Payload::Beat(beat) = &mut message.0 else {
+            panic!("a node beats first");
+        };
+        (beat.in_flight, beat.share, beat.generation) = (3, 5, 9);
+        beat.report.completions = 40;
+        (beat.report.demand, beat.report.ranked) = (4, [1, 2, 4]);
+        (beat.report.arrivals, beat.report.latency_us) = (50, 7_000);
+        let (protocol, in_flight, completions, work) = numbers(&message);
+        let times = |factor: u64| work.iter().map(|it| it * factor).collect::<Vec<_>>();
+        for (lie, factor, told) in [
+            (Lie::Work, 10, (protocol, in_flight, completions, times(10))),
+            (Lie::Completions, 10, (protocol, in_flight, 400, times(1))),
+            (Lie::Completions, 0, (protocol, in_flight, 0, times(1))),
+            (Lie::InFlight, 10, (protocol, 30, completions, times(1))),
+            (Lie::InFlight, 0, (protocol, 0, completions, times(1))),
+        ] {
+            let message = message.clone().misreported(lie, f64::from(factor));
+            assert_eq!(numbers(&message), told, "{factor} times {lie:?}");
+        }
     }
 
     #[test]

@@ -96,6 +96,17 @@ pub(super) struct Nodes {
 pub(super) struct Liar {
     pub(super) node: usize,
     pub(super) factor: f64,
+    #[serde(default)]
+    pub(super) of: Lie,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Lie {
+    #[default]
+    Work,
+    Completions,
+    InFlight,
 }
 
 #[derive(Deserialize)]

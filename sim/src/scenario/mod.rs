@@ -14,6 +14,7 @@ use crate::random::Service;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use tidegate::fleet::sim::Lie;
 
 /// What is to be simulated.
 #[derive(Clone, Debug)]
@@ -26,8 +27,7 @@ pub struct Scenario {
     pub(crate) backend: BackendSpec,
     pub(crate) nodes: usize,
     pub(crate) events: Vec<NodeEvent>,
-    /// Nodes that report this times what is true.
-    pub(crate) liars: Vec<(usize, f64)>,
+    pub(crate) liars: Vec<Liar>,
     pub(crate) load: LoadSpec,
     pub(crate) network: NetworkSpec,
     pub(crate) limiter: LimiterSpec,
@@ -71,6 +71,14 @@ pub(crate) struct NodeEvent {
     pub(crate) at: Nanos,
     pub(crate) node: usize,
     pub(crate) change: NodeChange,
+}
+
+/// A node that reports `factor` times what is true.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Liar {
+    pub(crate) node: usize,
+    pub(crate) factor: f64,
+    pub(crate) of: Lie,
 }
 
 #[derive(Clone, Debug)]

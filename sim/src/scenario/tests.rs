@@ -215,7 +215,12 @@ fn what_cannot_be_is_refused_with_its_line() {
         (
             "[nodes]\nliars = [{ node = 0, factor = 2 }, { node = 0, factor = 3 }]",
             "line 8",
-            "node 0 lies twice",
+            "node 0 lies twice of the same",
+        ),
+        (
+            "[nodes]\nliars = [{ node = 0, factor = 2, of = \"age\" }]",
+            "line 8",
+            "unknown variant `age`",
         ),
         (
             "[network]\ndetours = [{ at = 1, length = 1, nodes = [], ms = 3 }]",

@@ -14,7 +14,7 @@ use self::waiting::{Call, Place};
 use super::{Asking, Held, Limiter, Outcome, Scene, Traffic, Truth, Verdict};
 use crate::engine::{Agenda, MS, Nanos};
 use crate::random::{Stream, stream};
-use crate::scenario::{NodeChange, Scenario, StoreChange, Way};
+use crate::scenario::{Liar, NodeChange, Scenario, StoreChange, Way};
 use crate::world::Event;
 use fastrand::Rng;
 use std::collections::HashMap;
@@ -48,8 +48,7 @@ pub(super) struct Fleet {
     messages: Vec<Option<(u64, Message)>>,
     free: Vec<u32>,
     changes: Vec<(Nanos, StoreChange)>,
-    /// Nodes that report this times what is true.
-    liars: Vec<(usize, f64)>,
+    liars: Vec<Liar>,
     traffic: Traffic,
     reclaim: Reclaim,
     /// Requests in the nodes' queues.
@@ -109,10 +108,10 @@ impl Fleet {
         self.check_slots(index, now);
         for message in sent {
             let number = self.processes[index].number;
-            let message = match self.liars.iter().find(|(liar, _)| *liar == number) {
-                Some((_, factor)) => message.misreported(*factor),
-                None => message,
-            };
+            let lies = self.liars.iter().filter(|liar| liar.node == number);
+            let message = lies.fold(message, |message, liar| {
+                message.misreported(liar.of, liar.factor)
+            });
             self.send(agenda, index, STORE, incarnation, &message);
         }
         self.plan_timer(agenda, index);

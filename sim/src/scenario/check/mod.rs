@@ -9,13 +9,14 @@ use self::backend::backend;
 use self::load::load;
 use self::network::network;
 use self::size::size;
-use super::{Expectation, LimiterSpec, NodeChange, NodeEvent, Scenario, file};
+use super::{Expectation, Liar, LimiterSpec, NodeChange, NodeEvent, Scenario, file};
 use crate::engine::{MS, Nanos, nanos};
 use crate::limiter;
 use crate::metrics::Metric;
 use crate::profile::Profile;
 use std::collections::BTreeSet;
 use std::ops::{Range, RangeInclusive};
+use tidegate::fleet::sim::Lie;
 use toml::Spanned;
 
 /// A wrong field: where it is in the file, and why it is wrong.
@@ -80,17 +81,7 @@ pub(super) fn scenario(name: &str, mut file: file::File) -> Checked<Scenario> {
         .max()
         .unwrap_or(0)
         .max(nodes);
-    let mut liars = Vec::new();
-    for spanned in &file.nodes.liars {
-        let liar = spanned.get_ref();
-        if liar.node >= known || liar.factor.is_nan() || liar.factor < 0.0 {
-            return wrong(spanned, "a liar is one of the nodes, its factor 0 or more");
-        }
-        if liars.iter().any(|(node, _)| *node == liar.node) {
-            return wrong(spanned, format!("node {} lies twice", liar.node));
-        }
-        liars.push((liar.node, liar.factor));
-    }
+    let liars = liars(&file.nodes, known)?;
     let spec = file.limiter.as_ref().map(limiter_spec).transpose()?;
     let scenario = Scenario {
         name: name.to_owned(),
@@ -195,6 +186,27 @@ fn nodes(file: &file::Nodes, end: Nanos) -> Checked<(usize, Vec<NodeEvent>)> {
     }
     Ok((count, events))
 }
+
+fn liars(file: &file::Nodes, known: usize) -> Checked<Vec<Liar>> {
+    let mut liars: Vec<Liar> = Vec::new();
+    for spanned in &file.liars {
+        let file::Liar { node, factor, of } = *spanned.get_ref();
+        if node >= known || factor.is_nan() || factor < 0.0 {
+            return wrong(spanned, "a liar is one of the nodes, its factor 0 or more");
+        }
+        let of = match of {
+            file::Lie::Work => Lie::Work,
+            file::Lie::Completions => Lie::Completions,
+            file::Lie::InFlight => Lie::InFlight,
+        };
+        if liars.iter().any(|liar| liar.node == node && liar.of == of) {
+            return wrong(spanned, format!("node {node} lies twice of the same"));
+        }
+        liars.push(Liar { node, factor, of });
+    }
+    Ok(liars)
+}
+
 impl LimiterSpec {
     /// `name`, with what it does by default.
     pub(crate) fn named(name: &str) -> Self {
