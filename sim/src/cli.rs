@@ -276,11 +276,11 @@ fn plot(args: &PlotArgs) -> Result<bool, Box<dyn Error>> {
 fn list() -> Result<bool, Box<dyn Error>> {
     println!("limiters");
     for (name, about) in limiter::NAMES {
-        println!("  {name:15} {about}");
+        println!("  {name:22} {about}");
     }
     println!("metrics");
     for metric in Metric::ALL {
-        println!("  {:15} {}", metric.name(), metric.about());
+        println!("  {:22} {}", metric.name(), metric.about());
     }
     Ok(true)
 }

@@ -190,7 +190,7 @@ fn table(rows: &[Vec<String>], markdown: bool) -> String {
             }
             continue;
         }
-        let _ = write!(table, "{:15}", row[0]);
+        let _ = write!(table, "{:22}", row[0]);
         for cell in &row[1..] {
             let _ = write!(table, " {cell:>7}");
         }

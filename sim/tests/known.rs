@@ -80,7 +80,7 @@ fn without_a_limit_the_queue_grows_until_nothing_is_in_time() {
 /// From 20 to beyond the capacity, though no node has a whole slot to itself at first.
 #[test]
 fn the_median_of_nodes_that_are_held_at_their_shares_moves() {
-    let trial = trial("fleet-32", "median-equal");
+    let trial = trial("fleet-32", "tidegate-median-equal");
     within(&trial, "limit_mean", 0.9, 2.0);
     within(&trial, "goodput", 0.8, 1.05);
 }

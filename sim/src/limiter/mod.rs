@@ -168,10 +168,10 @@ pub(crate) const NAMES: [(&str, &str); 16] = [
         "told C: C / N for each, with a queue of 20 ms",
     ),
     (
-        "median-equal",
-        "median of the nodes' own limits, equal shares",
+        "tidegate-median-equal",
+        "the fleet guard with the median of the nodes' own limits, equal shares",
     ),
-    ("median-demand", "the same, shares by demand"),
+    ("tidegate-median-demand", "the same, shares by demand"),
     ("leased", "told C: leased max-min shares"),
     ("tidegate", "the fleet guard by default"),
     (
@@ -196,8 +196,8 @@ pub(crate) const NAMES: [(&str, &str); 16] = [
 fn preset(name: &str) -> Option<&'static str> {
     match name {
         "tidegate" | "tidegate-queue" => Some(""),
-        "median-equal" => Some("estimate=median;allocation=equal-split"),
-        "median-demand" => Some("estimate=median;allocation=demand-proportional"),
+        "tidegate-median-equal" => Some("estimate=median;allocation=equal-split"),
+        "tidegate-median-demand" => Some("estimate=median;allocation=demand-proportional"),
         "leased" => Some("allocation=max-min"),
         _ => None,
     }

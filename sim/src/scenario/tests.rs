@@ -191,9 +191,9 @@ fn what_cannot_be_is_refused_with_its_line() {
             "so that initial_limit says nothing",
         ),
         (
-            "[limiter]\nname = \"median-equal\"\nsettings = { estimate = \"fleet\" }",
+            "[limiter]\nname = \"tidegate-median-equal\"\nsettings = { estimate = \"fleet\" }",
             "line 9",
-            "the estimate of median-equal is its own",
+            "the estimate of tidegate-median-equal is its own",
         ),
         (
             "[limiter]\nname = \"leased\"\nsettings = { estimate = \"fleet\" }",
