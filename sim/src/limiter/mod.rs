@@ -155,7 +155,7 @@ pub(crate) trait Limiter {
 }
 
 /// All limiters by name, and what they are.
-pub(crate) const NAMES: [(&str, &str); 16] = [
+pub(crate) const NAMES: [(&str, &str); 20] = [
     ("none", "everybody comes in"),
     ("aimd", "a node's own: Netflix AIMD"),
     ("vegas", "a node's own: Netflix Vegas"),
@@ -167,6 +167,13 @@ pub(crate) const NAMES: [(&str, &str); 16] = [
         "fixed-queue",
         "told C: C / N for each, with a queue of 20 ms",
     ),
+    (
+        "median-equal",
+        "median of the nodes' own limits as published by ThrottleKit, from 4, equal shares",
+    ),
+    ("median-demand", "the same, shares by demand"),
+    ("median-equal-64", "median-equal from 64"),
+    ("median-demand-64", "median-demand from 64"),
     (
         "tidegate-median-equal",
         "the fleet guard with the median of the nodes' own limits, equal shares",
@@ -212,7 +219,11 @@ pub(crate) fn is_told(name: &str) -> bool {
 }
 
 pub(crate) fn looks_for_a_limit(name: &str) -> bool {
-    is_fleet(name) && name != "leased" || matches!(name, "aimd" | "vegas" | "gradient2" | "arc")
+    is_fleet(name) && name != "leased"
+        || matches!(
+            name,
+            "aimd" | "vegas" | "gradient2" | "arc" | "median-equal" | "median-demand"
+        )
 }
 
 pub(crate) fn can_wait(name: &str) -> bool {
@@ -296,6 +307,9 @@ pub(crate) fn build(scenario: &Scenario, seed: u64) -> Box<dyn Limiter> {
     let told = told(scenario);
     let initial = move |published| spec.initial.unwrap_or(published);
     let rng = move |node: usize| of_request(seed ^ (Stream::Identities as u64), node as u64);
+    let median = |deal, initial| -> Box<dyn Limiter> {
+        Box::new(peer::Median::new(scenario, deal, initial, seed))
+    };
     match spec.name.as_str() {
         "none" => Box::new(oracle::Open),
         "aimd" => per_node(initial(20), |initial, _| peer::Aimd::new(initial)),
@@ -305,6 +319,10 @@ pub(crate) fn build(scenario: &Scenario, seed: u64) -> Box<dyn Limiter> {
         "gradient2" => per_node(initial(20), |initial, _| peer::Gradient2::new(initial)),
         "envoy" => per_node(0, move |_, node| peer::Envoy::new(rng(node))),
         "arc" => per_node(initial(1), |initial, _| peer::Arc::new(initial)),
+        "median-equal" => median(peer::Deal::Equal, initial(peer::LEAST)),
+        "median-demand" => median(peer::Deal::Demand, initial(peer::LEAST)),
+        "median-equal-64" => median(peer::Deal::Equal, 64),
+        "median-demand-64" => median(peer::Deal::Demand, 64),
         "omniscient" => Box::new(oracle::Omniscient),
         "hard-shares" => Box::new(shares::HardShares::new(scenario, shares::By::KnownLoad)),
         "max-min" => Box::new(shares::HardShares::new(

@@ -318,6 +318,24 @@ impl Scenario {
     }
 }
 
+impl NetworkSpec {
+    /// Whether what goes `way` between `node` and the store is lost now.
+    pub(crate) fn is_cut(&self, now: Nanos, node: usize, way: Way) -> bool {
+        self.partitions.iter().any(|partition| {
+            (partition.from..partition.until).contains(&now)
+                && (partition.nodes.is_empty() || partition.nodes.contains(&node))
+                && partition.way.is_none_or(|cut| cut == way)
+        })
+    }
+
+    /// Whether a question of `node` to the store is not answered now.
+    pub(crate) fn is_apart(&self, now: Nanos, node: usize) -> bool {
+        [Way::ToStore, Way::ToNode]
+            .into_iter()
+            .any(|way| self.is_cut(now, node, way))
+    }
+}
+
 impl BackendSpec {
     /// The capacity that is ours.
     pub(crate) fn effective(&self, now: Nanos) -> f64 {

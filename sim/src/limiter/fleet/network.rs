@@ -64,11 +64,7 @@ impl Network {
         node: usize,
         way: Way,
     ) -> impl Iterator<Item = Nanos> + use<> {
-        let cut = self.spec.partitions.iter().any(|partition| {
-            (partition.from..partition.until).contains(&now)
-                && (partition.nodes.is_empty() || partition.nodes.contains(&node))
-                && partition.way.is_none_or(|cut| cut == way)
-        });
+        let cut = self.spec.is_cut(now, node, way);
         // Drawn in any case, so that one fault does not move the others.
         let lost = self.rng.f64() < self.spec.loss;
         let doubled = self.rng.f64() < self.spec.duplication;

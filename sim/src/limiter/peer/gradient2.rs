@@ -3,7 +3,8 @@
 use super::window::{Closed, Window};
 use super::{Algorithm, Sample};
 
-const MIN: f64 = 20.0;
+/// As published.
+const MIN: u32 = 20;
 const QUEUE: f64 = 4.0;
 const TOLERANCE: f64 = 1.5;
 const SMOOTHING: f64 = 0.2;
@@ -15,6 +16,7 @@ const WARM_UP: u32 = 10;
 #[derive(Debug)]
 pub(in crate::limiter) struct Gradient2 {
     limit: f64,
+    min: u32,
     long: f64,
     sum: f64,
     count: u32,
@@ -25,11 +27,17 @@ impl Gradient2 {
     pub(in crate::limiter) fn new(initial: u32) -> Self {
         Self {
             limit: f64::from(initial),
+            min: MIN,
             long: 0.0,
             sum: 0.0,
             count: 0,
             window: Window::default(),
         }
+    }
+
+    /// With another lower bound.
+    pub(super) const fn at_least(self, min: u32) -> Self {
+        Self { min, ..self }
     }
 
     fn update(&mut self, window: Closed) {
@@ -50,7 +58,7 @@ impl Gradient2 {
         }
         let gradient = (TOLERANCE * self.long / short).clamp(0.5, 1.0);
         let next = self.limit * gradient + QUEUE;
-        self.limit = (self.limit * (1.0 - SMOOTHING) + next * SMOOTHING).max(MIN);
+        self.limit = (self.limit * (1.0 - SMOOTHING) + next * SMOOTHING).max(f64::from(self.min));
     }
 }
 

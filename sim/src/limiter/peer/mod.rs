@@ -1,4 +1,5 @@
-//! Limiters of one process each, from their published formulas: every node runs its own and knows of no other.
+//! Limiters from their published formulas: of one process each, where every node runs its own and knows of no other, and
+//! in `median` of a fleet.
 //!
 //! Their published upper bounds (200 or 1000 a node) are left out, but for Envoy's, so that no bound that somebody would have to
 //! configure decides a comparison; initial values and lower bounds are as published.
@@ -7,6 +8,7 @@ mod aimd;
 mod arc;
 mod envoy;
 mod gradient2;
+mod median;
 mod vegas;
 mod window;
 
@@ -14,6 +16,7 @@ pub(super) use self::aimd::Aimd;
 pub(super) use self::arc::Arc;
 pub(super) use self::envoy::Envoy;
 pub(super) use self::gradient2::Gradient2;
+pub(super) use self::median::{Deal, LEAST, Median};
 pub(super) use self::vegas::Vegas;
 
 use super::{Asking, Held, Limiter, Outcome, Scene, Truth, Verdict};
