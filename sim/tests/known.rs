@@ -77,6 +77,20 @@ fn without_a_limit_the_queue_grows_until_nothing_is_in_time() {
     within(&trial("steady-2x", "none"), "goodput", 0.0, 0.01);
 }
 
+/// Held at its share of L / N no node has half of its own limit in flight, so that no limit ever grows: one of 100 servers
+/// in 25 is used where it begins with 4, as published.
+#[test]
+fn the_published_median_of_nodes_that_are_held_at_their_shares_freezes() {
+    for limiter in ["median-equal", "median-demand"] {
+        let trial = trial("steady-2x", limiter);
+        within(&trial, "limit_mean", 0.0399, 0.0401);
+        within(&trial, "goodput", 0.03, 0.041);
+    }
+    let from_64 = trial("fleet-32", "median-equal-64");
+    within(&from_64, "limit_mean", 0.5, 0.64);
+    within(&from_64, "limit_cv", 0.0, 1e-9);
+}
+
 /// From 20 to beyond the capacity, though no node has a whole slot to itself at first.
 #[test]
 fn the_median_of_nodes_that_are_held_at_their_shares_moves() {

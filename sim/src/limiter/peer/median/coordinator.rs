@@ -133,7 +133,13 @@ mod tests {
     #[test]
     fn the_limit_is_the_lower_median_of_those_who_are_there() {
         let mut fleet = coordinator(Deal::Equal);
-        for (node, own, limit) in [(0, 512, 512), (1, 4, 4), (2, 64, 64), (3, 64, 64), (4, 4, 64)] {
+        for (node, own, limit) in [
+            (0, 512, 512),
+            (1, 4, 4),
+            (2, 64, 64),
+            (3, 64, 64),
+            (4, 4, 64),
+        ] {
             fleet.beat(0, node, report(own, 0));
             assert_eq!(fleet.limit(), limit, "after node {node}");
         }
@@ -157,7 +163,10 @@ mod tests {
         assert_eq!(beat(0, 3), 5);
         assert_eq!(beat(1, 2), 5);
         // Of three four, three and three: what there is at each beat.
-        assert_eq!([beat(2, 0), beat(0, 3), beat(1, 3), beat(2, 0)], [0, 4, 3, 3]);
+        assert_eq!(
+            [beat(2, 0), beat(0, 3), beat(1, 3), beat(2, 0)],
+            [0, 4, 3, 3]
+        );
     }
 
     #[test]
@@ -182,7 +191,9 @@ mod tests {
         for node in 0..5 {
             fleet.beat(0, node, report(4, 0));
         }
-        let shares: Vec<u32> = (0..5).map(|node| fleet.beat(1, node, report(4, 0))).collect();
+        let shares: Vec<u32> = (0..5)
+            .map(|node| fleet.beat(1, node, report(4, 0)))
+            .collect();
         assert_eq!(shares, [1, 1, 1, 1, 0]);
         fleet.flush();
         assert_eq!(fleet.beat(2, 4, report(4, 0)), 4);

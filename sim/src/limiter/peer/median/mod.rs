@@ -58,7 +58,12 @@ impl Node {
 }
 
 impl Median {
-    pub(in crate::limiter) fn new(scenario: &Scenario, deal: Deal, initial: u32, seed: u64) -> Self {
+    pub(in crate::limiter) fn new(
+        scenario: &Scenario,
+        deal: Deal,
+        initial: u32,
+        seed: u64,
+    ) -> Self {
         Self {
             initial,
             coordinator: Coordinator::new(deal, LEASE),
@@ -226,7 +231,9 @@ mod tests {
                     request: 0,
                     class: tidegate::Criticality::Default,
                 };
-                while let Verdict::Admit(slot) = self.with(|median, scene| median.ask(scene, asking)) {
+                while let Verdict::Admit(slot) =
+                    self.with(|median, scene| median.ask(scene, asking))
+                {
                     held.push(slot);
                 }
                 for slot in held {
