@@ -69,6 +69,15 @@ impl LimitAlgorithm for Algorithm {
             Self::Fixed(algorithm) => algorithm.update(window),
         }
     }
+
+    fn begin_at(&mut self, limit: u32) {
+        match self {
+            Self::Gradient2(algorithm) => algorithm.begin_at(limit),
+            Self::Vegas(algorithm) => algorithm.begin_at(limit),
+            Self::Aimd(algorithm) => algorithm.begin_at(limit),
+            Self::Fixed(algorithm) => algorithm.begin_at(limit),
+        }
+    }
 }
 
 impl From<Gradient2> for Algorithm {
@@ -119,7 +128,7 @@ mod tests {
         #[test]
         fn whatever_is_seen_the_limit_stays_within_its_bounds(
             seen in prop::collection::vec(windows(), 1..200),
-            min in 1..50_u32, more in 0..50_u32, most in 0..5000_u32,
+            min in 1..50_u32, more in 0..50_u32, most in 0..5000_u32, dealt in any::<u32>(),
         ) {
             let limits = Limits::new(min, min + more, min + more + most).unwrap();
             for mut algorithm in [
@@ -132,6 +141,8 @@ mod tests {
                     prop_assert!((limits.min()..=limits.max()).contains(&limit));
                     prop_assert_eq!(limit, algorithm.limit());
                 }
+                algorithm.begin_at(dealt);
+                prop_assert_eq!(algorithm.limit(), dealt.clamp(limits.min(), limits.max()));
             }
         }
     }

@@ -141,6 +141,12 @@ impl LimitAlgorithm for Gradient2 {
         self.limit = self.limits.clamp(next);
         self.limit()
     }
+
+    fn begin_at(&mut self, limit: u32) {
+        self.limit = self.limits.clamp(f64::from(limit));
+        self.clear = 0;
+        self.probe.begin();
+    }
 }
 
 fn is_clear(rtt: f64, long: f64, tolerance: f64) -> bool {
@@ -276,6 +282,24 @@ mod tests {
             .map(|_| gradient.update(&full(gradient.limit(), 20_000)))
             .collect();
         assert_eq!(limits, [29, 40, 54]); // 20 * 1.25 + 4 = 29, 40.25, 54.31
+    }
+
+    /// Beside a fleet a limit grows as long as the share is all in use, wherever that leads.
+    #[test]
+    fn it_goes_on_from_what_was_dealt_with_the_latency_that_it_knows_and_no_dip_on_its_mind() {
+        let mut gradient = Gradient2::default().with_probe_every(240);
+        for _ in 0..40 {
+            gradient.update(&full(13, 20_000));
+        }
+        assert!(gradient.limit() > 500, "{gradient:?}");
+        let known = gradient.baseline();
+        gradient.begin_at(13);
+        assert_eq!((gradient.limit(), gradient.baseline()), (13, known));
+        for _ in 0..20 {
+            // Thrice the latency: a queue. A dip of before would go back up to where it began.
+            let limit = gradient.update(&full(13, 60_000));
+            assert!(limit <= 13, "{limit}");
+        }
     }
 
     #[test]

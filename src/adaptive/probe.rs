@@ -82,6 +82,11 @@ impl Probe {
         }
     }
 
+    /// A limit from elsewhere: as little is known of the backend under it as at the start.
+    pub(super) const fn begin(&mut self) {
+        *self = Self::new(self.every);
+    }
+
     pub(super) fn step(&mut self, window: &Window, limit: f64, limits: &Limits) -> Step {
         if window.is_overloaded() {
             // The answer is in: there is too much. Look again when that is settled.

@@ -127,6 +127,11 @@ impl LimitAlgorithm for Vegas {
         self.limit = self.limits.clamp(next) as u32;
         self.limit
     }
+
+    fn begin_at(&mut self, limit: u32) {
+        self.limit = self.limits.clamp(f64::from(limit)) as u32;
+        self.probe.begin();
+    }
 }
 
 #[cfg(test)]

@@ -78,6 +78,13 @@ pub trait LimitAlgorithm: fmt::Debug + Send {
 
     /// Takes in a closed window and answers the limit from now on, at least 1.
     fn update(&mut self, window: &Window) -> u32;
+
+    /// Goes on from `limit`, within its bounds: what it found beside somebody who knew better, a fleet that has dealt this
+    /// process so much until now, is no limit of its own. By default it stays where it is, as one that somebody configured
+    /// does.
+    fn begin_at(&mut self, limit: u32) {
+        let _ = limit;
+    }
 }
 
 /// When a window closes.
@@ -140,6 +147,13 @@ impl Estimator {
 
     pub(crate) fn baseline(&self) -> Option<Duration> {
         self.0.baseline()
+    }
+
+    /// Goes on from `limit`; answers what that makes it.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn begin_at(&mut self, limit: u32) -> u32 {
+        self.0.begin_at(limit);
+        self.limit().max(1)
     }
 
     /// Closes a window.

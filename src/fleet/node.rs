@@ -237,6 +237,10 @@ impl Node {
             // However long it waited for it: who is ready now is asked from now on.
             self.reporter.demand.begin(now);
         }
+        if events.contains(&Event::Fenced) && self.member.is_on_its_own() {
+            // The estimator could not see what a share holds back. What the fleet allowed last is what is known.
+            self.gate.begin_local_at(self.gate.sample().0);
+        }
         self.enforce();
         for event in events {
             match event {

@@ -15,8 +15,10 @@ pub enum Outage {
     /// Admit nothing until the store answers again. Keeps I1 and I2.
     #[default]
     FailClosed,
-    /// Admit what the local estimator alone allows. Gives up I1 and I2 for the outage: the fleet admits at most the
-    /// number of nodes times the estimator's maximum.
+    /// Admit what the local estimator alone allows, which begins with the last share. Gives up I1 and I2 for the outage:
+    /// every estimator leaves a queue of its own at the backend, and nothing but the number of nodes times the estimator's
+    /// maximum bounds them. Eight nodes of the default estimator had 2.8 times what the backend takes in flight at most,
+    /// 1.6 on average, in an outage of 30 s (`sim/scenarios/store-away-30s-local-only.toml`); 32 nodes 3.1 and 1.8.
     LocalOnly,
     /// Keep the last share for at most `hold` after the fence. The store keeps it reserved as long, so I2 holds.
     Frozen {

@@ -91,6 +91,17 @@ impl Core {
         self.local_limit.load(Ordering::Relaxed)
     }
 
+    /// Lets the estimator go on from `limit`, with a new window.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn begin_local_at(&self, limit: u32) {
+        let mut books = lock(&self.books);
+        self.collect(&mut books);
+        books.window = Totals::default();
+        let limit = books.estimator.begin_at(limit);
+        self.local_limit.store(limit, Ordering::Relaxed);
+        self.publish(books);
+    }
+
     /// Everything counted so far.
     pub(crate) fn totals(&self) -> Totals {
         let mut books = lock(&self.books);

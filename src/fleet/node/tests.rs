@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::Criticality;
-use crate::adaptive::{Estimator, Fixed, LimitAlgorithm, WindowSetup};
+use crate::adaptive::{Aimd, Estimator, Fixed, LimitAlgorithm, WindowSetup};
 use crate::fleet::key_state::{EmptyStore, KeyState};
 use crate::fleet::settings::{Estimate, Outage};
 use crate::permit::{GateSetup, Shed};
@@ -19,6 +19,10 @@ struct Room {
 
 impl Room {
     fn new(outage: Outage) -> Self {
+        Self::with(outage, Fixed::new(5))
+    }
+
+    fn with(outage: Outage, estimator: impl LimitAlgorithm + 'static) -> Self {
         let (clock, lever) = Clock::manual();
         let gate = Gate::new(GateSetup {
             name: Arc::from("key"),
@@ -26,7 +30,7 @@ impl Room {
             ceiling: 0,
             status: Status::Cold,
             fence_at: LocalTime::ZERO,
-            estimator: Estimator::from(Box::new(Fixed::new(5)) as Box<dyn LimitAlgorithm>),
+            estimator: Estimator::new(estimator),
             window: WindowSetup::default(),
             estimator_rules: false,
         });
@@ -163,6 +167,16 @@ fn a_node_on_its_own_lets_the_estimator_rule_and_cancels_nothing() {
     assert_eq!(room.node.gate.sample(), (5, 1));
     room.beat();
     assert_eq!(room.node.gate.sample(), (3, 1));
+}
+
+/// What it found beside its share, where nothing but that held it back, is no limit.
+#[test]
+fn a_node_on_its_own_begins_with_the_share_that_it_had() {
+    let mut room = Room::with(Outage::LocalOnly, Aimd::default());
+    room.beat();
+    assert_eq!((room.node.gate.local_limit(), room.node.ceiling()), (20, 3));
+    assert_eq!(room.wait(360 * MS), [Event::Fenced]);
+    assert_eq!((room.node.gate.local_limit(), room.node.ceiling()), (3, 3));
 }
 
 #[test]
