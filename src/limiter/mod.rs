@@ -14,6 +14,8 @@ pub(crate) mod count;
 #[cfg(feature = "fleet")]
 mod deciding;
 mod draws;
+#[cfg(feature = "redis")]
+pub(crate) mod finished;
 mod handle;
 #[cfg(feature = "redis")]
 pub(crate) mod held;

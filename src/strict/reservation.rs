@@ -2,6 +2,7 @@
 
 use crate::decision::{Decision, Decisions};
 use crate::key::Key;
+use crate::limiter::finished::Finished;
 use crate::limiter::held::Held;
 use crate::limiter::remote::Remote;
 use crate::rule::Moment;
@@ -16,6 +17,9 @@ impl StrictLimiter {
     /// # Errors
     /// The decision, if they do not fit. Nothing was booked then, unless the store's answer was lost.
     ///
+    /// # Cancel safety
+    /// Dropped after it was polled, it goes on in the background, and what was booked goes back as soon as that is known.
+    ///
     /// # Examples
     /// ```no_run
     /// # async fn example(limiter: tidegate::strict::StrictLimiter) {
@@ -28,7 +32,8 @@ impl StrictLimiter {
     /// # }
     /// ```
     pub async fn reserve(&self, key: &Key, cost: u32) -> Result<StrictReservation, Decision> {
-        let held = self.hold(*key, cost).await?;
+        let (limiter, key) = (self.clone(), *key);
+        let held = Finished::new(async move { limiter.hold(key, cost).await }).await?;
         Ok(StrictReservation(held))
     }
 

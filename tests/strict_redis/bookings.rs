@@ -115,3 +115,24 @@ async fn a_batch_that_nobody_waits_for_any_more_books_nothing() {
     proxy.heal();
     until(async || (booked(a).await, booked(b).await) == (0, 0)).await;
 }
+
+#[tokio::test]
+async fn a_reservation_that_nobody_waits_for_any_more_books_nothing() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let proxy = TcpProxy::start(server.address());
+    let quota = so_many(10).fixed();
+    let near = limiter(&server, quota);
+    let far = builder(&server.url_through(proxy.address()), quota);
+    let far = far.build().expect("a limiter");
+    let key = Key::of("a");
+    assert!(far.peek(&key).await.is_allowed());
+    proxy.hold_one_way(Direction::Responses);
+    let reserved = tokio::time::timeout(Duration::from_millis(200), far.reserve(&key, 4)).await;
+    assert!(reserved.is_err(), "its answer is held back");
+    let booked = async || 10 - near.peek(&key).await.remaining();
+    until(async || booked().await == 4).await;
+    proxy.heal();
+    until(async || booked().await == 0).await;
+}

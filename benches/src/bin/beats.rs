@@ -25,7 +25,8 @@ const AHEAD: usize = 256;
 /// Rounds of which the figures are; the first ones, in which everybody joins and is given a share, are not.
 const ROUNDS: u32 = 12;
 const JOINING: u32 = 6;
-/// As far apart as so many nodes beat; see `DistributedGuardBuilder::heartbeat`.
+/// So often a node has its turn. By default 10 000 nodes beat every 600 ms, so that three fit a lease, which is more than a
+/// core takes; with a ttl of 3.4 s or more every second. See `DistributedGuardBuilder::heartbeat`.
 const PACE: Duration = Duration::from_millis(800);
 const EPOCH: u64 = 11_400_714_819_323_198_485;
 const KEY: &str = "beats";
