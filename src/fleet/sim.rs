@@ -6,15 +6,18 @@
 mod bytes;
 #[cfg(feature = "redis")]
 mod calls;
+mod message;
 
 #[cfg(feature = "redis")]
 pub use self::calls::load_scripts;
+use self::message::Payload;
+pub use self::message::{Lie, Message};
 use crate::adaptive::{Aimd, Algorithm, Estimator, Gradient2, Vegas, WindowSetup};
 use crate::criticality::Criticality;
 use crate::fleet::check;
 use crate::fleet::key_state::{EmptyStore, KeyState};
 use crate::fleet::member::{Event, Member, Phase};
-use crate::fleet::message::{Answer, Beat, Commit, CommitAnswer, Committed, Push};
+use crate::fleet::message::Committed;
 use crate::fleet::node;
 use crate::fleet::settings::{Handoff, Settings};
 use crate::permit::{self, Gate, GateSetup, Lease, Place, Queued, Shed, Status, Ticket, Wait};
@@ -92,76 +95,6 @@ impl Config {
     #[must_use]
     pub fn slack_us(&self) -> u64 {
         u64::try_from(self.settings.slack().as_micros()).unwrap_or(u64::MAX)
-    }
-}
-
-/// What is on its way.
-#[derive(Clone, Debug)]
-pub struct Message(Payload);
-
-#[derive(Clone, Debug)]
-enum Payload {
-    Beat(Box<Beat>),
-    Answer(Box<Answer>),
-    Commit(Box<Commit>),
-    CommitAnswer(Box<CommitAnswer>),
-    Push(Push),
-}
-
-impl Message {
-    /// How many bytes it takes between a node and a Redis, framing included and that of the network not.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        let bytes = match &self.0 {
-            Payload::Beat(beat) => bytes::beat(beat),
-            Payload::Answer(answer) => bytes::answer(answer),
-            Payload::Commit(commit) => bytes::commit(commit),
-            Payload::CommitAnswer(answer) => bytes::commit_answer(answer),
-            Payload::Push(push) => bytes::push(push),
-        };
-        bytes as u64
-    }
-}
-
-/// What a node that counts wrong reports wrongly. Its protocol, such as what it acknowledges and when, is as it is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Lie {
-    /// All that it tells of its work but the two below: demand, latencies, arrivals, refusals, drops, its own limit.
-    Work,
-    /// How many requests were served.
-    Completions,
-    /// How many requests it runs.
-    InFlight,
-}
-
-impl Message {
-    /// The same, with what `lie` is about times `factor`, saturating.
-    #[must_use]
-    pub fn misreported(mut self, lie: Lie, factor: f64) -> Self {
-        let few = |field: &mut u32| *field = (f64::from(*field) * factor) as u32;
-        let many = |field: &mut u64| *field = (*field as f64 * factor) as u64;
-        if let Payload::Beat(beat) = &mut self.0 {
-            let report = &mut beat.report;
-            match lie {
-                Lie::Work => {
-                    few(&mut report.local_limit);
-                    few(&mut report.demand);
-                    few(&mut report.peak);
-                    report.ranked.iter_mut().for_each(few);
-                    many(&mut report.baseline_us);
-                    many(&mut report.latency_us);
-                    many(&mut report.latency_us2);
-                    many(&mut report.held_us);
-                    many(&mut report.arrivals);
-                    many(&mut report.sheds);
-                    many(&mut report.other_sheds);
-                    many(&mut report.drops);
-                }
-                Lie::Completions => many(&mut report.completions),
-                Lie::InFlight => few(&mut beat.in_flight),
-            }
-        }
-        self
     }
 }
 
@@ -473,88 +406,4 @@ pub enum Asked {
 pub struct Waiting(Ticket);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_node_and_a_store_agree_on_a_share_through_messages_alone() {
-        let config = Config::parse("estimate=fixed:3").unwrap();
-        let mut store = Store::new(&config);
-        let mut node = Node::new("a", 7, &config, 1, 1_000);
-        assert_eq!(
-            node.try_acquire(Criticality::Default).unwrap_err(),
-            Shed::Cold
-        );
-        let mut sent = node.step(1);
-        let mut planned = None;
-        while let Some(message) = sent.pop() {
-            assert!(message.bytes() > 0);
-            let told = store.handle(7, &message);
-            planned = planned.or(told.planned);
-            for (to, message) in told.messages {
-                assert_eq!(to, 7);
-                sent.extend(node.handle(message, 1));
-            }
-        }
-        assert_eq!((planned, node.limit(), node.sample()), (Some(3), 3, (3, 0)));
-        assert_eq!(store.committed(), (3, 3));
-        assert_eq!((store.held_by(7), store.held_by(8)), (3, 0));
-        assert!(node.is_active() && !node.is_refused() && store.has_planned());
-    }
-
-    /// All numbers of a beat, those of the protocol in front.
-    fn numbers(message: &Message) -> ([u64; 3], u32, u64, Vec<u64>) {
-        let Payload::Beat(beat) = &message.0 else {
-            panic!("a node beats first");
-        };
-        let report = &beat.report;
-        let mut work = vec![
-            report.baseline_us,
-            report.latency_us,
-            report.latency_us2,
-            report.held_us,
-            report.arrivals,
-            report.sheds,
-            report.other_sheds,
-            report.drops,
-        ];
-        let few = [report.local_limit, report.demand, report.peak];
-        work.extend(few.into_iter().chain(report.ranked).map(u64::from));
-        let protocol = [beat.sequence, beat.generation, u64::from(beat.share)];
-        (protocol, beat.in_flight, report.completions, work)
-    }
-
-    #[test]
-    fn a_node_lies_of_what_it_is_said_to_lie_of_and_of_nothing_else() {
-        let config = Config::parse("").unwrap();
-        let mut node = Node::new("a", 7, &config, 1, 1_000);
-        let mut message = node.step(1).remove(0);
-        let Payload::Beat(beat) = &mut message.0 else {
-            panic!("a node beats first");
-        };
-        (beat.in_flight, beat.share, beat.generation) = (3, 5, 9);
-        beat.report.completions = 40;
-        (beat.report.demand, beat.report.ranked) = (4, [1, 2, 4]);
-        (beat.report.arrivals, beat.report.latency_us) = (50, 7_000);
-        let (protocol, in_flight, completions, work) = numbers(&message);
-        let times = |factor: u64| work.iter().map(|it| it * factor).collect::<Vec<_>>();
-        for (lie, factor, told) in [
-            (Lie::Work, 10, (protocol, in_flight, completions, times(10))),
-            (Lie::Completions, 10, (protocol, in_flight, 400, times(1))),
-            (Lie::Completions, 0, (protocol, in_flight, 0, times(1))),
-            (Lie::InFlight, 10, (protocol, 30, completions, times(1))),
-            (Lie::InFlight, 0, (protocol, 0, completions, times(1))),
-        ] {
-            let message = message.clone().misreported(lie, f64::from(factor));
-            assert_eq!(numbers(&message), told, "{factor} times {lie:?}");
-        }
-    }
-
-    #[test]
-    fn settings_that_cannot_be_read_or_cannot_work_are_refused() {
-        assert!(Config::parse("").is_ok());
-        assert!(Config::parse("local=vegas;empty=learn;heartbeat=250000us").is_ok());
-        assert!(Config::parse("estimate=guess").is_err());
-        assert!(Config::parse("heartbeat=1us").is_err());
-    }
-}
+mod tests;
