@@ -41,8 +41,8 @@ impl Answer {
 pub enum Measure {
     /// At the head of the response: what the backend needed to answer. The slot is kept until the body ends all the
     /// same. Where bodies take many times as long as heads, a limit that is found is further from the best one, and
-    /// follows what changes no quicker than bodies end: of a backend with 2 s of body after 50 ms eight tenths are used,
-    /// and half of its capacity gone is followed in 40 s.
+    /// follows what changes no quicker than bodies end: a backend with 2 s of body after 50 ms serves .95 of what it can,
+    /// one with 10 s .83, and when half of the capacity of the first is gone that is followed in 23 s.
     #[default]
     Head,
     /// At the end of the response body: for backends whose work is in the stream. A slow client then looks like a

@@ -39,6 +39,11 @@ impl Control {
         self.hold_us > 0 && self.queue(seen) * seen.sampled > LONG * seen.aim()
     }
 
+    /// Slots are kept beyond their samples, and those who wait for one are few beside them: a cut by as many shows nothing.
+    pub(super) fn is_of_heads(&self, seen: &Seen) -> bool {
+        self.hold_us > 0 && !self.waits_for_slots(seen)
+    }
+
     /// The error of the queue, in slots: from this mean, and from that of the baseline.
     pub(super) fn noise(&self, seen: &Seen) -> f64 {
         seen.in_flight * (seen.error().powi(2) + self.error().powi(2)).sqrt()

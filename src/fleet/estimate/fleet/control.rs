@@ -48,6 +48,8 @@ const DIPS: Duration = Duration::from_secs(15);
 const DIPS_APART: u32 = 60;
 const FIRST_DIP: Duration = Duration::from_secs(1);
 const FIRST_DIP_AFTER: u32 = 10;
+/// And no more often than the slots have changed hands so many times, where they are kept beyond their samples.
+const KEPT_DIPS: u32 = 8;
 /// The relative error of a mean that an experiment may be judged against.
 const EXACT: f64 = 0.05;
 /// A first window is at least so many of its latencies long: what is done before is what takes a short time.
@@ -167,7 +169,8 @@ impl Control {
             }
             let climbed = self.climbs;
             self.end_climb(seen);
-            if !self.verified && seen.refusals > FULL && queue < CLEAR * seen.in_flight {
+            let is_small = queue < CLEAR * seen.in_flight || self.is_of_heads(seen);
+            if !self.verified && seen.refusals > FULL && is_small {
                 // Before a small queue is cut for a baseline that nobody has looked for, it is looked for.
                 return Some(self.dip(seen, present, present, 0));
             }
@@ -204,6 +207,8 @@ impl Control {
             }
             true => DIPS.max(self.latencies(DIPS_APART)),
         };
+        // Slots that are kept for long come back as late.
+        let often = often.max(KEPT_DIPS * Duration::from_micros(self.hold_us));
         let is_full = seen.refusals > FULL && !has_room;
         if is_full && !self.climbs && self.growing < 2 && now.since(self.dipped) >= often {
             return Some(self.dip(seen, present, present, 0));
