@@ -28,7 +28,7 @@ enum Command {
     Matrix(MatrixArgs),
     /// Runs all limiters on the core scenarios; exits with 1 if a promise was broken.
     Compare(CompareArgs),
-    /// Runs scenarios that are drawn from the whole format, and sums up the mean and the worst tenth.
+    /// Runs scenarios that are drawn from most of the format, and sums up the mean and the worst tenth.
     Drawn(DrawnArgs),
     /// Draws the first seed of a scenario over time.
     Plot(PlotArgs),

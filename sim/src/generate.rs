@@ -1,4 +1,4 @@
-//! Scenarios that nobody wrote: drawn from the whole format, so that nothing is tuned to the files that are there.
+//! Scenarios that nobody wrote: drawn from most of the format, so that nothing is tuned to the files that are there.
 
 use crate::random::of_request;
 use crate::scenario::Scenario;

@@ -89,8 +89,8 @@ fn wide(cells: Vec<Cell>, cases: &[Case]) -> Vec<(Cell, &Case)> {
     both.filter(|(cell, _)| !cell.is_narrow()).collect()
 }
 
-/// Mean and worst over the cells that have two slots a node or more, the bars, and which cells miss them; `cases` are those of the cells, in
-/// their order, and perhaps others after them.
+/// Mean and worst over the cells that have two slots a node or more, the bars, and which cells miss them; `cases` are
+/// those of the cells, in their order, and perhaps others after them.
 pub(crate) fn summary(extent: Extent, cases: &[Case]) -> String {
     let wide = wide(cells(extent), cases);
     let mut summary = bars::table(&wide);

@@ -77,8 +77,8 @@ fn without_a_limit_the_queue_grows_until_nothing_is_in_time() {
     within(&trial("steady-2x", "none"), "goodput", 0.0, 0.01);
 }
 
-/// Held at its share of L / N no node has half of its own limit in flight, so that no limit ever grows: one of 100 servers
-/// in 25 is used where it begins with 4, as published.
+/// Held at its share of L / N no node has more than half of its own limit in flight, so that no limit grows by a slot: one
+/// of 25 servers is used where 100 are and it begins with 4, as published.
 #[test]
 fn the_published_median_of_nodes_that_are_held_at_their_shares_freezes() {
     for limiter in ["median-equal", "median-demand"] {

@@ -15,7 +15,7 @@ fn files() -> Vec<PathBuf> {
 #[test]
 fn every_scenario_of_this_repository_can_be_read() {
     let files = files();
-    assert!(files.len() > 40, "{} scenarios", files.len());
+    assert!(files.len() > 80, "{} scenarios", files.len());
     for file in files {
         Scenario::read(&file).unwrap_or_else(|error| panic!("{error}"));
     }

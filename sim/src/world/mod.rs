@@ -47,6 +47,8 @@ pub(crate) enum Event {
     /// The limiter's own.
     Limiter(u32, u32),
 }
+
+/// A run under way: who asks, what is in flight, and what was measured so far.
 pub(crate) struct World<'a> {
     scenario: &'a Scenario,
     seed: u64,

@@ -27,7 +27,7 @@ use tidegate::fleet::sim::{Config, Message, Node, Store};
 const TIME: u32 = u32::MAX;
 /// Instead of a node: the store.
 const STORE: u32 = u32::MAX;
-/// Places of store events in the agenda count down from here.
+/// Places of store events in the agenda count up from here; those of messages are below.
 const CHANGES: u32 = u32::MAX / 2;
 
 /// The fleet guard on a scenario's network.

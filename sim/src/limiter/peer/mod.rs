@@ -1,8 +1,9 @@
 //! Limiters from their published formulas: of one process each, where every node runs its own and knows of no other, and
 //! in `median` of a fleet.
 //!
-//! Their published upper bounds (200 or 1000 a node) are left out, but for Envoy's, so that no bound that somebody would have to
-//! configure decides a comparison; initial values and lower bounds are as published.
+//! Their published upper bounds (200 or 1000 a node) are left out, but for Envoy's, so that no bound that somebody would
+//! have to configure decides a comparison; initial values, but for the medians that begin with 64, and lower bounds are as
+//! published.
 
 mod aimd;
 mod arc;
