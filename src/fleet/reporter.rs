@@ -81,6 +81,7 @@ impl Reporter {
                 other_sheds: totals.shed_total() - short.refused,
                 drops: totals.overloads,
                 clock_us: now.as_nanos() / 1000,
+                lingered_us: totals.lingered_us,
             },
         }
     }

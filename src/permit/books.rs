@@ -97,6 +97,8 @@ impl Core {
         let mut books = lock(&self.books);
         self.collect(&mut books);
         books.window = Totals::default();
+        // What was in flight under the limit of before says nothing of this one.
+        books.window_peak = self.collect_peak(&mut books);
         let limit = books.estimator.begin_at(limit);
         self.local_limit.store(limit, Ordering::Relaxed);
         self.publish(books);

@@ -38,8 +38,10 @@ pub(crate) struct Totals {
     pub(crate) failures: u64,
     /// Slots given back without an outcome.
     pub(crate) ignored: u64,
-    /// Time that slots were held without or beyond a latency sample, in microseconds.
+    /// Time that slots were held without a latency sample, in microseconds.
     pub(crate) other_us: u64,
+    /// Time that slots were held after their outcome was known, in microseconds: by bodies that stream on.
+    pub(crate) lingered_us: u64,
     /// Refusals by reason, in the order of [`Shed::ALL`].
     pub(crate) sheds: [u64; Shed::ALL.len()],
     /// Slots handed to those who had found none and waited.
@@ -78,7 +80,7 @@ impl Totals {
 
     /// Slot-time used, in microseconds: the integral of in-flight over time, booked when slots come back.
     pub(crate) const fn held_us(&self) -> u64 {
-        self.success_us + self.overload_us + self.other_us
+        self.success_us + self.overload_us + self.other_us + self.lingered_us
     }
 
     /// What was counted since `earlier`.
@@ -92,6 +94,7 @@ impl Totals {
             failures: self.failures - earlier.failures,
             ignored: self.ignored - earlier.ignored,
             other_us: self.other_us - earlier.other_us,
+            lingered_us: self.lingered_us - earlier.lingered_us,
             sheds: std::array::from_fn(|reason| self.sheds[reason] - earlier.sheds[reason]),
             waits: self.waits - earlier.waits,
             classes: std::array::from_fn(|class| {
@@ -109,6 +112,7 @@ impl Totals {
         self.failures += other.failures;
         self.ignored += other.ignored;
         self.other_us += other.other_us;
+        self.lingered_us += other.lingered_us;
         for (sum, more) in self.sheds.iter_mut().zip(other.sheds) {
             *sum += more;
         }
@@ -132,6 +136,7 @@ struct Stripe {
     failures: AtomicU64,
     ignored: AtomicU64,
     other_us: AtomicU64,
+    lingered_us: AtomicU64,
     sheds: [[AtomicU64; Shed::ALL.len()]; CLASSES],
     waits: AtomicU64,
     /// All refusals so far; never emptied.
@@ -216,11 +221,11 @@ impl Tally {
         }
     }
 
-    /// A slot was held for `us` microseconds beyond its sample.
+    /// A slot was held for `us` microseconds after its outcome was known.
     #[inline]
     pub(crate) fn linger(&self, us: u64) {
         let us = us.min(MAX_SAMPLE_US);
-        self.mine().other_us.fetch_add(us, Ordering::Relaxed);
+        self.mine().lingered_us.fetch_add(us, Ordering::Relaxed);
     }
 
     /// Counts a slot handed to somebody who waited for it.
@@ -278,6 +283,7 @@ impl Tally {
                 failures: take(&stripe.failures),
                 ignored: take(&stripe.ignored),
                 other_us: take(&stripe.other_us),
+                lingered_us: take(&stripe.lingered_us),
                 sheds: std::array::from_fn(|reason| sheds.iter().map(|class| class[reason]).sum()),
                 classes,
                 waits: take(&stripe.waits),
@@ -311,7 +317,8 @@ mod tests {
         let sum = tally.drain();
         assert_eq!((sum.successes, sum.success_us), (2, 50));
         assert_eq!((sum.overloads, sum.overload_us), (1, 7));
-        assert_eq!((sum.failures, sum.ignored, sum.other_us), (1, 1, 8));
+        assert_eq!((sum.failures, sum.ignored, sum.other_us), (1, 1, 3));
+        assert_eq!(sum.lingered_us, 5);
         assert_eq!(
             (sum.completions(), sum.held_us(), sum.shed_total()),
             (5, 65, 1)

@@ -28,7 +28,8 @@ pub enum OnFailure {
     /// admitted is told when the store is back, and counts there beyond the limit.
     ///
     /// A process to which the store had denied a key goes on denying it for the wait that it was told, so it is 1/`of` of the
-    /// quota for each process that had not been denied. Those are remembered of
+    /// quota for each process that had not been denied. Of a key the last denial is remembered, and
+    /// denies what costs as much or more. Those are remembered of
     /// [`denied_keys`](super::StrictLimiterBuilder::denied_keys) keys at most, and until something is given back here.
     ///
     /// # Guarantees

@@ -18,7 +18,8 @@ impl StrictLimiter {
     /// The decision, if they do not fit. Nothing was booked then, unless the store's answer was lost.
     ///
     /// # Cancel safety
-    /// Dropped after it was polled, it goes on in the background, and what was booked goes back as soon as that is known.
+    /// Dropped within its runtime after it was polled, it goes on in the background, and what was booked goes back as soon
+    /// as that is known.
     ///
     /// # Examples
     /// ```no_run

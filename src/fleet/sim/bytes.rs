@@ -226,7 +226,7 @@ fn record(node: &NodeView, plan: u64) -> usize {
     moments + slots.iter().sum::<usize>() + bounds + counters + 19 + report(told) + name.len()
 }
 
-/// Seventeen numbers, apart by commas.
+/// Eighteen numbers, apart by commas.
 fn report(report: &Report) -> usize {
     let Report {
         local_limit,
@@ -244,6 +244,7 @@ fn report(report: &Report) -> usize {
         other_sheds,
         drops,
         clock_us,
+        lingered_us,
     } = report;
     let small = [
         local_limit,
@@ -266,9 +267,10 @@ fn report(report: &Report) -> usize {
         other_sheds,
         drops,
         clock_us,
+        lingered_us,
     ]
     .map(|number| digits(*number));
-    small.iter().chain(&large).sum::<usize>() + 16
+    small.iter().chain(&large).sum::<usize>() + 17
 }
 
 /// Words of one array.
@@ -407,7 +409,7 @@ mod tests {
                 },
             }))
         };
-        let line = "0 0 1000000 1000000 1 0 1 1 1 1 0 1 1 1 0 1 1 1000000 0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0 node-1";
+        let line = "0 0 1000000 1000000 1 0 1 1 1 1 0 1 1 1 0 1 1 1000000 0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0 node-1";
         let more = ["10", line, "onode-1", "10"]
             .map(|word| format!("${}\r\n{word}\r\n", word.len()).len())
             .iter()

@@ -60,6 +60,7 @@ impl Message {
                     many(&mut report.latency_us);
                     many(&mut report.latency_us2);
                     many(&mut report.held_us);
+                    many(&mut report.lingered_us);
                     many(&mut report.arrivals);
                     many(&mut report.sheds);
                     many(&mut report.other_sheds);

@@ -39,6 +39,7 @@ fn numbers(message: &Message) -> ([u64; 3], u32, u64, Vec<u64>) {
         report.latency_us,
         report.latency_us2,
         report.held_us,
+        report.lingered_us,
         report.arrivals,
         report.sheds,
         report.other_sheds,

@@ -34,7 +34,11 @@ fn told(guard: &LocalGuard) -> ([u64; 4], u64, u64) {
         totals.ignored,
     ];
     let samples = totals.success_us + totals.overload_us;
-    (counts, samples / 1000, totals.other_us / 1000)
+    (
+        counts,
+        samples / 1000,
+        (totals.other_us + totals.lingered_us) / 1000,
+    )
 }
 
 #[test]

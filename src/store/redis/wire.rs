@@ -190,10 +190,11 @@ fn report(report: &Report) -> String {
         other_sheds,
         drops,
         clock_us,
+        lingered_us,
     } = report;
     format!(
         "{local_limit},{demand},{peak},{weight},{baseline_us},{completions},{latency_us},{held_us},{arrivals},{sheds},\
-         {other_sheds},{drops},{clock_us},{critical},{default},{sheddable},{latency_us2}"
+         {other_sheds},{drops},{clock_us},{critical},{default},{sheddable},{latency_us2},{lingered_us}"
     )
 }
 
@@ -218,6 +219,7 @@ fn read_report(line: &str) -> Option<Report> {
         other_sheds: next()?,
         drops: next()?,
         clock_us: next()?,
+        lingered_us: 0,
     };
     // A node that says nothing of classes has but one.
     for slots in &mut report.ranked {
@@ -225,6 +227,8 @@ fn read_report(line: &str) -> Option<Report> {
     }
     // One that says nothing of squares has latencies that are alike.
     report.latency_us2 = next().unwrap_or(0);
+    // And one that says nothing of bodies has none that stream on.
+    report.lingered_us = next().unwrap_or(0);
     Some(report)
 }
 

@@ -51,8 +51,9 @@ pub(super) struct Control {
     pub(super) renewal_milli: u64,
     /// How long a slot is kept where that is longer than its sample; else 0.
     pub(super) hold_us: u64,
-    /// In the last windows, the older ones weighing less: the slot-time of what has ended, and the latency of its samples.
-    pub(super) kept_us: u64,
+    /// In the last windows, the older ones weighing less: for how long slots were kept after their samples, and the latency
+    /// of these.
+    pub(super) lingered_us: u64,
     pub(super) sampled_us: u64,
     /// The last window; no samples if it was under another limit.
     pub(super) last_latency_us: u64,
@@ -104,6 +105,8 @@ pub(super) struct NodeMemory {
     pub(super) occupied_us: u64,
     /// Slot-time that it may have used and has not told of, in slot-microseconds.
     pub(super) unbooked_us: u64,
+    /// What it last told of the time that slots were kept after their samples.
+    pub(super) lingered_us: u64,
     /// How much longer its requests usually take than the fleet's, in microseconds.
     pub(super) offset_us: i64,
 }
@@ -127,7 +130,7 @@ impl Memory {
     }
 }
 
-/// One line: the stage, numbers of the controller, then twenty-two for each node, apart by blanks.
+/// One line: the stage, numbers of the controller, then twenty-three for each node, apart by blanks.
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let control = &self.control;
@@ -163,7 +166,7 @@ impl fmt::Display for Memory {
             control.variance_milli,
             control.renewal_milli,
             control.hold_us,
-            control.kept_us,
+            control.lingered_us,
             control.sampled_us,
             control.last_latency_us,
             control.last_samples,
@@ -178,8 +181,13 @@ impl fmt::Display for Memory {
                 (node.incarnation, node.heard.as_micros(), node.share);
             write!(
                 f,
-                " {incarnation} {heard} {share} {} {} {} {} {}",
-                node.milli, node.in_flight, node.occupied_us, node.unbooked_us, node.offset_us
+                " {incarnation} {heard} {share} {} {} {} {} {} {}",
+                node.milli,
+                node.in_flight,
+                node.occupied_us,
+                node.unbooked_us,
+                node.lingered_us,
+                node.offset_us
             )?;
             for it in [node.last, node.window] {
                 let (clock, completions, latency) = (it.clock_us, it.completions, it.latency_us);
@@ -229,7 +237,7 @@ impl Memory {
             variance_milli: words.number()?,
             renewal_milli: words.number()?,
             hold_us: words.number()?,
-            kept_us: words.number()?,
+            lingered_us: words.number()?,
             sampled_us: words.number()?,
             last_latency_us: words.number()?,
             last_samples: words.number()?,
@@ -249,6 +257,7 @@ impl Memory {
                 in_flight: u32::try_from(words.number()?).ok()?,
                 occupied_us: words.number()?,
                 unbooked_us: words.number()?,
+                lingered_us: words.number()?,
                 offset_us: words.0.next()?.parse().ok()?,
                 last: words.counters()?,
                 window: words.counters()?,
@@ -324,6 +333,7 @@ mod tests {
             in_flight: 32,
             occupied_us: 33,
             unbooked_us: 26,
+            lingered_us: 38,
             offset_us: -9,
         };
         let before = Point {
@@ -364,7 +374,7 @@ mod tests {
                         variance_milli: 17,
                         renewal_milli: 27,
                         hold_us: 34,
-                        kept_us: 36,
+                        lingered_us: 36,
                         sampled_us: 37,
                         last_latency_us: 18,
                         last_samples: 19,

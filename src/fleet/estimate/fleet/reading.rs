@@ -38,8 +38,10 @@ const HOUR_US: u64 = 3_600_000_000;
 const REPORTS: Duration = Duration::from_millis(400);
 /// Slots that are kept for so many times their samples are kept for something else.
 const BEYOND: u64 = 2;
-/// They are if what has ended says so too: this is `[3, 2]` times its samples or more.
-const KEPT: [u64; 2] = [3, 2];
+/// They are if what has ended says so too: it was kept beyond its samples for this part of them or more.
+const KEPT: u64 = 2;
+/// Of what was kept so much more than since its last report is believed of each slot of a node.
+const LATE_US: u64 = 5_000_000;
 /// A window is forgotten, where that is looked for, by an eighth in each one after it.
 const FORGOTTEN: u64 = 8;
 /// After so long without an answer that tells of the backend none is expected.
@@ -147,6 +149,7 @@ impl Memory {
                 incarnation: view.incarnation,
                 heard,
                 in_flight: view.in_flight,
+                lingered_us: view.report.lingered_us,
                 last,
                 ..NodeMemory::default()
             };
@@ -157,10 +160,7 @@ impl Memory {
             let since = last.clock_us.saturating_sub(node.last.clock_us);
             let earned = most.saturating_mul(since.min(HOUR_US));
             let unbooked = node.unbooked_us.saturating_add(earned);
-            let Some(told) = last.since(&node.last) else {
-                return fresh;
-            };
-            let Some(news) = told.sane(unbooked) else {
+            let Some(news) = last.since(&node.last).and_then(|news| news.sane(unbooked)) else {
                 return fresh;
             };
             node.unbooked_us = (unbooked - news.held_us).min(most.saturating_mul(late_us));
@@ -170,13 +170,13 @@ impl Memory {
             if news.completions > 0 || news.drops > 0 {
                 *answered = heard.max(*answered);
             }
-            if news.drops == 0 {
-                // What a long answer had is told at once, and more than the share had since the last report.
-                let longest = news.completions.max(1).saturating_mul(HOUR_US);
-                let kept = told.held_us.min(longest);
-                control.kept_us = control.kept_us.saturating_add(kept);
-                control.sampled_us = control.sampled_us.saturating_add(news.latency_us);
-            }
+            // What a long body had is told at its end: more than the share had since the last report, but not for long.
+            let lingered = view.report.lingered_us;
+            let told = lingered.saturating_sub(node.lingered_us);
+            let told = told.min(most.saturating_mul(since.min(HOUR_US) + LATE_US));
+            control.lingered_us = control.lingered_us.saturating_add(told);
+            control.sampled_us = control.sampled_us.saturating_add(news.latency_us);
+            node.lingered_us = lingered;
             node.milli = news.milli();
             if node.heard >= window {
                 node.window.add(&news);
@@ -226,10 +226,11 @@ impl Memory {
         })
     }
 
-    /// Nothing was answered for long, and somebody was refused in the window: no answer here has a sample, as those that
-    /// are event streams.
+    /// Nothing was answered for long, and somebody was refused in the window; nor was there ever a sample: no answer here
+    /// has one, as those that are event streams.
     pub(super) fn is_without_answers(&self, now: StoreTime) -> bool {
-        now.since(self.answered.max(self.window)) >= WITHOUT_ANSWERS
+        self.control.baseline_us == 0
+            && now.since(self.answered.max(self.window)) >= WITHOUT_ANSWERS
             && self.nodes.iter().any(|node| node.window.sheds > 0)
     }
 
@@ -244,20 +245,19 @@ impl Memory {
         let (mut sampled_us, mut occupied_us) = (0_u64, 0_u64);
         for node in &self.nodes {
             if node.window.clock_us == 0 {
-                counted += node.milli;
-                seen += u64::from(node.in_flight) * 1000;
+                counted = counted.saturating_add(node.milli);
+                seen = seen.saturating_add(u64::from(node.in_flight) * 1000);
                 continue;
             }
-            counted += node.window.milli();
-            seen += milli(node.occupied_us, node.window.clock_us);
+            counted = counted.saturating_add(node.window.milli());
+            seen = seen.saturating_add(milli(node.occupied_us, node.window.clock_us));
             sampled_us = sampled_us.saturating_add(node.window.latency_us);
             occupied_us = occupied_us.saturating_add(node.occupied_us);
         }
         let control = &self.control;
-        let [kept, sampled] = [control.kept_us / KEPT[0], control.sampled_us / KEPT[1]];
-        let are_kept = kept > sampled;
-        if are_kept && occupied_us / BEYOND > sampled_us {
-            (seen, (occupied_us / samples.max(1)).max(latency_us))
+        let are_kept = control.lingered_us > control.sampled_us / KEPT;
+        if samples > 0 && are_kept && occupied_us / BEYOND > sampled_us {
+            (seen, (occupied_us / samples).max(latency_us))
         } else {
             (counted, latency_us)
         }
@@ -358,7 +358,7 @@ impl Memory {
         let most = SILENCE.max(self.control.latencies(2));
         let latency = self.control.renewals(longest).min(most);
         let control = &mut self.control;
-        control.kept_us -= control.kept_us / FORGOTTEN;
+        control.lingered_us -= control.lingered_us / FORGOTTEN;
         control.sampled_us -= control.sampled_us / FORGOTTEN;
         self.begin_at(now.saturating_add(latencies * latency));
     }

@@ -28,7 +28,7 @@ fn three_nodes_recover_from_a_message_late_for_ever_3_slots_1_message_1_tick() {
         sights: &[FULL, OVERTAKEN],
         ..three_that_recover()
     };
-    holds(bounds, 22_507);
+    holds(bounds, 22_565);
 }
 
 #[test]

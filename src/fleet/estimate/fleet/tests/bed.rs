@@ -20,6 +20,7 @@ pub(super) struct Fleet {
     /// Completions and time held of each node, with fractions.
     done: f64,
     held: f64,
+    lingered: f64,
     /// What the node of this place makes of its report.
     pub(super) lie: fn(Report) -> Report,
     pub(super) liars: usize,
@@ -30,8 +31,8 @@ pub(super) struct Fleet {
     /// What is in flight; where it takes long it goes down no quicker than it ends.
     in_flight: f64,
     untold: VecDeque<f64>,
-    /// No answer has a sample: all are event streams.
-    pub(super) is_unsampled: bool,
+    /// The part of the answers that have a sample: none of those that are event streams, or say that a client is wrong.
+    pub(super) sampled: f64,
     /// The backend answers nothing: clients hang up after half a second.
     pub(super) hangs: bool,
     drops: f64,
@@ -55,6 +56,7 @@ impl Fleet {
             reports: vec![Report::default(); nodes],
             done: 0.0,
             held: 0.0,
+            lingered: 0.0,
             lie: |report| report,
             liars: 0,
             capacity,
@@ -62,7 +64,7 @@ impl Fleet {
             body_us: 0.0,
             in_flight: 0.0,
             untold: VecDeque::new(),
-            is_unsampled: false,
+            sampled: 1.0,
             hangs: false,
             drops: 0.0,
             squares: 1.0,
@@ -94,16 +96,19 @@ impl Fleet {
         let share = self.limit.div_ceil(count as u32);
         if self.hangs {
             self.drops += in_flight * step_us / 500_000.0 / count as f64;
-        } else if !self.is_unsampled {
-            self.done += rate * step_us / count as f64;
+        } else {
+            self.done += self.sampled * rate * step_us / count as f64;
         }
         let drops = self.drops as u64;
         // The time of a slot is told when the body ends.
         self.untold.push_back(in_flight * step_us);
         if self.untold.len() as f64 * step_us > self.body_us {
-            self.held += self.untold.pop_front().unwrap_or(0.0) / count as f64;
+            let told = self.untold.pop_front().unwrap_or(0.0) / count as f64;
+            self.held += told;
+            self.lingered += told * self.body_us / (latency + self.body_us);
         }
         let (completions, held_us) = (self.done as u64, self.held as u64);
+        let lingered_us = self.lingered as u64;
         let views: Vec<NodeView> = self
             .reports
             .iter_mut()
@@ -115,6 +120,7 @@ impl Fleet {
                 let squares = more as f64 * latency * latency * self.squares;
                 report.latency_us2 = report.latency_us2.wrapping_add(squares as u64);
                 (report.completions, report.held_us) = (completions, held_us);
+                report.lingered_us = lingered_us;
                 report.drops = drops;
                 report.sheds += u64::from(self.load >= 1.0);
                 NodeView {

@@ -62,11 +62,26 @@ fn short_bodies_change_nothing() {
     assert_eq!(fleet.memory.control.hold_us, 0);
 }
 
+/// Most of the answers say that a client is wrong, which is no sample, and their slots come back with them.
+#[test]
+fn answers_without_samples_are_not_taken_for_streams() {
+    let mut fleet = Fleet::new(8, 400.0);
+    fleet.sampled = 0.3;
+    fleet.pass(40);
+    assert!(is_near(fleet.limit, 400.0), "{}", fleet.limit);
+    assert_eq!(fleet.memory.control.hold_us, 0);
+    fleet.service_us *= 2.0;
+    let (lowest, _) = fleet.pass(10);
+    assert!(lowest >= 290, "cut to {lowest}");
+    fleet.pass(10);
+    assert!(is_near(fleet.limit, 400.0), "{}", fleet.limit);
+}
+
 /// Nothing is measured of event streams alone: drops cut the limit, and only time brings it back.
 #[test]
 fn without_samples_and_with_no_more_drops_the_limit_comes_back_to_the_first_one_and_no_further() {
     let mut fleet = Fleet::new(8, 400.0);
-    fleet.is_unsampled = true;
+    fleet.sampled = 0.0;
     fleet.hangs = true;
     fleet.pass(30);
     let cut = fleet.limit;
@@ -81,7 +96,7 @@ fn without_samples_and_with_no_more_drops_the_limit_comes_back_to_the_first_one_
 #[test]
 fn what_is_cut_stays_cut_where_nobody_is_refused() {
     let mut fleet = Fleet::new(8, 400.0);
-    fleet.is_unsampled = true;
+    fleet.sampled = 0.0;
     fleet.hangs = true;
     fleet.pass(30);
     let cut = fleet.limit;
