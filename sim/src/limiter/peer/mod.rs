@@ -53,9 +53,43 @@ pub(super) struct PerNode<A> {
 }
 
 struct Node<A> {
+    measured: Measured<A>,
+    up: bool,
+}
+
+/// An algorithm, and what is in flight at its node.
+struct Measured<A> {
     algorithm: A,
     in_flight: u32,
-    up: bool,
+}
+
+impl<A: Algorithm> Measured<A> {
+    const fn new(algorithm: A) -> Self {
+        Self {
+            algorithm,
+            in_flight: 0,
+        }
+    }
+
+    fn admit_below(&mut self, limit: u32) -> Verdict {
+        if self.in_flight >= limit {
+            return Verdict::Reject;
+        }
+        self.in_flight += 1;
+        Verdict::Admit(Held::Slot(self.in_flight))
+    }
+
+    fn release(&mut self, now: Nanos, held: &Held, outcome: Outcome, latency: Nanos) {
+        self.in_flight -= 1;
+        if let Held::Slot(in_flight) = *held {
+            self.algorithm.sample(Sample {
+                now,
+                latency,
+                in_flight,
+                dropped: outcome == Outcome::Overload,
+            });
+        }
+    }
 }
 
 impl<A: Algorithm> PerNode<A> {
@@ -69,14 +103,9 @@ impl<A: Algorithm> PerNode<A> {
 
 impl<A: Algorithm> Limiter for PerNode<A> {
     fn ask(&mut self, scene: &mut Scene<'_>, asking: Asking) -> Verdict {
-        let node = &mut self.nodes[asking.node];
+        let node = &mut self.nodes[asking.node].measured;
         node.algorithm.asked(scene.agenda.now(), node.in_flight);
-        if node.in_flight < node.algorithm.limit() {
-            node.in_flight += 1;
-            Verdict::Admit(Held::Slot(node.in_flight))
-        } else {
-            Verdict::Reject
-        }
+        node.admit_below(node.algorithm.limit())
     }
 
     fn release(
@@ -87,22 +116,13 @@ impl<A: Algorithm> Limiter for PerNode<A> {
         outcome: Outcome,
         latency: Nanos,
     ) {
-        let node = &mut self.nodes[node];
-        node.in_flight -= 1;
-        if let Held::Slot(in_flight) = held {
-            node.algorithm.sample(Sample {
-                now: scene.agenda.now(),
-                latency,
-                in_flight,
-                dropped: outcome == Outcome::Overload,
-            });
-        }
+        let node = &mut self.nodes[node].measured;
+        node.release(scene.agenda.now(), &held, outcome, latency);
     }
 
     fn change(&mut self, _: &mut Scene<'_>, index: usize, change: NodeChange) {
         let fresh = Node {
-            algorithm: (self.make)(index),
-            in_flight: 0,
+            measured: Measured::new((self.make)(index)),
             up: true,
         };
         match change {
@@ -114,6 +134,7 @@ impl<A: Algorithm> Limiter for PerNode<A> {
 
     fn limit(&self, _: Truth) -> f64 {
         let up = self.nodes.iter().filter(|node| node.up);
-        up.map(|node| f64::from(node.algorithm.limit())).sum()
+        up.map(|node| f64::from(node.measured.algorithm.limit()))
+            .sum()
     }
 }

@@ -12,7 +12,7 @@ mod coordinator;
 pub(in crate::limiter) use self::coordinator::Deal;
 
 use self::coordinator::{Coordinator, Report};
-use super::{Algorithm, Gradient2, Sample};
+use super::{Algorithm, Gradient2, Measured};
 use crate::engine::{Agenda, MS, Nanos, SECOND};
 use crate::limiter::{Asking, Held, Limiter, Outcome, Scene, Truth, Verdict};
 use crate::random::{Stream, stream};
@@ -38,8 +38,7 @@ pub(in crate::limiter) struct Median {
 }
 
 struct Node {
-    own: Gradient2,
-    in_flight: u32,
+    own: Measured<Gradient2>,
     share: u32,
     fence_at: Nanos,
     up: bool,
@@ -50,10 +49,14 @@ struct Node {
 impl Node {
     fn limit(&self, now: Nanos) -> u32 {
         if now < self.fence_at {
-            self.share.min(self.own.limit())
+            self.within_share()
         } else {
             0
         }
+    }
+
+    fn within_share(&self) -> u32 {
+        self.share.min(self.own.algorithm.limit())
     }
 }
 
@@ -76,8 +79,7 @@ impl Median {
     fn start(&mut self, agenda: &mut Agenda<Event>, index: usize) {
         let life = self.nodes.get(index).map_or(0, |node| node.life + 1);
         let fresh = Node {
-            own: Gradient2::new(self.initial).at_least(LEAST),
-            in_flight: 0,
+            own: Measured::new(Gradient2::new(self.initial).at_least(LEAST)),
             share: 0,
             fence_at: 0,
             up: true,
@@ -101,8 +103,8 @@ impl Median {
         }
         if !self.network.is_apart(now, index) {
             let report = Report {
-                own_limit: node.own.limit(),
-                in_flight: node.in_flight,
+                own_limit: node.own.algorithm.limit(),
+                in_flight: node.own.in_flight,
             };
             node.share = self.coordinator.beat(now, index, report);
             node.fence_at = now + LEASE - MARGIN;
@@ -120,12 +122,7 @@ impl Limiter for Median {
 
     fn ask(&mut self, scene: &mut Scene<'_>, asking: Asking) -> Verdict {
         let node = &mut self.nodes[asking.node];
-        if node.in_flight < node.limit(scene.agenda.now()) {
-            node.in_flight += 1;
-            Verdict::Admit(Held::Slot(node.in_flight))
-        } else {
-            Verdict::Reject
-        }
+        node.own.admit_below(node.limit(scene.agenda.now()))
     }
 
     fn release(
@@ -136,16 +133,8 @@ impl Limiter for Median {
         outcome: Outcome,
         latency: Nanos,
     ) {
-        let node = &mut self.nodes[node];
-        node.in_flight -= 1;
-        if let Held::Slot(in_flight) = held {
-            node.own.sample(Sample {
-                now: scene.agenda.now(),
-                latency,
-                in_flight,
-                dropped: outcome == Outcome::Overload,
-            });
-        }
+        let node = &mut self.nodes[node].own;
+        node.release(scene.agenda.now(), &held, outcome, latency);
     }
 
     fn handle(&mut self, scene: &mut Scene<'_>, node: u32, what: u32) {
@@ -179,7 +168,7 @@ impl Limiter for Median {
 
     fn share(&self, node: usize) -> Option<f64> {
         let node = self.nodes.get(node)?;
-        Some(f64::from(node.share.min(node.own.limit())))
+        Some(f64::from(node.within_share()))
     }
 }
 
@@ -260,7 +249,7 @@ mod tests {
             fleet.run(second * SECOND);
         }
         assert_eq!(fleet.state(), (64, [32, 32]));
-        assert_eq!(fleet.0.nodes[0].own.limit(), 64);
+        assert_eq!(fleet.0.nodes[0].own.algorithm.limit(), 64);
     }
 
     #[test]
