@@ -114,7 +114,7 @@ impl LeasedLimiterBuilder {
         self
     }
 
-    /// Keys whose denial is remembered for up to a second, so that a flood of requests for them asks the store once. No
+    /// Denials that are remembered for up to a second, so that a flood of requests for one key asks the store once. No
     /// longer, for what others had in hand comes back.
     pub fn denied_keys(mut self, denied_keys: usize) -> Self {
         self.counted = self.counted.denied_keys(denied_keys);

@@ -323,7 +323,7 @@ impl LeasedLimiter {
             return Here::Decided(never, Vec::new());
         }
         // The store said so of less: what was left then says how long this has to wait.
-        let more = |_, _| inner.tier.denial(key, cost, now);
+        let more = |_: Option<&_>, _| inner.tier.denial(key, cost, now);
         if let Some(decisions) = shared.parts.denied.find(key, cost, now.local, more) {
             shared.counts.remembered.fetch_add(1, Ordering::Relaxed);
             return Here::Decided(decisions, Vec::new());

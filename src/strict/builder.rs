@@ -97,10 +97,10 @@ impl StrictLimiterBuilder {
         self
     }
 
-    /// Keys whose denial is remembered, so that of a flood for one of them only those ask the store, once a second, who
-    /// come before the first answer is there: the smallest cost that was denied last, and what is larger (but of a sliding
-    /// log, where it is that cost alone). Between a soft limit and the limit itself chance decides, and every request asks
-    /// the store.
+    /// Denials that are remembered, up to four costs of a key, so that of a flood for one of them only those ask the store,
+    /// once a second, who come before the first answer is there. What is more than a remembered cost is denied with it (but
+    /// of a sliding log, where it is those costs alone). Between a soft limit and the limit itself chance decides, and every
+    /// request asks the store.
     ///
     /// A denial holds here until its wait is over, something goes back through this limiter, or a second has passed: what
     /// another process gives back, by a refund, a cancelled reservation or a request that did not count, is seen after

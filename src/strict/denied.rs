@@ -12,21 +12,25 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The last denial of each key that is still to be waited for, at most so many.
+/// Denials that are still to be waited for, at most so many. Of one key the last of each of a few costs: what is too much
+/// for one cost says nothing of a smaller one.
 #[derive(Debug)]
 pub(crate) struct DeniedKeys {
     shards: Box<[Mutex<Shard>]>,
-    max_keys: usize,
+    /// Denials a shard has room for.
+    room: usize,
 }
 
 #[derive(Debug, Default)]
 struct Shard {
-    denials: HashMap<Key, Denied>,
+    denials: HashMap<Key, Vec<Denied>>,
+    /// How many these are.
+    held: usize,
     /// Before this there is no point in looking for room again.
     full_until: LocalTime,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Denied {
     cost: u32,
     decisions: Decisions,
@@ -50,10 +54,10 @@ pub(crate) struct Heard<'a> {
 }
 
 impl DeniedKeys {
-    pub(crate) fn new(max_keys: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            max_keys: max_keys.div_ceil(SHARDS),
+            room: most.div_ceil(SHARDS),
         }
     }
 
@@ -65,14 +69,11 @@ impl DeniedKeys {
         key: Key,
         cost: u32,
         now: LocalTime,
-        more: impl FnOnce(Option<Standing>, Duration) -> Option<Decisions>,
+        more: impl FnOnce(Option<&Standing>, Duration) -> Option<Decisions>,
     ) -> Option<Decisions> {
-        let denied = self.holding(key, cost, |denied| now < denied.until)?;
-        let age = now.since(denied.heard);
-        if cost == denied.cost {
-            return Some(denied.decisions.aged(age));
-        }
-        more(denied.standing, age)
+        let shard = self.shard(key);
+        let denied = shard.holding(key, cost, |denied| now < denied.until)?;
+        denied.told(cost, now, more)
     }
 
     /// As [`Self::find`] where no store can be asked: a denial holds for its whole wait. Where `more` cannot tell how long
@@ -82,26 +83,17 @@ impl DeniedKeys {
         key: Key,
         cost: u32,
         now: LocalTime,
-        more: impl FnOnce(Option<Standing>, Duration) -> Option<Decisions>,
+        more: impl FnOnce(Option<&Standing>, Duration) -> Option<Decisions>,
     ) -> Option<Decisions> {
-        let denied = self.holding(key, cost, |denied| now < denied.whole)?;
-        let age = now.since(denied.heard);
-        if cost == denied.cost {
-            return Some(denied.decisions.aged(age));
-        }
-        let longest = || denied.decisions.until_reset().aged(age);
-        Some(more(denied.standing, age).unwrap_or_else(longest))
-    }
-
-    fn holding(&self, key: Key, cost: u32, holds: impl FnOnce(&Denied) -> bool) -> Option<Denied> {
         let shard = self.shard(key);
-        let denied = shard.denials.get(&key)?;
-        (cost >= denied.cost && holds(denied)).then(|| denied.clone())
+        let denied = shard.holding(key, cost, |denied| now < denied.whole)?;
+        let longest = || denied.decisions.until_reset().aged(denied.age(now));
+        Some(denied.told(cost, now, more).unwrap_or_else(longest))
     }
 
     /// The store was asked at `asked`, and its denial was heard at `heard`.
     pub(crate) fn note(&self, key: Key, denial: Heard<'_>, asked: LocalTime, heard: LocalTime) {
-        if self.max_keys == 0 {
+        if self.room == 0 {
             return;
         }
         // What can never be allowed is asked about again all the same, for the sake of the headers.
@@ -109,20 +101,6 @@ impl DeniedKeys {
         // The store decided after it was asked: what is waited for comes later still.
         let until = asked.saturating_add(wait.min(LONGEST));
         let whole = asked.saturating_add(wait);
-        let mut shard = self.shard(key);
-        if shard.denials.len() >= self.max_keys && !shard.denials.contains_key(&key) {
-            if heard < shard.full_until {
-                return;
-            }
-            shard.denials.retain(|_, denied| heard < denied.whole);
-            if shard.denials.len() >= self.max_keys {
-                shard.denials.retain(|_, denied| heard < denied.until);
-            }
-            if shard.denials.len() >= self.max_keys {
-                shard.full_until = heard.saturating_add(LOOK_AGAIN);
-                return;
-            }
-        }
         let denied = Denied {
             cost: denial.cost,
             decisions: denial.decisions.clone(),
@@ -131,20 +109,17 @@ impl DeniedKeys {
             until,
             whole,
         };
-        shard.denials.insert(key, denied);
+        self.shard(key).put(key, denied, self.room);
     }
 
     /// The store has allowed `cost` units on `key`: that so many are too much is no longer so.
     pub(crate) fn refute(&self, key: Key, cost: u32) {
-        let mut shard = self.shard(key);
-        if shard.denials.get(&key).is_some_and(|it| it.cost <= cost) {
-            shard.denials.remove(&key);
-        }
+        self.shard(key).keep(key, |denied| denied.cost > cost);
     }
 
     /// Something was given back on `key`.
     pub(crate) fn forget(&self, key: Key) {
-        self.shard(key).denials.remove(&key);
+        self.shard(key).keep(key, |_| false);
     }
 
     fn shard(&self, key: Key) -> MutexGuard<'_, Shard> {
@@ -153,7 +128,103 @@ impl DeniedKeys {
     }
 }
 
+impl Shard {
+    /// What says the most of `cost` among the denials of `key` that hold: its own, or the latest of less.
+    fn holding(&self, key: Key, cost: u32, holds: impl Fn(&Denied) -> bool) -> Option<&Denied> {
+        let denials = self.denials.get(&key)?.iter();
+        let apply = denials.filter(|denied| denied.cost <= cost && holds(denied));
+        apply.max_by_key(|denied| (denied.cost == cost, denied.heard))
+    }
+
+    fn put(&mut self, key: Key, denied: Denied, room: usize) {
+        let now = denied.heard;
+        self.keep(key, |it| it.cost != denied.cost && now < it.whole);
+        if self.held >= room {
+            self.make_room(room, now);
+        }
+        let is_full = self.held >= room;
+        match self.denials.get_mut(&key) {
+            Some(denials) if is_full || denials.len() >= COSTS => {
+                // The least says the most of others.
+                let least = denials.iter().map(|it| it.cost).min();
+                let others = denials.iter_mut().filter(|it| Some(it.cost) != least);
+                if let Some(oldest) = others.min_by_key(|it| it.heard) {
+                    *oldest = denied;
+                } else if Some(denied.cost) < least {
+                    denials[0] = denied;
+                }
+            }
+            Some(denials) => {
+                denials.push(denied);
+                self.held += 1;
+            }
+            None if is_full => {}
+            None => {
+                self.denials.insert(key, vec![denied]);
+                self.held += 1;
+            }
+        }
+    }
+
+    /// Forgets what is over, and if that is not enough, what the store is asked about again.
+    fn make_room(&mut self, room: usize, now: LocalTime) {
+        if now < self.full_until {
+            return;
+        }
+        self.keep_all(|denied| now < denied.whole);
+        if self.held >= room {
+            self.keep_all(|denied| now < denied.until);
+        }
+        if self.held >= room {
+            self.full_until = now.saturating_add(LOOK_AGAIN);
+        }
+    }
+
+    fn keep(&mut self, key: Key, keeps: impl Fn(&Denied) -> bool) {
+        let Some(denials) = self.denials.get_mut(&key) else {
+            return;
+        };
+        let before = denials.len();
+        denials.retain(keeps);
+        self.held -= before - denials.len();
+        if denials.is_empty() {
+            self.denials.remove(&key);
+        }
+    }
+
+    fn keep_all(&mut self, keeps: impl Fn(&Denied) -> bool) {
+        let mut held = 0;
+        self.denials.retain(|_, denials| {
+            denials.retain(&keeps);
+            held += denials.len();
+            !denials.is_empty()
+        });
+        self.held = held;
+    }
+}
+
+impl Denied {
+    fn age(&self, now: LocalTime) -> Duration {
+        now.since(self.heard)
+    }
+
+    /// What is said to `cost`, of which no less was denied: by `more` if it was less.
+    fn told(
+        &self,
+        cost: u32,
+        now: LocalTime,
+        more: impl FnOnce(Option<&Standing>, Duration) -> Option<Decisions>,
+    ) -> Option<Decisions> {
+        if cost == self.cost {
+            return Some(self.decisions.aged(self.age(now)));
+        }
+        more(self.standing.as_ref(), self.age(now))
+    }
+}
+
 const SHARDS: usize = 16;
+/// Costs of one key whose denials are remembered.
+const COSTS: usize = 4;
 const LONGEST: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -215,14 +286,14 @@ mod tests {
         note(&keys, key, 2, at(0), at(40));
         let longer = denial().aged(Duration::from_millis(7));
         let mut told = None;
-        let more = |standing: Option<Standing>, age| {
+        let more = |standing: Option<&Standing>, age| {
             told = Some((standing.is_some(), age));
             Some(longer.clone())
         };
         assert_eq!(keys.find(key, 3, at(140), more), Some(longer.clone()));
         assert_eq!(told, Some((false, Duration::from_millis(100))));
         assert_eq!(find(&keys, key, 3, at(140)), None, "the store is asked");
-        let more = |_, _| panic!("it has to be asked");
+        let more = |_: Option<&Standing>, _| panic!("it has to be asked");
         assert_eq!(keys.find(key, 3, at(500), more), None);
     }
 
@@ -270,6 +341,47 @@ mod tests {
         note();
         keys.forget(key);
         assert_eq!(find(2, 140), None);
+    }
+
+    #[test]
+    fn each_of_a_few_costs_is_told_its_own_and_the_least_holds_for_all() {
+        let (keys, key) = (DeniedKeys::new(100), Key::of("a"));
+        for cost in [5, 2, 9] {
+            note(&keys, key, cost, at(0), at(40));
+        }
+        let told = |cost, now| find(&keys, key, cost, at(now)).is_some();
+        assert_eq!(
+            [5, 2, 9, 1, 3].map(|it| told(it, 140)),
+            [true, true, true, false, false]
+        );
+        keys.refute(key, 4);
+        assert_eq!([2, 5, 9].map(|it| told(it, 140)), [false, true, true]);
+        // Of more costs than are remembered the least stays, and the latest of the others.
+        for cost in [2, 10, 11, 12] {
+            note(&keys, key, cost, at(1), at(u64::from(cost) + 40));
+        }
+        assert_eq!([2, 5, 9].map(|it| told(it, 140)), [true, false, false]);
+        assert_eq!([10, 11, 12].map(|it| told(it, 140)), [true; 3]);
+        let alone = |cost| keys.find_alone(key, cost, at(140), |_, _| None).is_some();
+        assert_eq!([1, 2, 5, 100].map(alone), [false, true, true, true]);
+        keys.forget(key);
+        assert_eq!([2, 10, 11, 12].map(|it| told(it, 140)), [false; 4]);
+        assert!(
+            keys.shards
+                .iter()
+                .all(|shard| shard.lock().unwrap().held == 0)
+        );
+    }
+
+    #[test]
+    fn costs_of_one_key_take_no_more_room_than_keys() {
+        let keys = DeniedKeys::new(SHARDS);
+        let key = Key::of("a");
+        for cost in [7, 8, 3, 9] {
+            note(&keys, key, cost, at(0), at(40));
+        }
+        let told = [7, 8, 3, 9].map(|cost| find(&keys, key, cost, at(140)).is_some());
+        assert_eq!(told, [false, false, true, false], "the least of them");
     }
 
     #[test]

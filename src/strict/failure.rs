@@ -28,9 +28,9 @@ pub enum OnFailure {
     /// admitted is told when the store is back, and counts there beyond the limit.
     ///
     /// A process to which the store had denied a key goes on denying it for the wait that it was told, so it is 1/`of` of the
-    /// quota for each process that had not been denied. Of a key the last denial is remembered, and
-    /// denies what costs as much or more. Those are remembered of
-    /// [`denied_keys`](super::StrictLimiterBuilder::denied_keys) keys at most, and until something is given back here.
+    /// quota for each process that had not been denied. Denied is what costs as much as what the store had denied, or more.
+    /// As many denials as [`denied_keys`](super::StrictLimiterBuilder::denied_keys) are remembered at most, and until
+    /// something is given back here.
     ///
     /// # Guarantees
     /// A decision whose answer did not come may have been booked by the store, and is made again by the share, which tells

@@ -48,7 +48,7 @@ impl Parts {
     /// a part of it once more.
     fn denied_before(&self, key: Key, cost: u32) -> Option<Decisions> {
         let spelling = self.rates.spelling();
-        let more = |standing: Option<Standing>, age| {
+        let more = |standing: Option<&Standing>, age| {
             Some(standing?.denial_of_more(spelling, cost)?.aged(age))
         };
         let now = self.clock.now();

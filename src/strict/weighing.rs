@@ -83,7 +83,7 @@ impl StrictLimiter {
             return Some(never);
         }
         let now = inner.parts.clock.now();
-        let more = |standing: Option<Standing>, age| {
+        let more = |standing: Option<&Standing>, age| {
             Some(standing?.denial_of_more(spelling, cost)?.aged(age))
         };
         let decisions = inner.parts.denied.find(key, cost, now, more)?;

@@ -4,6 +4,7 @@ use crate::{builder, limiter, so_many, until};
 use std::time::Duration;
 use tidegate::Key;
 use tidegate::limiter::BatchError;
+use tidegate::strict::StrictLimiter;
 use tidegate_test_support::{Direction, RedisServer, TcpProxy};
 
 #[tokio::test]
@@ -95,29 +96,22 @@ async fn a_batch_is_all_or_nothing_or_each_by_itself() {
 
 #[tokio::test]
 async fn a_batch_that_nobody_waits_for_any_more_books_nothing() {
-    let Some(server) = RedisServer::start() else {
-        return;
-    };
-    let proxy = TcpProxy::start(server.address());
-    let quota = so_many(10).fixed();
-    let near = limiter(&server, quota);
-    let far = builder(&server.url_through(proxy.address()), quota);
-    let far = far.build().expect("a limiter");
     let [a, b] = ["a", "b"].map(Key::of);
-    assert!(far.peek(&a).await.is_allowed());
-    proxy.hold_one_way(Direction::Responses);
-    let checks = [(a, 4), (b, 5)];
-    let batch = far.decide_all(&checks);
-    let dropped = tokio::time::timeout(Duration::from_millis(200), batch).await;
-    assert!(dropped.is_err());
-    let booked = async |key| 10 - near.peek(&key).await.remaining();
-    until(async || (booked(a).await, booked(b).await) == (4, 5)).await;
-    proxy.heal();
-    until(async || (booked(a).await, booked(b).await) == (0, 0)).await;
+    given_up_on(
+        async |far| far.decide_all(&[(a, 4), (b, 5)]).await.is_ok(),
+        &[(a, 4), (b, 5)],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_reservation_that_nobody_waits_for_any_more_books_nothing() {
+    let key = Key::of("a");
+    given_up_on(async |far| far.reserve(&key, 4).await.is_ok(), &[(key, 4)]).await;
+}
+
+/// Nobody waits for the answer to `booking` any more, which is `booked` by then: when it comes, all of that goes back.
+async fn given_up_on(booking: impl AsyncFn(&StrictLimiter) -> bool, booked: &[(Key, u32)]) {
     let Some(server) = RedisServer::start() else {
         return;
     };
@@ -126,13 +120,16 @@ async fn a_reservation_that_nobody_waits_for_any_more_books_nothing() {
     let near = limiter(&server, quota);
     let far = builder(&server.url_through(proxy.address()), quota);
     let far = far.build().expect("a limiter");
-    let key = Key::of("a");
-    assert!(far.peek(&key).await.is_allowed());
+    assert!(far.peek(&booked[0].0).await.is_allowed());
     proxy.hold_one_way(Direction::Responses);
-    let reserved = tokio::time::timeout(Duration::from_millis(200), far.reserve(&key, 4)).await;
-    assert!(reserved.is_err(), "its answer is held back");
-    let booked = async || 10 - near.peek(&key).await.remaining();
-    until(async || booked().await == 4).await;
+    let heard = tokio::time::timeout(Duration::from_millis(200), booking(&far)).await;
+    assert!(heard.is_err(), "its answer is held back");
+    let counts = async |key, units| 10 - near.peek(&key).await.remaining() == units;
+    for (key, units) in booked {
+        until(async || counts(*key, *units).await).await;
+    }
     proxy.heal();
-    until(async || booked().await == 0).await;
+    for (key, _) in booked {
+        until(async || counts(*key, 0).await).await;
+    }
 }

@@ -121,6 +121,24 @@ async fn a_flood_of_larger_costs_costs_no_round_trips_either() {
     }
 }
 
+/// Of a log it is not known here what a larger cost has to wait: each of them is asked about, once.
+#[tokio::test]
+async fn a_flood_of_several_costs_asks_once_about_each() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let log = Quota::per_hour(10).sliding_log();
+    let (limiter, _lever) = on_a_manual_clock(builder(&server.url(), log));
+    let key = Key::of("a");
+    assert!(limiter.decide(&key, 10).await.is_allowed());
+    let asked = limiter.stats().asked;
+    for cost in [3, 1, 2].repeat(100) {
+        assert_eq!(limiter.decide(&key, cost).await.outcome(), Verdict::Deny);
+    }
+    let stats = limiter.stats();
+    assert_eq!((stats.asked - asked, stats.remembered), (3, 297));
+}
+
 #[tokio::test]
 async fn past_the_hard_limit_of_a_soft_one_a_flood_costs_no_round_trips() {
     let Some(server) = RedisServer::start() else {

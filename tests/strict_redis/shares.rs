@@ -52,6 +52,9 @@ async fn who_had_spent_the_quota_has_no_share_of_it_until_the_store_would_let_it
         assert!(limiter.decide(&key, 100).await.is_allowed());
         let told = limiter.decide(&key, 1).await.retry_after();
         let told = told.expect("it comes back");
+        // The store is asked again, about more: that is no word against what it said of less.
+        lever.advance(Duration::from_secs(2));
+        assert!(!limiter.decide(&key, 5).await.is_allowed(), "{quota}");
         proxy.refuse();
         until_down(&limiter).await;
         // Longer than a denial is remembered of a store that can be asked.

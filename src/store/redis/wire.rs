@@ -392,3 +392,55 @@ impl Words {
         Ok(Some(Box::new(Ticket { token, snapshot })))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told() -> Report {
+        Report {
+            local_limit: 1,
+            demand: 2,
+            ranked: [3, 4, 5],
+            peak: 6,
+            weight: 7,
+            baseline_us: 8,
+            completions: 9,
+            latency_us: 10,
+            latency_us2: 11,
+            held_us: 12,
+            lingered_us: 13,
+            arrivals: 14,
+            sheds: 15,
+            other_sheds: 16,
+            drops: 17,
+            clock_us: 18,
+        }
+    }
+
+    #[test]
+    fn a_report_is_read_as_it_was_written_and_what_older_versions_did_not_tell_is_nothing() {
+        let line = report(&told());
+        assert_eq!(read_report(&line), Some(told()));
+        let without = |numbers: usize| {
+            let words: Vec<_> = line.split(',').collect();
+            read_report(&words[..words.len() - numbers].join(","))
+        };
+        let mut older = told();
+        for (missing, forget) in [
+            |it: &mut Report| it.lingered_us = 0,
+            |it: &mut Report| it.latency_us2 = 0,
+            |it: &mut Report| it.ranked[2] = 0,
+            |it: &mut Report| it.ranked[1] = 0,
+            |it: &mut Report| it.ranked[0] = 0,
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            forget(&mut older);
+            assert_eq!(without(missing + 1), Some(older), "{missing}");
+        }
+        assert_eq!(without(6), None, "every version tells of its clock");
+        assert_eq!(read_report(&line.replace("10", "ten")), None);
+    }
+}
