@@ -147,7 +147,8 @@ impl DistributedGuardBuilder {
     }
 
     /// The algorithm of this node's own estimate. Default: [`Gradient2`]. For [`Estimate::Median`], [`Estimate::Min`] and
-    /// an outage under [`Outage::LocalOnly`].
+    /// an outage under [`Outage::LocalOnly`], in which it begins with the last share: an algorithm of your own does so if it
+    /// has [`LimitAlgorithm::begin_at`].
     pub fn local(mut self, algorithm: impl LimitAlgorithm + 'static) -> Self {
         self.algorithm = Box::new(algorithm);
         self

@@ -4,10 +4,9 @@ use crate::decision::Decision;
 use crate::key::Key;
 use crate::limiter::local::Local;
 use crate::limiter::overflow::Overflown;
-use crate::limiter::refunds::{Open, Refunds};
+use crate::limiter::refunds::{Counting, Open, Refunds};
 use crate::rule::{Moment, Refund, Tat};
 use crate::time::LocalTime;
-use std::cell::Cell;
 use std::sync::Arc;
 
 /// Where the units of a booking are: one word under a single token bucket, else one a rule.
@@ -121,18 +120,17 @@ impl Local {
         place: &Place,
         units: u32,
         at: Moment,
-        refunds: &Refunds,
+        counting: Counting<'_>,
     ) -> Option<()> {
         if units == 0 {
             return Some(());
         }
         if let Some(overflown) = place.overflown {
-            self.give_back_overflown(key, booking, overflown, units, at, refunds);
+            self.give_back_overflown(key, booking, overflown, units, at, counting);
             return Some(());
         }
-        let count = Once::new(|| refunds.count(key, units));
         let refund = || {
-            count.call();
+            counting.count(key, units);
             booking.refund(units, booking.open.others(units))
         };
         match (self, &place.marks) {
@@ -156,10 +154,10 @@ impl Local {
         overflown: Overflown,
         units: u32,
         at: Moment,
-        refunds: &Refunds,
+        counting: Counting<'_>,
     ) {
         let own = || {
-            refunds.count(key, units);
+            counting.count(key, units);
             booking.open.others(units)
         };
         match (self, &booking.place.marks) {
@@ -186,12 +184,11 @@ impl Local {
         key: Key,
         units: u32,
         at: Moment,
-        refunds: &Refunds,
+        counting: Counting<'_>,
     ) -> Option<()> {
-        let count = Once::new(|| refunds.count(key, units));
         match self {
             Self::Bucket(bucket) => bucket.change(key, |rule, bits| {
-                count.call();
+                counting.count(key, units);
                 let refund = Refund {
                     units,
                     booked: at.now,
@@ -200,7 +197,7 @@ impl Local {
                 rule.give_back(bits, refund, bits, at.now)
             }),
             Self::Several(several) => several.change(key, |rules, state| {
-                count.call();
+                counting.count(key, units);
                 rules.give_back_last(state, units, at);
             }),
         }
@@ -222,20 +219,5 @@ impl Local {
             }),
         };
         told.map(|_| ())
-    }
-}
-
-/// What is done once, however often a step is tried.
-struct Once<F>(Cell<Option<F>>);
-
-impl<F: FnOnce()> Once<F> {
-    const fn new(what: F) -> Self {
-        Self(Cell::new(Some(what)))
-    }
-
-    fn call(&self) {
-        if let Some(what) = self.0.take() {
-            what();
-        }
     }
 }

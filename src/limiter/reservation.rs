@@ -5,6 +5,7 @@ use crate::key::Key;
 use crate::limiter::RateLimiter;
 use crate::limiter::booking::{Booking, Place};
 use crate::limiter::carry::Successor;
+use crate::limiter::refunds::Counted;
 
 impl RateLimiter {
     /// Books `cost` units on `key` until it is known what they come to: tokens of a model, bytes of an answer, a log-in
@@ -54,11 +55,12 @@ impl RateLimiter {
     /// For what was booked a moment ago. Anything later is better [reserved](Self::reserve): a reservation knows when it
     /// was booked, and gives back nothing that has come back meanwhile or that is another's.
     pub fn refund(&self, key: &Key, units: u32) {
+        let counted = Counted::default();
         self.where_it_counts(|inner| {
-            let refunds = &inner.refunds;
+            let counting = inner.refunds.counting(&counted);
             inner
                 .local
-                .give_back_last(*key, units, inner.now(), refunds)
+                .give_back_last(*key, units, inner.now(), counting)
         });
     }
 }
@@ -134,12 +136,13 @@ impl Reservation {
     fn give_back(&self, units: u32) {
         let mut inner = &*self.limiter.0;
         let mut moved: Option<Place> = None;
+        let counted = Counted::default();
         loop {
             let place = moved.as_ref().unwrap_or(&self.booking.place);
-            let (at, refunds) = (inner.now(), &inner.refunds);
+            let (at, counting) = (inner.now(), inner.refunds.counting(&counted));
             let given = inner
                 .local
-                .give_back(self.key, &self.booking, place, units, at, refunds);
+                .give_back(self.key, &self.booking, place, units, at, counting);
             if given.is_some() {
                 return;
             }
