@@ -49,7 +49,7 @@ pub(crate) struct Report {
     pub(crate) drops: u64,
     /// The node's own clock, in microseconds: only what passes between two reports means anything.
     pub(crate) clock_us: u64,
-    /// Of the slot-time, what came after the outcome was known, by bodies that stream on; in slot-microseconds.
+    /// Of the slot-time, what came after the sample, by bodies that stream on, and until now; in slot-microseconds.
     pub(crate) lingered_us: u64,
 }
 

@@ -30,6 +30,28 @@ pub(crate) struct Reporter {
     short: Short,
     /// Of these, those under the brake, which say nothing of the share.
     braked: Short,
+    staying: Staying,
+}
+
+/// Slot-time that comes after the samples, as far as the looks at it so far tell: a slot is in use for long, and that is to
+/// be known before it comes back.
+#[derive(Clone, Copy, Debug, Default)]
+struct Staying {
+    last: Option<(LocalTime, u32)>,
+    us: u64,
+}
+
+impl Staying {
+    /// So many slots stay in use `now`.
+    fn look(&mut self, now: LocalTime, slots: u32) -> u64 {
+        let (before, were) = self.last.replace((now, slots)).unwrap_or((now, slots));
+        let passed = now.since(before).as_micros();
+        let more = passed * (u128::from(were) + u128::from(slots)) / 2;
+        self.us = self
+            .us
+            .saturating_add(u64::try_from(more).unwrap_or(u64::MAX));
+        self.us
+    }
 }
 
 /// Requests that found the share in use.
@@ -59,6 +81,7 @@ impl Reporter {
             .update(now, &totals, in_flight, self.fleet.latency_us);
         let is_idle = idle.is_some_and(|idle| self.demand.is_idle(idle.long, idle.longest))
             && !gate.has_waiters();
+        let lingered_us = self.staying.look(now, gate.lingering());
         let has_samples = totals.successes + totals.overloads > 0;
         Sample {
             in_flight,
@@ -74,14 +97,14 @@ impl Reporter {
                 completions: totals.successes,
                 latency_us: totals.success_us,
                 latency_us2: totals.success_us2,
-                held_us: totals.held_us(),
+                held_us: totals.held_us() - totals.lingered_us + lingered_us,
                 arrivals: totals.completions() + u64::from(in_flight) + totals.shed_total(),
                 // A wait is as much a sign of a share that is too small as a refusal is; it is an arrival once.
                 sheds: short.refused + short.waited,
                 other_sheds: totals.shed_total() - short.refused,
                 drops: totals.overloads,
                 clock_us: now.as_nanos() / 1000,
-                lingered_us: totals.lingered_us,
+                lingered_us,
             },
         }
     }
@@ -178,5 +201,33 @@ mod tests {
         assert_eq!(round(&mut |brake| look(brake, &mut seen, 9_000, 4)), (2, 1));
         assert_eq!(round(&mut |brake| look(brake, &mut seen, 9_000, 1)), (2, 2));
         assert_eq!(round(&mut |brake| look(brake, &mut seen, 1_000, 9)), (4, 2));
+    }
+
+    #[test]
+    fn slots_that_are_kept_are_told_while_they_are() {
+        let mut staying = Staying::default();
+        let at = |millis: u64| LocalTime::from_nanos(millis * 1_000_000);
+        let looks = [(1_000, 4), (1_200, 4), (1_400, 2), (1_500, 0), (9_000, 0)];
+        let told = looks.map(|(millis, slots)| staying.look(at(millis), slots) / 1_000);
+        assert_eq!(told, [0, 800, 1_400, 1_500, 1_500]);
+
+        let (clock, lever) = Clock::manual();
+        let gate = gate(clock);
+        let mut reporter = Reporter::new(1);
+        let mut lease = gate.try_acquire(Criticality::Default).expect("a slot");
+        lever.advance(Duration::from_millis(50));
+        lease.observe(crate::permit::Outcome::Success);
+        lease.begin_lingering();
+        let since = gate.clock().now();
+        let mut report = || {
+            let report = reporter.sample(&gate, None, gate.clock().now()).report;
+            (report.latency_us, report.held_us, report.lingered_us)
+        };
+        assert_eq!(report(), (50_000, 50_000, 0));
+        lever.advance(Duration::from_secs(10));
+        assert_eq!(report(), (50_000, 10_050_000, 10_000_000));
+        lease.linger(since);
+        drop(lease);
+        assert_eq!(report(), (50_000, 10_050_000, 10_000_000), "and once");
     }
 }

@@ -277,12 +277,20 @@ impl Core {
         }
     }
 
-    pub(super) fn linger(&self, since: LocalTime) {
-        self.linger_until(since, self.read.clock.now());
+    /// Books time of a slot that belongs to no outcome: until somebody came for it, or after its sample.
+    pub(super) fn book(&self, since: LocalTime, now: LocalTime) {
+        self.tally.hold(micros(since, now));
     }
 
-    pub(super) fn linger_until(&self, since: LocalTime, now: LocalTime) {
-        self.tally.linger(micros(since, now));
+    #[cfg(feature = "fleet")]
+    pub(super) fn linger(&self, since: LocalTime) {
+        self.tally.linger(micros(since, self.read.clock.now()));
+    }
+
+    /// Slots that stay in use beyond their samples now.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn lingering(&self) -> u32 {
+        self.tally.lingering()
     }
 
     /// Moves the ceiling; slots above it drain, waiters below it are served.

@@ -116,8 +116,27 @@ impl Lease {
         self.observed
     }
 
-    /// A slot that outlived its sample books the time until now, so that the fleet's measured concurrency includes
-    /// bodies that stream for long. Costs a clock reading; call it at most once, before the drop.
+    /// The slot outlives its sample, so that the fleet's measured concurrency is to include bodies that stream for long.
+    /// To be followed by [`Self::linger`] before the drop, or taken back.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn begin_lingering(&self) {
+        self.gate().tally.begin_lingering();
+    }
+
+    /// Books time after the sample that is over.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn book(&self, since: LocalTime, until: LocalTime) {
+        self.gate().book(since, until);
+    }
+
+    /// Takes back [`Self::begin_lingering`]: the slot is that of a request like others.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn end_lingering(&self) {
+        self.gate().tally.end_lingering();
+    }
+
+    /// Books the time until now. Costs a clock reading.
+    #[cfg(feature = "fleet")]
     pub(crate) fn linger(&self, since: LocalTime) {
         self.gate().linger(since);
     }

@@ -202,7 +202,7 @@ impl Core {
         let in_time = since.as_nanos() < self.read.fence_at.load(Ordering::Acquire);
         let in_period = slot.period == self.read.period.load(Ordering::Acquire);
         (in_time && in_period).then(|| {
-            self.linger_until(slot.since, since);
+            self.book(slot.since, since);
             Handed { since, ..slot }
         })
     }

@@ -137,6 +137,8 @@ struct Stripe {
     ignored: AtomicU64,
     other_us: AtomicU64,
     lingered_us: AtomicU64,
+    /// Slots that stay in use now; begun here less ended here, modulo 2^64. Never emptied.
+    lingering: AtomicU64,
     sheds: [[AtomicU64; Shed::ALL.len()]; CLASSES],
     waits: AtomicU64,
     /// All refusals so far; never emptied.
@@ -221,11 +223,39 @@ impl Tally {
         }
     }
 
-    /// A slot was held for `us` microseconds after its outcome was known.
-    #[inline]
+    /// A slot was held for `us` microseconds that belong to no outcome.
+    pub(crate) fn hold(&self, us: u64) {
+        let us = us.min(MAX_SAMPLE_US);
+        self.mine().other_us.fetch_add(us, Ordering::Relaxed);
+    }
+
+    /// A slot stays in use from here on, whatever becomes of its sample.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn begin_lingering(&self) {
+        self.mine().lingering.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One that stayed in use is a request like others after all.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn end_lingering(&self) {
+        self.mine().lingering.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// One that stayed in use comes back, `us` microseconds later.
+    #[cfg(feature = "fleet")]
     pub(crate) fn linger(&self, us: u64) {
         let us = us.min(MAX_SAMPLE_US);
         self.mine().lingered_us.fetch_add(us, Ordering::Relaxed);
+        self.end_lingering();
+    }
+
+    /// Slots that stay in use now.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn lingering(&self) -> u32 {
+        let all = self.0.iter().map(|it| it.lingering.load(Ordering::Relaxed));
+        let now = all.fold(0, u64::wrapping_add) as i64;
+        // One that ends while this adds may be missing where it began.
+        u32::try_from(now.max(0)).unwrap_or(u32::MAX)
     }
 
     /// Counts a slot handed to somebody who waited for it.

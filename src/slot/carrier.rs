@@ -18,7 +18,7 @@ use crate::time::LocalTime;
 ///  Asked --answered--> Settled        outcome told at the head (`Measure::Head`)
 ///                      Ends(outcome)  told when the body ends (`Measure::End`)
 ///                      Rpc            told by the trailers
-///                      Unsampled      never: an event stream, a socket
+///                      Unsampled      never, unless a hold tells it: an event stream, a socket
 /// ```
 #[derive(Debug, Default)]
 #[must_use = "dropping the carrier gives the slot back"]
@@ -149,6 +149,8 @@ impl Carrier {
         let upgrade = head.status == 101 || (head.connect && head.status / 100 == 2);
         if upgrade && !head.socket {
             let held = matches!(&self.part, Part::Shared(shared) if shared.is_held());
+            // Nobody measures a socket by how long it is open; who does tells so.
+            self.with(|lease| lease.keep_unsampled(lease.now()));
             self.release();
             return if held {
                 Answered::UpgradeHeld
@@ -157,6 +159,7 @@ impl Carrier {
             };
         }
         self.stage = if upgrade {
+            self.keep_from_here();
             Stage::Unsampled
         } else if head.denied {
             self.settle(Outcome::Ignore, head);
@@ -168,11 +171,12 @@ impl Carrier {
             Stage::Rpc {
                 classifier: classifier.clone(),
                 head: match measure {
-                    Measure::Head => self.with(|lease| lease.now()),
+                    Measure::Head => self.keep_from_here(),
                     Measure::End => None,
                 },
             }
         } else if !gives_sample(head.content_type) {
+            self.keep_from_here();
             Stage::Unsampled
         } else {
             let outcome = classifier.outcome(Answer::Status(head.status));
@@ -273,6 +277,25 @@ impl Carrier {
                         lease.keep_beyond();
                     }
                 });
+            }
+        }
+    }
+
+    /// The slot is only kept from now on, unless one who holds it tells an outcome later. Says when that is.
+    fn keep_from_here(&mut self) -> Option<LocalTime> {
+        let keep = |lease: &mut Kept, is_held: bool| {
+            let now = lease.now();
+            if !is_held {
+                lease.keep_unsampled(now);
+            }
+            now
+        };
+        match &mut self.part {
+            Part::Nothing => None,
+            Part::Alone(lease) => Some(keep(lease, false)),
+            Part::Shared(shared) => {
+                let is_held = shared.is_held();
+                shared.with(|lease| keep(lease, is_held))
             }
         }
     }

@@ -5,7 +5,7 @@ use crate::time::LocalTime;
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A lease, and since when it has been kept beyond its sample.
+/// A lease, and since when it has been kept beyond its sample; before its outcome, that it will have none.
 #[derive(Debug)]
 pub(super) struct Kept {
     lease: Lease,
@@ -28,14 +28,19 @@ impl Kept {
 
     #[inline]
     pub(super) fn observe(&mut self, outcome: Outcome) {
+        self.expect_outcome();
         self.lease.observe(outcome);
     }
 
-    /// The outcome of an answer whose sample ended at `at`; the time from there on is booked as kept.
+    /// The outcome of an answer whose sample ended at `at`, from when on the slot was only kept.
     pub(super) fn observe_at(&mut self, outcome: Outcome, at: LocalTime) {
         if !self.lease.is_observed() {
             self.lease.observe_at(outcome, at);
-            self.beyond = Some(at);
+            if self.beyond.is_none() {
+                let now = self.now();
+                self.lease.book(at, now);
+                self.stay_from(now);
+            }
         }
     }
 
@@ -43,8 +48,30 @@ impl Kept {
     /// book, since the sample still runs.
     pub(super) fn keep_beyond(&mut self) {
         if self.lease.is_observed() && self.beyond.is_none() {
-            self.beyond = Some(self.now());
+            self.stay_from(self.now());
         }
+    }
+
+    /// The slot stays in use from `now` on, before its outcome: whatever it will be, the time from here on is no sample's,
+    /// unless [somebody tells one](Self::expect_outcome).
+    pub(super) fn keep_unsampled(&mut self, now: LocalTime) {
+        if !self.lease.is_observed() && self.beyond.is_none() {
+            self.stay_from(now);
+        }
+    }
+
+    /// Somebody may tell an outcome, the time until when is then a sample.
+    #[inline]
+    pub(super) fn expect_outcome(&mut self) {
+        if self.beyond.is_some() && !self.lease.is_observed() {
+            self.beyond = None;
+            self.lease.end_lingering();
+        }
+    }
+
+    fn stay_from(&mut self, at: LocalTime) {
+        self.beyond = Some(at);
+        self.lease.begin_lingering();
     }
 
     pub(super) fn now(&self) -> LocalTime {
@@ -56,6 +83,10 @@ impl Drop for Kept {
     #[inline]
     fn drop(&mut self) {
         if let Some(since) = self.beyond {
+            // Else its time until now would be told as that of a request.
+            if !self.lease.is_observed() {
+                self.lease.observe_at(Outcome::Ignore, since);
+            }
             self.lease.linger(since);
         }
     }
@@ -103,6 +134,7 @@ impl Shared {
         let Some(lease) = &mut owned.lease else {
             return false;
         };
+        lease.expect_outcome();
         lease.keep_beyond();
         owned.owners += 1;
         true

@@ -41,6 +41,11 @@ fn told(guard: &LocalGuard) -> ([u64; 4], u64, u64) {
     )
 }
 
+/// Slots that stay in use now beyond their samples.
+fn lingering(guard: &LocalGuard) -> u32 {
+    guard.gate().lingering()
+}
+
 #[test]
 fn the_sample_ends_at_the_head_and_the_slot_comes_back_with_the_body() {
     let (guard, clock, mut carrier) = carried();
@@ -94,6 +99,50 @@ fn an_event_stream_gives_no_sample() {
     clock.advance(1000 * MS);
     carrier.ended();
     assert_eq!(told(&guard), ([0, 0, 0, 1], 0, 1000));
+}
+
+#[test]
+fn what_streams_on_is_known_to_while_it_does() {
+    for (content_type, ignored, sample) in [
+        ("text/event-stream", 1, 0),
+        ("text/html", 0, 5),
+        ("application/grpc", 0, 5),
+    ] {
+        let (guard, clock, mut carrier) = carried();
+        clock.advance(5 * MS);
+        let streams = head(200, content_type);
+        carrier.answered(&streams, &Classifier::server(), Measure::Head);
+        clock.advance(1000 * MS);
+        assert_eq!(lingering(&guard), 1, "{content_type}");
+        carrier.trailers(Some(b"0"));
+        drop(carrier);
+        assert_eq!(lingering(&guard), 0, "{content_type}");
+        let (counts, samples, other) = told(&guard);
+        assert_eq!((counts[3], samples), (ignored, sample), "{content_type}");
+        assert_eq!(samples + other, 1005, "{content_type}");
+    }
+}
+
+#[test]
+fn whoever_holds_an_event_stream_may_tell_what_it_was() {
+    // Held before the head, and after.
+    for early in [true, false] {
+        let (guard, clock, mut carrier) = carried();
+        let slot = carrier.slot(None);
+        let mut hold = early.then(|| slot.hold().unwrap());
+        let streams = head(200, "text/event-stream");
+        carrier.answered(&streams, &Classifier::server(), Measure::Head);
+        assert_eq!(lingering(&guard), u32::from(!early));
+        clock.advance(5 * MS);
+        let mut hold = hold.take().unwrap_or_else(|| slot.hold().unwrap());
+        assert_eq!(lingering(&guard), 0);
+        hold.observe(Outcome::Success);
+        assert_eq!(lingering(&guard), 1);
+        clock.advance(100 * MS);
+        drop((carrier, hold));
+        assert_eq!(told(&guard), ([1, 0, 0, 0], 5, 100));
+        assert_eq!(lingering(&guard), 0);
+    }
 }
 
 #[test]

@@ -36,7 +36,7 @@ impl Control {
     /// time that is too long. No other baseline is that long; and until enough slots have been given back they wait for
     /// longer and longer, whatever is let in.
     pub(super) fn waits_for_slots(&self, seen: &Seen) -> bool {
-        self.hold_us > 0 && self.queue(seen) * seen.sampled > LONG * seen.aim()
+        self.hold_us > 0 && self.queue(seen) * seen.sampled > LONG * seen.aim_for_unkept()
     }
 
     /// Slots are kept beyond their samples, and those who wait for one are few beside them: a cut by as many shows nothing.

@@ -169,8 +169,11 @@ impl Control {
             }
             let climbed = self.climbs;
             self.end_climb(seen);
-            let is_small = queue < CLEAR * seen.in_flight || self.is_of_heads(seen);
-            if !self.verified && seen.refusals > FULL && is_small {
+            let is_of_heads = self.is_of_heads(seen);
+            let is_small = queue < CLEAR * seen.in_flight || is_of_heads;
+            // What a cut shows nothing of is not cut again and again for a baseline that may be too low.
+            let is_due = is_of_heads && now.since(self.dipped) >= self.dips(seen);
+            if (!self.verified || is_due) && seen.refusals > FULL && is_small {
                 // Before a small queue is cut for a baseline that nobody has looked for, it is looked for.
                 return Some(self.dip(seen, present, present, 0));
             }
@@ -200,17 +203,9 @@ impl Control {
             return None;
         }
         self.hot = 0;
-        let often = match self.verified {
-            false => FIRST_DIP.max(self.latencies(FIRST_DIP_AFTER)),
-            true if (self.weight as f64) < self.remembered(seen) => {
-                DIPS.max(self.latencies(DIPS_APART)) / 3
-            }
-            true => DIPS.max(self.latencies(DIPS_APART)),
-        };
-        // Slots that are kept for long come back as late.
-        let often = often.max(KEPT_DIPS * Duration::from_micros(self.hold_us));
         let is_full = seen.refusals > FULL && !has_room;
-        if is_full && !self.climbs && self.growing < 2 && now.since(self.dipped) >= often {
+        if is_full && !self.climbs && self.growing < 2 && now.since(self.dipped) >= self.dips(seen)
+        {
             return Some(self.dip(seen, present, present, 0));
         }
         if has_room {
@@ -230,6 +225,19 @@ impl Control {
         }
         self.growing = 0;
         Some(present)
+    }
+
+    /// How often the baseline is looked for.
+    fn dips(&self, seen: &Seen) -> Duration {
+        let often = match self.verified {
+            false => FIRST_DIP.max(self.latencies(FIRST_DIP_AFTER)),
+            true if (self.weight as f64) < self.remembered(seen) => {
+                DIPS.max(self.latencies(DIPS_APART)) / 3
+            }
+            true => DIPS.max(self.latencies(DIPS_APART)),
+        };
+        // Slots that are kept for long come back as late.
+        often.max(KEPT_DIPS * Duration::from_micros(self.hold_us))
     }
 
     fn end_climb(&mut self, seen: &Seen) {

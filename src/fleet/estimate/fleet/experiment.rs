@@ -215,7 +215,8 @@ impl Control {
         let below = seen.latency < baseline * (1.0 - error);
         // It rose while less was in flight; or hardly less was, and what is new may be a queue as well.
         let is_void = elastic.map_or(self.verified && above, |it| it.is_void());
-        if is_void && self.queue(seen) > LONG * seen.aim() {
+        let waits = self.waits_for_slots(seen);
+        if is_void && self.queue(seen) > LONG * seen.aim() && !waits {
             // Nothing was learnt: once more, from where it was.
             (self.stage, self.dipped, self.hot) = (Stage::Track, now, 1);
             return Some(resume);
@@ -223,7 +224,7 @@ impl Control {
         if !self.verified && elastic.is_some_and(|it| !it.is_sure()) && seen.age < self.patience() {
             return None;
         }
-        let falls = elastic.is_some_and(|it| it.value > it.usual) || self.waits_for_slots(seen);
+        let falls = elastic.is_some_and(|it| it.value > it.usual) || waits;
         let news = !self.verified || above || below;
         if news && falls && depth < DEEPEST && present > 1 {
             // Still a queue: the baseline is lower than this.

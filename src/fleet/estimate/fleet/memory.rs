@@ -105,8 +105,6 @@ pub(super) struct NodeMemory {
     pub(super) occupied_us: u64,
     /// Slot-time that it may have used and has not told of, in slot-microseconds.
     pub(super) unbooked_us: u64,
-    /// What it last told of the time that slots were kept after their samples.
-    pub(super) lingered_us: u64,
     /// How much longer its requests usually take than the fleet's, in microseconds.
     pub(super) offset_us: i64,
 }
@@ -120,6 +118,7 @@ pub(super) struct Counters {
     /// Of the squares, the last 64 bits.
     pub(super) latency_us2: u64,
     pub(super) held_us: u64,
+    pub(super) lingered_us: u64,
     pub(super) sheds: u64,
     pub(super) drops: u64,
 }
@@ -181,21 +180,16 @@ impl fmt::Display for Memory {
                 (node.incarnation, node.heard.as_micros(), node.share);
             write!(
                 f,
-                " {incarnation} {heard} {share} {} {} {} {} {} {}",
-                node.milli,
-                node.in_flight,
-                node.occupied_us,
-                node.unbooked_us,
-                node.lingered_us,
-                node.offset_us
+                " {incarnation} {heard} {share} {} {} {} {} {}",
+                node.milli, node.in_flight, node.occupied_us, node.unbooked_us, node.offset_us
             )?;
             for it in [node.last, node.window] {
                 let (clock, completions, latency) = (it.clock_us, it.completions, it.latency_us);
-                let (squares, held, sheds, drops) =
-                    (it.latency_us2, it.held_us, it.sheds, it.drops);
+                let (squares, held, lingered) = (it.latency_us2, it.held_us, it.lingered_us);
+                let (sheds, drops) = (it.sheds, it.drops);
                 write!(
                     f,
-                    " {clock} {completions} {latency} {squares} {held} {sheds} {drops}"
+                    " {clock} {completions} {latency} {squares} {held} {lingered} {sheds} {drops}"
                 )?;
             }
         }
@@ -257,7 +251,6 @@ impl Memory {
                 in_flight: u32::try_from(words.number()?).ok()?,
                 occupied_us: words.number()?,
                 unbooked_us: words.number()?,
-                lingered_us: words.number()?,
                 offset_us: words.0.next()?.parse().ok()?,
                 last: words.counters()?,
                 window: words.counters()?,
@@ -302,6 +295,7 @@ impl Words<'_> {
             latency_us: self.number()?,
             latency_us2: self.number()?,
             held_us: self.number()?,
+            lingered_us: self.number()?,
             sheds: self.number()?,
             drops: self.number()?,
         })
@@ -320,6 +314,7 @@ mod tests {
             latency_us: 3,
             latency_us2: u64::MAX - 1,
             held_us: 4,
+            lingered_us: 38,
             sheds: 5,
             drops: u64::MAX,
         };
@@ -333,7 +328,6 @@ mod tests {
             in_flight: 32,
             occupied_us: 33,
             unbooked_us: 26,
-            lingered_us: 38,
             offset_us: -9,
         };
         let before = Point {

@@ -30,14 +30,15 @@
 //! What a node reports in flight counts as held for it, so who tells of more keeps slots from the others, and nobody is
 //! admitted above the limit for it.
 //!
-//! Where answers stream on, a slot is kept for longer than its sample, which ends with the head. What is in flight
-//! is then what was seen so at each report, since slot-time that is told when a body ends comes too late; of what
-//! is in flight the part `sample / time kept` is what latency tells of, and as many slots fewer are a queue; and a
-//! cut is given time until an eighth of what is kept has been given back, of seconds at most. Where few wait for a
-//! slot beside those who have one a cut by as many shows nothing: a baseline that is not sure is looked for first.
-//! Nobody who waits for a slot there proves another baseline: they wait for longer and longer until enough has
-//! ended, whatever was cut. Where no answer has a sample, as with event streams alone, the limit stays the initial
-//! one; drops cut it, and a minute without them lets it come back.
+//! Where answers stream on, a slot is kept for longer than its sample, which ends with the head; how many are is told
+//! while they are. What is in flight is then what was seen so at each report, since who waits for a slot, for many times
+//! what a sample takes otherwise, is told of only at its head; of what is in flight the part `sample / time kept` is what
+//! latency tells of, and as many slots fewer are a queue; and a cut is given time until an eighth of what is kept has been
+//! given back, of seconds at most. Where few wait for a slot beside those who have one a cut by as many shows nothing: a
+//! baseline that is not sure, or was looked for long ago, is looked for first. Nobody who waits for a slot there proves
+//! another baseline: they wait for longer and longer until enough has ended, whatever was cut. Streams of events have no
+//! sample at all: beside other requests they are slots that are kept; where there is nothing else the limit stays the
+//! initial one, drops cut it, and a minute without them lets it come back.
 //!
 //! Drops are answers too: they cut the limit as long as fewer slots mean fewer drops, and are put up with where they come
 //! whatever is in flight, as time-outs of slow requests do. While hardly anything else comes, a sixteenth of the limit is

@@ -40,8 +40,6 @@ const REPORTS: Duration = Duration::from_millis(400);
 const BEYOND: u64 = 2;
 /// They are if what has ended says so too: it was kept beyond its samples for this part of them or more.
 const KEPT: u64 = 2;
-/// Of what was kept so much more than since its last report is believed of each slot of a node.
-const LATE_US: u64 = 5_000_000;
 /// A window is forgotten, where that is looked for, by an eighth in each one after it.
 const FORGOTTEN: u64 = 8;
 /// After so long without an answer that tells of the backend none is expected.
@@ -57,6 +55,7 @@ impl Counters {
             latency_us: report.latency_us,
             latency_us2: report.latency_us2,
             held_us: report.held_us,
+            lingered_us: report.lingered_us,
             sheds: report.sheds,
             drops: report.drops,
         }
@@ -70,6 +69,7 @@ impl Counters {
             latency_us: self.latency_us.checked_sub(before.latency_us)?,
             latency_us2: self.latency_us2.wrapping_sub(before.latency_us2),
             held_us: self.held_us.checked_sub(before.held_us)?,
+            lingered_us: self.lingered_us.checked_sub(before.lingered_us)?,
             sheds: self.sheds.checked_sub(before.sheds)?,
             drops: self.drops.checked_sub(before.drops)?,
         })
@@ -83,6 +83,7 @@ impl Counters {
             completions,
             latency_us: self.latency_us.min(completions.saturating_mul(HOUR_US)),
             held_us: self.held_us.min(held),
+            lingered_us: self.lingered_us.min(held),
             sheds: self.sheds.min(self.clock_us),
             drops: self.drops.min(self.clock_us),
             ..self
@@ -95,6 +96,7 @@ impl Counters {
         self.latency_us = self.latency_us.saturating_add(other.latency_us);
         self.latency_us2 = self.latency_us2.saturating_add(other.latency_us2);
         self.held_us = self.held_us.saturating_add(other.held_us);
+        self.lingered_us = self.lingered_us.saturating_add(other.lingered_us);
         self.sheds = self.sheds.saturating_add(other.sheds);
         self.drops = self.drops.saturating_add(other.drops);
     }
@@ -149,7 +151,6 @@ impl Memory {
                 incarnation: view.incarnation,
                 heard,
                 in_flight: view.in_flight,
-                lingered_us: view.report.lingered_us,
                 last,
                 ..NodeMemory::default()
             };
@@ -170,13 +171,8 @@ impl Memory {
             if news.completions > 0 || news.drops > 0 {
                 *answered = heard.max(*answered);
             }
-            // What a long body had is told at its end: more than the share had since the last report, but not for long.
-            let lingered = view.report.lingered_us;
-            let told = lingered.saturating_sub(node.lingered_us);
-            let told = told.min(most.saturating_mul(since.min(HOUR_US) + LATE_US));
-            control.lingered_us = control.lingered_us.saturating_add(told);
+            control.lingered_us = control.lingered_us.saturating_add(news.lingered_us);
             control.sampled_us = control.sampled_us.saturating_add(news.latency_us);
-            node.lingered_us = lingered;
             node.milli = news.milli();
             if node.heard >= window {
                 node.window.add(&news);
@@ -236,10 +232,10 @@ impl Memory {
 
     /// What was in flight on average, in thousandths, and how long a slot is kept.
     ///
-    /// A node counts the slot-time of a request when it ends, which is exact where requests are short. Where slots are
-    /// kept for long after their samples, by answers that stream, a window has the time of few of them, and of before;
-    /// there what was seen in flight at each report is better, which hardly changes from one to the next. That they are is
-    /// seen by what has ended: in a backend that stands still there are also more in flight than samples tell of.
+    /// A node counts the slot-time of a request when its sample ends, which is exact where requests are short. Where slots
+    /// are kept for long after their samples, by answers that stream, and a queue is a small part of that and many times
+    /// a latency, what was seen in flight at each report is better. That they are kept is told by what comes after the
+    /// samples: in a backend that stands still there are also more in flight than samples tell of.
     fn occupied(&self, samples: u64, latency_us: u64) -> (u64, u64) {
         let (mut counted, mut seen) = (0_u64, 0_u64);
         let (mut sampled_us, mut occupied_us) = (0_u64, 0_u64);

@@ -10,6 +10,8 @@ const QUEUE: f64 = 0.56;
 /// ...and at most this part of it: a few slots are kept busy by less. Not where they are fewer than two for each node, and
 /// on their way from one to another for part of the time.
 const SMALL: f64 = 0.1;
+/// ...and of those that are kept beyond their samples as many more as if it were this part at most that is sampled.
+const KEPT_QUEUE: f64 = 0.5;
 
 /// What chance needs at nodes whose shares are small: so many square roots of what is in flight at each, and a limit of
 /// at most so many times what is in flight.
@@ -74,14 +76,24 @@ impl Seen {
         self.aim_at(self.in_flight)
     }
 
-    /// The queue to aim for while so much is in flight.
+    /// The queue to aim for while so much is in flight. Of slots that are kept beyond their samples only a part is in it:
+    /// it is longer for the sake of these.
     fn aim_at(&self, in_flight: f64) -> f64 {
+        self.queue_of(in_flight, self.sampled.clamp(KEPT_QUEUE, 1.0))
+    }
+
+    /// The same if none were kept.
+    pub(super) fn aim_for_unkept(&self) -> f64 {
+        self.queue_of(self.in_flight, 1.0)
+    }
+
+    fn queue_of(&self, in_flight: f64, sampled: f64) -> f64 {
         let most = if in_flight < 2.0 * self.nodes {
             in_flight
         } else {
             SMALL * in_flight
         };
-        (QUEUE * in_flight.sqrt() * self.skew()).min(most)
+        (QUEUE * (in_flight / sampled).sqrt() * self.skew()).min(most)
     }
 
     /// So few are in flight that a queue by chance would be too large a part of them.

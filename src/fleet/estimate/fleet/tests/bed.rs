@@ -3,7 +3,6 @@
 use crate::fleet::estimate::fleet::Memory;
 use crate::fleet::message::{NodeView, Report};
 use crate::time::StoreTime;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,9 +27,10 @@ pub(super) struct Fleet {
     pub(super) service_us: f64,
     /// For so long a slot is kept after the sample: the body of an answer that streams on.
     pub(super) body_us: f64,
-    /// What is in flight; where it takes long it goes down no quicker than it ends.
+    /// The part of the limit that is taken up by streams of events, which have no sample.
+    pub(super) events: f64,
+    /// What is in flight besides; where it takes long it goes down no quicker than it ends.
     in_flight: f64,
-    untold: VecDeque<f64>,
     /// The part of the answers that have a sample: none of those that are event streams, or say that a client is wrong.
     pub(super) sampled: f64,
     /// The backend answers nothing: clients hang up after half a second.
@@ -62,8 +62,8 @@ impl Fleet {
             capacity,
             service_us: 50_000.0,
             body_us: 0.0,
+            events: 0.0,
             in_flight: 0.0,
-            untold: VecDeque::new(),
             sampled: 1.0,
             hangs: false,
             drops: 0.0,
@@ -87,7 +87,8 @@ impl Fleet {
         } else {
             0.0
         };
-        self.in_flight = (f64::from(self.limit) * self.load)
+        let events = f64::from(self.limit) * self.events;
+        self.in_flight = ((f64::from(self.limit) - events) * self.load)
             .min(self.wanted)
             .max(left);
         let in_flight = self.in_flight;
@@ -100,13 +101,10 @@ impl Fleet {
             self.done += self.sampled * rate * step_us / count as f64;
         }
         let drops = self.drops as u64;
-        // The time of a slot is told when the body ends.
-        self.untold.push_back(in_flight * step_us);
-        if self.untold.len() as f64 * step_us > self.body_us {
-            let told = self.untold.pop_front().unwrap_or(0.0) / count as f64;
-            self.held += told;
-            self.lingered += told * self.body_us / (latency + self.body_us);
-        }
+        let slot_us = (in_flight + events) * step_us / count as f64;
+        self.held += slot_us;
+        let stays = events + in_flight * self.body_us / (latency + self.body_us);
+        self.lingered += stays * step_us / count as f64;
         let (completions, held_us) = (self.done as u64, self.held as u64);
         let lingered_us = self.lingered as u64;
         let views: Vec<NodeView> = self
@@ -134,7 +132,7 @@ impl Fleet {
                     since: StoreTime::ZERO,
                     target: share,
                     hold: share,
-                    in_flight: (in_flight / count as f64) as u32,
+                    in_flight: ((in_flight + events) / count as f64) as u32,
                     report: if place < self.liars {
                         (self.lie)(*report)
                     } else {

@@ -14,8 +14,9 @@ fn a_backend_whose_slots_are_kept_long_after_the_samples_is_found() {
     for nodes in [1, 8, 32] {
         for body_us in [200_000.0, 2e6, 10e6] {
             let mut fleet = streaming(nodes, body_us);
-            fleet.pass(120);
-            let (lowest, highest) = fleet.pass(30);
+            // With 10 s of body the baseline is verified by then, which takes three steps of 7 s.
+            fleet.pass(150);
+            let (lowest, highest) = fleet.pass(60);
             assert!(
                 lowest >= 280 && highest <= 520,
                 "{lowest} to {highest} of 400 with {nodes} nodes and bodies of {body_us} us"
@@ -52,6 +53,22 @@ fn it_comes_down_when_such_a_backend_halves() {
         lowest >= 130 && highest <= 280,
         "{lowest} to {highest} of 200"
     );
+}
+
+/// They are in flight, and take nothing from the backend that the samples would tell of.
+#[test]
+fn beside_streams_of_events_the_others_find_the_backend() {
+    for events in [0.1, 0.3, 0.45, 0.6, 0.8] {
+        let mut fleet = Fleet::new(8, 400.0);
+        fleet.events = events;
+        fleet.pass(60);
+        let (lowest, highest) = fleet.pass(30);
+        let served = [lowest, highest].map(|limit| f64::from(limit) * (1.0 - events));
+        assert!(
+            served[0] >= 340.0 && served[1] <= 480.0,
+            "{served:?} of 400 beside {events} of events"
+        );
+    }
 }
 
 #[test]
