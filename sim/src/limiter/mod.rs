@@ -33,6 +33,15 @@ pub(crate) enum Held {
     },
 }
 
+/// What goes on after the head of an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Goes {
+    /// The body, which comes from the backend.
+    Body,
+    /// Events, now and then.
+    Events,
+}
+
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asking {
@@ -109,8 +118,8 @@ pub(crate) trait Limiter {
         latency: Nanos,
     );
 
-    /// The head of the answer is there, and the body goes on in what is `held`.
-    fn headed(&mut self, _scene: &mut Scene<'_>, held: Held) -> Held {
+    /// The head of the answer is there, and what goes on keeps what is `held`.
+    fn headed(&mut self, _scene: &mut Scene<'_>, held: Held, _goes: Goes) -> Held {
         held
     }
 

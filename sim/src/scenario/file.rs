@@ -129,9 +129,17 @@ pub(super) struct Load {
     pub(super) think_ms: Option<Spanned<f64>>,
     pub(super) timeout_ms: Option<Spanned<f64>>,
     pub(super) retries: Option<Spanned<Retries>>,
+    pub(super) streams: Option<Spanned<Streams>>,
     pub(super) classes: Option<Spanned<Classes>>,
     #[serde(default)]
     pub(super) classes_of: Vec<Spanned<ClassesOf>>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Streams {
+    pub(super) part: f64,
+    pub(super) seconds: f64,
 }
 
 #[derive(Deserialize)]

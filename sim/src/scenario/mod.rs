@@ -96,6 +96,15 @@ pub(crate) struct LoadSpec {
     /// The same of these nodes, instead.
     pub(crate) classes_of: Vec<(Vec<usize>, [f64; 4])>,
     pub(crate) retries: Option<Retries>,
+    pub(crate) streams: Option<Streams>,
+}
+
+/// Requests that are answered by streams of events.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Streams {
+    pub(crate) part: f64,
+    /// How long they are, on the mean.
+    pub(crate) mean: Nanos,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,6 @@
 //! One run: load, limiter, backend and meter, from the first request to the last.
 
+mod events;
 mod ramp;
 mod request;
 
@@ -29,6 +30,8 @@ pub(crate) enum Event {
     Head(u32, u32),
     /// An answer reaches the node, or the end of it.
     Answer(u32, Outcome),
+    /// An answer that streams events has ended, if its request still has this life.
+    StreamOver(u32, u32),
     /// A client hangs up, if its request still has this life.
     Timeout(u32, u32),
     /// A request that waits for a slot gives up.
@@ -199,6 +202,7 @@ impl<'a> World<'a> {
             }
             Event::Head(request, life) => self.headed(request, life),
             Event::Answer(request, outcome) => self.answered(request, outcome),
+            Event::StreamOver(request, life) => self.stream_over(request, life),
             Event::Timeout(request, life) => self.time_out(request, life),
             Event::WaitOver(request, life) => {
                 let waits = &self.requests[request as usize];
@@ -357,7 +361,15 @@ impl<'a> World<'a> {
                 // Its predecessor, if that still drains, goes on.
                 let is_its_own = request.node_life == self.lives[node];
                 match request.state {
-                    State::Running | State::Queued if !is_its_own => {}
+                    State::Running | State::Queued | State::Streaming if !is_its_own => {}
+                    State::Streaming => {
+                        let user = request.user;
+                        if let Some(held) = request.held.take() {
+                            self.limiter.outlived(held);
+                        }
+                        self.release_request(index as u32);
+                        self.user_thinks(user);
+                    }
                     State::Running => {
                         // What it holds tells the limiter later that the backend is done with it.
                         request.state = State::Abandoned;

@@ -3,7 +3,7 @@
 use super::{Event, World};
 use crate::backend::{Done, Work};
 use crate::engine::{MS, Nanos};
-use crate::limiter::{Asking, Held, Outcome, Verdict};
+use crate::limiter::{Asking, Goes, Held, Outcome, Verdict};
 use crate::random::{exponential, of_request};
 use tidegate::Criticality;
 
@@ -16,6 +16,8 @@ pub(super) enum State {
     /// Waiting too, but in the limiter's queue.
     Queued,
     Running,
+    /// The backend is done with it, and its events come.
+    Streaming,
     /// Its client is gone; the backend does not know.
     Abandoned,
 }
@@ -35,6 +37,9 @@ pub(super) struct Request {
     pub(super) service: f64,
     /// What it would take until the head of its answer without load, network included.
     pub(super) unloaded: f64,
+    /// For how long its answer streams events, if it does, and what it took until it began to.
+    pub(super) streams: Option<Nanos>,
+    pub(super) latency: Nanos,
     /// Whether it has the head of its answer.
     pub(super) headed: bool,
     pub(super) held: Option<Held>,
@@ -78,6 +83,8 @@ impl World<'_> {
             admitted: 0,
             service: 0.0,
             unloaded: 0.0,
+            streams: None,
+            latency: 0,
             headed: false,
             held: None,
             attempts: 0,
@@ -160,8 +167,11 @@ impl World<'_> {
             _ => self.latency,
         };
         let service = mean * self.scenario.backend.service.draw(&mut rng);
+        let streams = self.draw_stream(&mut rng);
+        let request = &mut self.requests[index as usize];
         let distance = self.distances[request.node];
         request.service = service;
+        request.streams = streams;
         request.unloaded = self.scenario.backend.head * service + distance as f64;
         request.headed = false;
         let (life, asked) = (request.life, request.asked);
@@ -243,7 +253,7 @@ impl World<'_> {
         let (node, latency) = (request.node, now - request.asked);
         self.meter.served(now, node, latency, request.unloaded);
         if let Some(held) = self.requests[index as usize].held.take() {
-            let held = self.limit(|limiter, scene| limiter.headed(scene, held));
+            let held = self.limit(|limiter, scene| limiter.headed(scene, held, Goes::Body));
             self.requests[index as usize].held = Some(held);
         }
     }
@@ -266,6 +276,12 @@ impl World<'_> {
                 .served(now, node, now - request.asked, request.unloaded);
         }
         let latency = now - request.admitted;
+        if outcome == Outcome::Success
+            && let Some(length) = request.streams
+        {
+            self.stream_on(index, length, latency);
+            return;
+        }
         let held = self.take_held(index);
         let request = &mut self.requests[index as usize];
         if outcome == Outcome::Success {
@@ -298,12 +314,17 @@ impl World<'_> {
                 self.user_thinks(user);
                 self.give_back(node, held, Outcome::Overload, latency);
             }
-            State::Free | State::Idle | State::Waiting | State::Queued | State::Abandoned => {}
+            State::Free
+            | State::Idle
+            | State::Waiting
+            | State::Queued
+            | State::Streaming
+            | State::Abandoned => {}
         }
     }
 
     /// What the request holds, if it is to be given back: a slot of a process that has a successor by now is not.
-    fn take_held(&mut self, index: u32) -> Option<Held> {
+    pub(super) fn take_held(&mut self, index: u32) -> Option<Held> {
         let request = &mut self.requests[index as usize];
         let is_over = request.node_life != self.lives[request.node];
         let held = request.held.take();

@@ -3,7 +3,7 @@
 use super::waiting::{Call, Place};
 use super::{CHANGES, Fleet, STORE, TIME};
 use crate::engine::Nanos;
-use crate::limiter::{Asking, Held, Limiter, Outcome, Scene, Traffic, Truth, Verdict};
+use crate::limiter::{Asking, Goes, Held, Limiter, Outcome, Scene, Traffic, Truth, Verdict};
 use crate::scenario::NodeChange;
 use crate::world::Event;
 use std::sync::Arc;
@@ -134,7 +134,7 @@ impl Limiter for Fleet {
         self.heed(scene.agenda, index);
     }
 
-    fn headed(&mut self, scene: &mut Scene<'_>, held: Held) -> Held {
+    fn headed(&mut self, scene: &mut Scene<'_>, held: Held, goes: Goes) -> Held {
         let Held::Lease {
             lease,
             process,
@@ -147,6 +147,10 @@ impl Limiter for Fleet {
         let mut carrier = Carrier::new(lease);
         let head = Head {
             status: 200,
+            content_type: match goes {
+                Goes::Body => None,
+                Goes::Events => Some(b"text/event-stream"),
+            },
             ..Head::default()
         };
         carrier.answered(&head, &Classifier::default(), Measure::Head);

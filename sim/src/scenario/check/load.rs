@@ -3,7 +3,7 @@
 use super::{Checked, are_nodes, ms, profile, within, wrong};
 use crate::engine::{Nanos, nanos};
 use crate::load::{Bursts, Spread, Wave};
-use crate::scenario::{LoadSpec, Retries, file};
+use crate::scenario::{LoadSpec, Retries, Streams, file};
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use toml::Spanned;
@@ -105,6 +105,22 @@ pub(super) fn load(file: &file::Load, known: usize, end: Nanos) -> Checked<LoadS
         }
         None => None,
     };
+    let streams = match &file.streams {
+        Some(streams) => {
+            let file::Streams { part, seconds } = *streams.get_ref();
+            if !((0.0..=1.0).contains(&part) && (1e-3..=1e5).contains(&seconds)) {
+                return wrong(
+                    streams,
+                    "a part is 0 to 1, and takes .001 to 100 000 seconds",
+                );
+            }
+            Some(Streams {
+                part,
+                mean: nanos(seconds),
+            })
+        }
+        None => None,
+    };
     let classes = file.classes.as_ref().map(parts).transpose()?;
     let (mut classes_of, mut of) = (Vec::new(), BTreeSet::new());
     for some in &file.classes_of {
@@ -129,6 +145,7 @@ pub(super) fn load(file: &file::Load, known: usize, end: Nanos) -> Checked<LoadS
         classes,
         classes_of,
         retries,
+        streams,
     })
 }
 

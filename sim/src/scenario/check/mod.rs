@@ -98,6 +98,10 @@ pub(super) fn scenario(name: &str, mut file: file::File) -> Checked<Scenario> {
         limiter: spec.unwrap_or_else(|| LimiterSpec::named("tidegate")),
         expect: expectations(std::mem::take(&mut file.expect))?,
     };
+    if let (Some(streams), true) = (&file.load.streams, scenario.backend.head < 1.0) {
+        let message = "an answer goes on after its `head` either by its body, which the backend sends, or by events; leave one out";
+        return wrong(streams, message);
+    }
     size(&scenario, &file)?;
     if let Some(slo) = &file.slo_ms
         && (scenario.slo as f64) < scenario.least_latency()
