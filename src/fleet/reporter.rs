@@ -31,6 +31,8 @@ pub(crate) struct Reporter {
     /// Of these, those under the brake, which say nothing of the share.
     braked: Short,
     staying: Staying,
+    /// The slot-time last told, which never becomes less.
+    held_us: u64,
 }
 
 /// Slot-time that comes after the samples, as far as the looks at it so far tell: a slot is in use for long, and that is to
@@ -82,6 +84,10 @@ impl Reporter {
         let is_idle = idle.is_some_and(|idle| self.demand.is_idle(idle.long, idle.longest))
             && !gate.has_waiters();
         let lingered_us = self.staying.look(now, gate.lingering());
+        // What stayed in use counts while it does. Of what was told twice the second time may be counted a little later.
+        let booked = totals.held_us() - totals.lingered_us;
+        let held_us = (booked + lingered_us).saturating_sub(totals.retold_us);
+        self.held_us = held_us.max(self.held_us);
         let has_samples = totals.successes + totals.overloads > 0;
         Sample {
             in_flight,
@@ -97,7 +103,7 @@ impl Reporter {
                 completions: totals.successes,
                 latency_us: totals.success_us,
                 latency_us2: totals.success_us2,
-                held_us: totals.held_us() - totals.lingered_us + lingered_us,
+                held_us: self.held_us,
                 arrivals: totals.completions() + u64::from(in_flight) + totals.shed_total(),
                 // A wait is as much a sign of a share that is too small as a refusal is; it is an arrival once.
                 sheds: short.refused + short.waited,
@@ -229,5 +235,28 @@ mod tests {
         lease.linger(since);
         drop(lease);
         assert_eq!(report(), (50_000, 10_050_000, 10_000_000), "and once");
+    }
+
+    /// A socket of which somebody tells at its end that it was a request like others.
+    #[test]
+    fn what_was_told_of_a_slot_that_was_kept_is_not_told_again_of_its_sample() {
+        let (clock, lever) = Clock::manual();
+        let gate = gate(clock);
+        let mut reporter = Reporter::new(1);
+        let mut lease = gate.try_acquire(Criticality::Default).expect("a slot");
+        lease.begin_lingering();
+        let since = gate.clock().now();
+        let mut report = || {
+            let report = reporter.sample(&gate, None, gate.clock().now()).report;
+            (report.latency_us, report.held_us)
+        };
+        assert_eq!(report(), (0, 0));
+        lever.advance(Duration::from_secs(3600));
+        assert_eq!(report(), (0, 3_600_000_000));
+        lease.retell(since);
+        assert_eq!(report(), (0, 3_600_000_000), "in the middle of it");
+        lease.observe(crate::permit::Outcome::Success);
+        drop(lease);
+        assert_eq!(report(), (3_600_000_000, 3_600_000_000));
     }
 }

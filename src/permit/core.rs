@@ -260,7 +260,7 @@ impl Core {
         self.settle_at(stripe, class, outcome, since, self.read.clock.now());
     }
 
-    /// As [`Self::settle`], with a sample that ended at `now` or a little before it.
+    /// As [`Self::settle`], with a sample that ended at `now`, which may be long ago.
     #[inline]
     pub(super) fn settle_at(
         &self,
@@ -285,6 +285,11 @@ impl Core {
     #[cfg(feature = "fleet")]
     pub(super) fn linger(&self, since: LocalTime) {
         self.tally.linger(micros(since, self.read.clock.now()));
+    }
+
+    #[cfg(feature = "fleet")]
+    pub(super) fn retell(&self, since: LocalTime) {
+        self.tally.retell(micros(since, self.read.clock.now()));
     }
 
     /// Slots that stay in use beyond their samples now.

@@ -117,22 +117,16 @@ impl Lease {
     }
 
     /// The slot outlives its sample, so that the fleet's measured concurrency is to include bodies that stream for long.
-    /// To be followed by [`Self::linger`] before the drop, or taken back.
+    /// To be followed by [`Self::linger`] or [`Self::retell`] before the drop.
     #[cfg(feature = "fleet")]
     pub(crate) fn begin_lingering(&self) {
         self.gate().tally.begin_lingering();
     }
 
-    /// Books time after the sample that is over.
+    /// Takes back [`Self::begin_lingering`] since when: the slot is that of a request like others, whose sample ends now.
     #[cfg(feature = "fleet")]
-    pub(crate) fn book(&self, since: LocalTime, until: LocalTime) {
-        self.gate().book(since, until);
-    }
-
-    /// Takes back [`Self::begin_lingering`]: the slot is that of a request like others.
-    #[cfg(feature = "fleet")]
-    pub(crate) fn end_lingering(&self) {
-        self.gate().tally.end_lingering();
+    pub(crate) fn retell(&self, since: LocalTime) {
+        self.gate().retell(since);
     }
 
     /// Books the time until now. Costs a clock reading.

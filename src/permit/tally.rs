@@ -40,8 +40,10 @@ pub(crate) struct Totals {
     pub(crate) ignored: u64,
     /// Time that slots were held without a latency sample, in microseconds.
     pub(crate) other_us: u64,
-    /// Time that slots were held after their outcome was known, in microseconds: by bodies that stream on.
+    /// Time that slots were held after their samples, in microseconds: by bodies that stream on.
     pub(crate) lingered_us: u64,
+    /// Time after which a slot that was taken for such a one had a sample after all, in microseconds.
+    pub(crate) retold_us: u64,
     /// Refusals by reason, in the order of [`Shed::ALL`].
     pub(crate) sheds: [u64; Shed::ALL.len()],
     /// Slots handed to those who had found none and waited.
@@ -95,6 +97,7 @@ impl Totals {
             ignored: self.ignored - earlier.ignored,
             other_us: self.other_us - earlier.other_us,
             lingered_us: self.lingered_us - earlier.lingered_us,
+            retold_us: self.retold_us - earlier.retold_us,
             sheds: std::array::from_fn(|reason| self.sheds[reason] - earlier.sheds[reason]),
             waits: self.waits - earlier.waits,
             classes: std::array::from_fn(|class| {
@@ -113,6 +116,7 @@ impl Totals {
         self.ignored += other.ignored;
         self.other_us += other.other_us;
         self.lingered_us += other.lingered_us;
+        self.retold_us += other.retold_us;
         for (sum, more) in self.sheds.iter_mut().zip(other.sheds) {
             *sum += more;
         }
@@ -137,6 +141,7 @@ struct Stripe {
     ignored: AtomicU64,
     other_us: AtomicU64,
     lingered_us: AtomicU64,
+    retold_us: AtomicU64,
     /// Slots that stay in use now; begun here less ended here, modulo 2^64. Never emptied.
     lingering: AtomicU64,
     sheds: [[AtomicU64; Shed::ALL.len()]; CLASSES],
@@ -235,18 +240,24 @@ impl Tally {
         self.mine().lingering.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// One that stayed in use is a request like others after all.
-    #[cfg(feature = "fleet")]
-    pub(crate) fn end_lingering(&self) {
-        self.mine().lingering.fetch_sub(1, Ordering::Relaxed);
-    }
-
     /// One that stayed in use comes back, `us` microseconds later.
     #[cfg(feature = "fleet")]
     pub(crate) fn linger(&self, us: u64) {
-        let us = us.min(MAX_SAMPLE_US);
-        self.mine().lingered_us.fetch_add(us, Ordering::Relaxed);
-        self.end_lingering();
+        let stripe = self.mine();
+        stripe
+            .lingered_us
+            .fetch_add(us.min(MAX_SAMPLE_US), Ordering::Relaxed);
+        stripe.lingering.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// One that stayed in use for `us` microseconds is a request like others after all, which tells of that time itself.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn retell(&self, us: u64) {
+        let stripe = self.mine();
+        stripe
+            .retold_us
+            .fetch_add(us.min(MAX_SAMPLE_US), Ordering::Relaxed);
+        stripe.lingering.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Slots that stay in use now.
@@ -314,6 +325,7 @@ impl Tally {
                 ignored: take(&stripe.ignored),
                 other_us: take(&stripe.other_us),
                 lingered_us: take(&stripe.lingered_us),
+                retold_us: take(&stripe.retold_us),
                 sheds: std::array::from_fn(|reason| sheds.iter().map(|class| class[reason]).sum()),
                 classes,
                 waits: take(&stripe.waits),
@@ -333,6 +345,21 @@ impl Tally {
 mod tests {
     use super::*;
 
+    #[cfg(feature = "fleet")]
+    #[test]
+    fn slots_that_stay_in_use_are_counted_until_they_come_back() {
+        let tally = Tally::new();
+        for _ in 0..3 {
+            tally.begin_lingering();
+        }
+        tally.linger(5);
+        assert_eq!(tally.lingering(), 2);
+        tally.retell(7);
+        let sum = tally.drain();
+        assert_eq!((sum.lingered_us, sum.retold_us, sum.held_us()), (5, 7, 5));
+        assert_eq!(tally.lingering(), 1);
+    }
+
     #[test]
     fn draining_returns_everything_once() {
         let tally = Tally::new();
@@ -341,14 +368,13 @@ mod tests {
         tally.settle(0, Criticality::Default, Outcome::Overload, 7);
         tally.settle(0, Criticality::Default, Outcome::Failure, 1);
         tally.settle(0, Criticality::Default, Outcome::Ignore, 2);
-        tally.linger(5);
+        tally.hold(5);
         tally.shed(Criticality::Bulk, Shed::Fenced);
         tally.waited();
         let sum = tally.drain();
         assert_eq!((sum.successes, sum.success_us), (2, 50));
         assert_eq!((sum.overloads, sum.overload_us), (1, 7));
-        assert_eq!((sum.failures, sum.ignored, sum.other_us), (1, 1, 3));
-        assert_eq!(sum.lingered_us, 5);
+        assert_eq!((sum.failures, sum.ignored, sum.other_us), (1, 1, 8));
         assert_eq!(
             (sum.completions(), sum.held_us(), sum.shed_total()),
             (5, 65, 1)

@@ -5,7 +5,6 @@ use crate::fence::FenceToken;
 use crate::permit::{Lease, Outcome};
 use crate::slot::Slot;
 use crate::slot::shared::{Kept, Shared};
-use crate::time::LocalTime;
 
 /// Carries a lease from the request through the response future to the end of the response body.
 ///
@@ -43,8 +42,7 @@ enum Stage {
     Ends(Outcome),
     Rpc {
         classifier: Classifier,
-        /// When the sample ended, with [`Measure::Head`].
-        head: Option<LocalTime>,
+        measure: Measure,
     },
     Unsampled,
 }
@@ -150,7 +148,7 @@ impl Carrier {
         if upgrade && !head.socket {
             let held = matches!(&self.part, Part::Shared(shared) if shared.is_held());
             // Nobody measures a socket by how long it is open; who does tells so.
-            self.with(|lease| lease.keep_unsampled(lease.now()));
+            self.with(Kept::keep_unsampled);
             self.release();
             return if held {
                 Answered::UpgradeHeld
@@ -159,7 +157,7 @@ impl Carrier {
             };
         }
         self.stage = if upgrade {
-            self.keep_from_here();
+            self.with(Kept::keep_unsampled);
             Stage::Unsampled
         } else if head.denied {
             self.settle(Outcome::Ignore, head);
@@ -168,15 +166,15 @@ impl Carrier {
             self.settle(classifier.outcome(Answer::grpc(code)), head);
             Stage::Settled
         } else if head.status == 200 && is_rpc(head.content_type) {
+            if measure == Measure::Head {
+                self.with(Kept::keep_unsampled);
+            }
             Stage::Rpc {
                 classifier: classifier.clone(),
-                head: match measure {
-                    Measure::Head => self.keep_from_here(),
-                    Measure::End => None,
-                },
+                measure,
             }
         } else if !gives_sample(head.content_type) {
-            self.keep_from_here();
+            self.with(Kept::keep_unsampled);
             Stage::Unsampled
         } else {
             let outcome = classifier.outcome(Answer::Status(head.status));
@@ -247,13 +245,13 @@ impl Carrier {
 
     /// An outcome known after the head.
     fn tell(&mut self, outcome: Outcome) {
-        let sample_ended = match std::mem::replace(&mut self.stage, Stage::Settled) {
-            Stage::Rpc { head, .. } => head,
-            Stage::Asked | Stage::Settled | Stage::Ends(_) | Stage::Unsampled => None,
-        };
-        self.with(|lease| match sample_ended {
-            Some(at) => lease.observe_at(outcome, at),
-            None => lease.observe(outcome),
+        let stage = std::mem::replace(&mut self.stage, Stage::Settled);
+        self.with(|lease| match stage {
+            Stage::Rpc {
+                measure: Measure::Head,
+                ..
+            } => lease.observe_kept(outcome),
+            _ => lease.observe(outcome),
         });
     }
 
@@ -277,25 +275,6 @@ impl Carrier {
                         lease.keep_beyond();
                     }
                 });
-            }
-        }
-    }
-
-    /// The slot is only kept from now on, unless one who holds it tells an outcome later. Says when that is.
-    fn keep_from_here(&mut self) -> Option<LocalTime> {
-        let keep = |lease: &mut Kept, is_held: bool| {
-            let now = lease.now();
-            if !is_held {
-                lease.keep_unsampled(now);
-            }
-            now
-        };
-        match &mut self.part {
-            Part::Nothing => None,
-            Part::Alone(lease) => Some(keep(lease, false)),
-            Part::Shared(shared) => {
-                let is_held = shared.is_held();
-                shared.with(|lease| keep(lease, is_held))
             }
         }
     }

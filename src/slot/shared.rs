@@ -26,21 +26,23 @@ impl Kept {
         &self.lease
     }
 
+    /// The outcome, with a sample until now; also where none was expected any more.
     #[inline]
     pub(super) fn observe(&mut self, outcome: Outcome) {
-        self.expect_outcome();
+        if let Some(since) = self.beyond
+            && !self.lease.is_observed()
+        {
+            self.beyond = None;
+            self.lease.retell(since);
+        }
         self.lease.observe(outcome);
     }
 
-    /// The outcome of an answer whose sample ended at `at`, from when on the slot was only kept.
-    pub(super) fn observe_at(&mut self, outcome: Outcome, at: LocalTime) {
-        if !self.lease.is_observed() {
-            self.lease.observe_at(outcome, at);
-            if self.beyond.is_none() {
-                let now = self.now();
-                self.lease.book(at, now);
-                self.stay_from(now);
-            }
+    /// The outcome, with a sample until [the slot was only kept](Self::keep_unsampled).
+    pub(super) fn observe_kept(&mut self, outcome: Outcome) {
+        match self.beyond {
+            Some(since) => self.lease.observe_at(outcome, since),
+            None => self.lease.observe(outcome),
         }
     }
 
@@ -52,20 +54,11 @@ impl Kept {
         }
     }
 
-    /// The slot stays in use from `now` on, before its outcome: whatever it will be, the time from here on is no sample's,
-    /// unless [somebody tells one](Self::expect_outcome).
-    pub(super) fn keep_unsampled(&mut self, now: LocalTime) {
+    /// The slot stays in use from now on, before its outcome: whatever it will be, the time from here on is no sample's,
+    /// unless somebody who holds the slot tells one that ends later.
+    pub(super) fn keep_unsampled(&mut self) {
         if !self.lease.is_observed() && self.beyond.is_none() {
-            self.stay_from(now);
-        }
-    }
-
-    /// Somebody may tell an outcome, the time until when is then a sample.
-    #[inline]
-    pub(super) fn expect_outcome(&mut self) {
-        if self.beyond.is_some() && !self.lease.is_observed() {
-            self.beyond = None;
-            self.lease.end_lingering();
+            self.stay_from(self.now());
         }
     }
 
@@ -83,11 +76,11 @@ impl Drop for Kept {
     #[inline]
     fn drop(&mut self) {
         if let Some(since) = self.beyond {
+            self.lease.linger(since);
             // Else its time until now would be told as that of a request.
             if !self.lease.is_observed() {
                 self.lease.observe_at(Outcome::Ignore, since);
             }
-            self.lease.linger(since);
         }
     }
 }
@@ -134,7 +127,6 @@ impl Shared {
         let Some(lease) = &mut owned.lease else {
             return false;
         };
-        lease.expect_outcome();
         lease.keep_beyond();
         owned.owners += 1;
         true

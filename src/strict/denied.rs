@@ -4,7 +4,7 @@
 //! then whoever asks is to know. Of a flood for one key those ask, once a second, who come before the first answer is there.
 //! Where there is no store to ask, what it said last holds for as long as it said.
 
-use crate::decision::Decisions;
+use crate::decision::{Decision, Decisions};
 use crate::key::Key;
 use crate::store::redis::rates::Standing;
 use crate::time::LocalTime;
@@ -138,7 +138,12 @@ impl Shard {
 
     fn put(&mut self, key: Key, denied: Denied, room: usize) {
         let now = denied.heard;
-        self.keep(key, |it| it.cost != denied.cost && now < it.whole);
+        // What was left then would have done for some that were denied before.
+        let each = denied.decisions.each().iter();
+        let left = each.map(Decision::remaining).min().unwrap_or(0);
+        self.keep(key, |it| {
+            it.cost > left && it.cost != denied.cost && now < it.whole
+        });
         if self.held >= room {
             self.make_room(room, now);
         }
@@ -371,6 +376,27 @@ mod tests {
                 .iter()
                 .all(|shard| shard.lock().unwrap().held == 0)
         );
+    }
+
+    #[test]
+    fn what_would_fit_into_what_is_left_of_a_larger_denial_is_no_longer_denied() {
+        let (keys, key) = (DeniedKeys::new(100), Key::of("a"));
+        for cost in [1, 4] {
+            note(&keys, key, cost, at(0), at(40));
+        }
+        // Meanwhile others have given back three.
+        let rules = RuleSet::new(&[Quota::per_second(3).into(), Quota::per_hour(9).into()]);
+        let decisions = rules.ask_each(&vec![0; rules.words()], 8, Moment::at(at(1_000)));
+        assert!(!decisions.is_allowed());
+        let denial = Heard {
+            cost: 8,
+            decisions: &decisions,
+            standing: None,
+            wait: Some(Duration::from_millis(500)),
+        };
+        keys.note(key, denial, at(50), at(60));
+        let denied = [1, 4, 8].map(|cost| find(&keys, key, cost, at(140)).is_some());
+        assert_eq!(denied, [false, true, true]);
     }
 
     #[test]

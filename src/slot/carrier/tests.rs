@@ -124,6 +124,23 @@ fn what_streams_on_is_known_to_while_it_does() {
 }
 
 #[test]
+fn a_stream_that_is_held_is_known_to_until_the_hold_goes() {
+    let (guard, clock, mut carrier) = carried();
+    let slot = carrier.slot(None);
+    let hold = slot.hold().unwrap();
+    let streams = head(200, "text/event-stream");
+    carrier.answered(&streams, &Classifier::server(), Measure::Head);
+    drop(slot.hold());
+    clock.advance(5 * MS);
+    drop(carrier);
+    assert_eq!(lingering(&guard), 1);
+    clock.advance(5 * MS);
+    drop(hold);
+    assert_eq!(lingering(&guard), 0);
+    assert_eq!(told(&guard), ([0, 0, 0, 1], 0, 10));
+}
+
+#[test]
 fn whoever_holds_an_event_stream_may_tell_what_it_was() {
     // Held before the head, and after.
     for early in [true, false] {
@@ -132,11 +149,11 @@ fn whoever_holds_an_event_stream_may_tell_what_it_was() {
         let mut hold = early.then(|| slot.hold().unwrap());
         let streams = head(200, "text/event-stream");
         carrier.answered(&streams, &Classifier::server(), Measure::Head);
-        assert_eq!(lingering(&guard), u32::from(!early));
         clock.advance(5 * MS);
         let mut hold = hold.take().unwrap_or_else(|| slot.hold().unwrap());
-        assert_eq!(lingering(&guard), 0);
+        assert_eq!(lingering(&guard), 1);
         hold.observe(Outcome::Success);
+        assert_eq!(guard.gate().totals().retold_us, 5_000);
         assert_eq!(lingering(&guard), 1);
         clock.advance(100 * MS);
         drop((carrier, hold));

@@ -129,7 +129,7 @@ impl Memory {
     }
 }
 
-/// One line: the stage, numbers of the controller, then twenty-three for each node, apart by blanks.
+/// One line: the stage, numbers of the controller, then twenty-four for each node, apart by blanks.
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let control = &self.control;

@@ -34,11 +34,13 @@ pub(super) struct Reading {
 /// Groups of nodes; the middle third of them makes the fleet's latency.
 const GROUPS: usize = 16;
 const HOUR_US: u64 = 3_600_000_000;
+/// The one of two reports may have come so much sooner after it was sent than the other.
+const LATE_US: u64 = 1_000_000;
 /// Between two reports, roughly.
 const REPORTS: Duration = Duration::from_millis(400);
 /// Slots that are kept for so many times their samples are kept for something else.
 const BEYOND: u64 = 2;
-/// They are if what has ended says so too: it was kept beyond its samples for this part of them or more.
+/// They are if nodes say so too: of slots that are kept beyond their samples, for this part of them or more.
 const KEPT: u64 = 2;
 /// A window is forgotten, where that is looked for, by an eighth in each one after it.
 const FORGOTTEN: u64 = 8;
@@ -158,8 +160,12 @@ impl Memory {
                 return fresh;
             };
             let most = u64::from(view.hold.max(view.share).max(node.share));
+            // By the node's clock, as far as the store's bears it out: a report may have been under way for a while.
+            let passed = u64::try_from(heard.since(node.heard).as_micros()).unwrap_or(u64::MAX);
+            let at_most = passed.saturating_mul(2).saturating_add(LATE_US);
             let since = last.clock_us.saturating_sub(node.last.clock_us);
-            let earned = most.saturating_mul(since.min(HOUR_US));
+            let since = since.min(at_most).min(HOUR_US);
+            let earned = most.saturating_mul(since);
             let unbooked = node.unbooked_us.saturating_add(earned);
             let Some(news) = last.since(&node.last).and_then(|news| news.sane(unbooked)) else {
                 return fresh;
@@ -177,7 +183,7 @@ impl Memory {
             if node.heard >= window {
                 node.window.add(&news);
                 let seen = u64::from(node.in_flight) + u64::from(view.in_flight);
-                let occupied = seen.min(2 * most).saturating_mul(news.clock_us) / 2;
+                let occupied = seen.min(2 * most).saturating_mul(since) / 2;
                 node.occupied_us = node.occupied_us.saturating_add(occupied);
             }
             (node.last, node.heard, node.share) = (last, heard, view.share);

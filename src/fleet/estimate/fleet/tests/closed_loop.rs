@@ -149,7 +149,14 @@ fn without_want_it_does_not_grow() {
 
 #[test]
 fn one_liar_steers_nothing_and_nonsense_breaks_nothing() {
-    let lies: [fn(Report) -> Report; 6] = [
+    let lies: [fn(Report) -> Report; 7] = [
+        // An hour a report, in which all its slots were kept.
+        |report| Report {
+            clock_us: report.clock_us.saturating_mul(28_800),
+            held_us: report.clock_us.saturating_mul(2_880_000),
+            lingered_us: report.clock_us.saturating_mul(2_880_000),
+            ..report
+        },
         |report| Report {
             latency_us: report.latency_us.saturating_mul(10),
             ..report
