@@ -18,6 +18,8 @@ const DEEP: f64 = 0.75;
 const DEEPER: f64 = 0.62;
 /// A cut that goes on to this part is an experiment of its own.
 const FAR: f64 = 0.8;
+/// And it goes no further than that where the elasticity that shows a queue has such an error.
+const VAGUE: f64 = 0.4;
 /// Drops that follow what is in flight by less than this part do not come from a full backend.
 const ELASTIC: f64 = 0.35;
 /// More than this part is tolerated only after half of the limit has not helped.
@@ -129,7 +131,7 @@ impl Control {
             }
             Some(elastic)
                 if elastic.value < elastic.usual
-                    && (is_sure || is_deep)
+                    && (is_sure || is_deep || elastic.leans())
                     && queue > aim
                     && !waits =>
             {
@@ -150,7 +152,8 @@ impl Control {
                 )
             }
             _ if queue > LONG * aim => {
-                let mut least = limit / 2.0;
+                let is_vague = elastic.is_some_and(|it| it.error > VAGUE);
+                let mut least = limit * if is_vague { FAR } else { 0.5 };
                 if elastic.is_none() || !is_sure && limit > f64::from(uncut) * DEEPER {
                     // Too small a step to tell: judged together with the next one.
                     self.stage = Stage::Cut {

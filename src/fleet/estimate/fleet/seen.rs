@@ -10,7 +10,7 @@ const QUEUE: f64 = 0.56;
 /// ...and at most this part of it: a few slots are kept busy by less. Not where they are fewer than two for each node, and
 /// on their way from one to another for part of the time.
 const SMALL: f64 = 0.1;
-/// ...and of those that are kept beyond their samples as many more as if it were this part at most that is sampled.
+/// ...and where slots are kept beyond their samples as much longer as if this part or more of their time were sampled.
 const KEPT_QUEUE: f64 = 0.5;
 
 /// What chance needs at nodes whose shares are small: so many square roots of what is in flight at each, and a limit of
@@ -174,6 +174,11 @@ impl Elasticity {
     /// Latency rose by more than chance although less was in flight: the backend has changed meanwhile.
     pub(super) fn is_void(&self) -> bool {
         self.value + self.error < ROSE
+    }
+
+    /// It is more likely on its side of `usual` than not: enough for what is looked at again before much hangs on it.
+    pub(super) fn leans(&self) -> bool {
+        (self.value - self.usual).abs() > 0.5 * self.error
     }
 
     /// It is clear on which side of `usual` it is.
