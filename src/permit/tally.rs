@@ -186,6 +186,14 @@ impl Stripe {
     }
 }
 
+#[cfg(feature = "fleet")]
+impl Stripe {
+    fn end_lingering(&self, told: impl Fn(&Self) -> &AtomicU64, us: u64) {
+        told(self).fetch_add(us.min(MAX_SAMPLE_US), Ordering::Relaxed);
+        self.lingering.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// The group of a latency.
 #[inline]
 fn group(us: u64) -> usize {
@@ -243,21 +251,13 @@ impl Tally {
     /// One that stayed in use comes back, `us` microseconds later.
     #[cfg(feature = "fleet")]
     pub(crate) fn linger(&self, us: u64) {
-        let stripe = self.mine();
-        stripe
-            .lingered_us
-            .fetch_add(us.min(MAX_SAMPLE_US), Ordering::Relaxed);
-        stripe.lingering.fetch_sub(1, Ordering::Relaxed);
+        self.mine().end_lingering(|stripe| &stripe.lingered_us, us);
     }
 
     /// One that stayed in use for `us` microseconds is a request like others after all, which tells of that time itself.
     #[cfg(feature = "fleet")]
     pub(crate) fn retell(&self, us: u64) {
-        let stripe = self.mine();
-        stripe
-            .retold_us
-            .fetch_add(us.min(MAX_SAMPLE_US), Ordering::Relaxed);
-        stripe.lingering.fetch_sub(1, Ordering::Relaxed);
+        self.mine().end_lingering(|stripe| &stripe.retold_us, us);
     }
 
     /// Slots that stay in use now.

@@ -49,22 +49,18 @@ impl Kept {
     /// The slot stays in use for a while: from now on that time is booked. Before the outcome there is nothing to
     /// book, since the sample still runs.
     pub(super) fn keep_beyond(&mut self) {
-        if self.lease.is_observed() && self.beyond.is_none() {
-            self.stay_from(self.now());
+        if self.lease.is_observed() {
+            self.keep_unsampled();
         }
     }
 
-    /// The slot stays in use from now on, before its outcome: whatever it will be, the time from here on is no sample's,
-    /// unless somebody who holds the slot tells one that ends later.
+    /// The same also before the outcome: whatever it will be, the time from here on is no sample's, unless somebody who
+    /// holds the slot tells one that ends later.
     pub(super) fn keep_unsampled(&mut self) {
-        if !self.lease.is_observed() && self.beyond.is_none() {
-            self.stay_from(self.now());
+        if self.beyond.is_none() {
+            self.beyond = Some(self.now());
+            self.lease.begin_lingering();
         }
-    }
-
-    fn stay_from(&mut self, at: LocalTime) {
-        self.beyond = Some(at);
-        self.lease.begin_lingering();
     }
 
     pub(super) fn now(&self) -> LocalTime {

@@ -141,7 +141,7 @@ impl Memory {
             .map(|node| (node.incarnation, node))
             .collect();
         let window = self.window;
-        // A request's slot-time is told when it ends. Where requests take longer than there is between two reports most of
+        // A request's slot-time is told when its sample ends. Where that takes longer than there is between two reports most of
         // it is from before the last one; where they do not, it would be of a share that the node no longer has.
         let late = self.control.latencies(4).saturating_sub(REPORTS);
         let late_us = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
