@@ -1,10 +1,10 @@
 //! The command line.
 
-use crate::matrix::Extent;
+use crate::matrix::{Extent, Matrix};
 use crate::metrics::Metric;
 use crate::scenario::Scenario;
 use crate::suite::{self, Case};
-use crate::{compare, generate, limiter, matrix, plot, report};
+use crate::{compare, generate, limiter, plot, report};
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
@@ -68,6 +68,9 @@ struct MatrixArgs {
     /// Every combination instead of every two: hours.
     #[arg(long)]
     full: bool,
+    /// Only the cells whose names contain this, as `halves` or `N=8 C=100`; may be given more than once.
+    #[arg(long)]
+    only: Vec<String>,
     #[arg(long, default_value = "tidegate")]
     limiter: String,
     #[arg(long, default_value_t = 5)]
@@ -179,7 +182,8 @@ fn matrix(args: &MatrixArgs) -> Result<bool, Box<dyn Error>> {
     } else {
         Extent::Covering
     };
-    let mut scenarios = matrix::scenarios(extent, args.seeds.max(1), &args.limiter);
+    let matrix = Matrix::of(extent, &args.only)?;
+    let mut scenarios = matrix.scenarios(args.seeds.max(1), &args.limiter);
     for file in &args.files {
         scenarios.push(read(file, Some(&args.limiter), None)?);
     }
@@ -196,14 +200,14 @@ fn matrix(args: &MatrixArgs) -> Result<bool, Box<dyn Error>> {
         .into_iter()
         .filter(|case| case.scenario.limiter.name == args.limiter)
         .collect();
-    let summary = matrix::summary(extent, &ours);
+    let summary = matrix.summary(&ours);
     if args.json {
         // Beside what is read by a program: which bar was missed, if the exit status says so.
         eprint!("\n{summary}");
     } else {
         print!("\n{summary}");
     }
-    Ok(matrix::is_as_expected(extent, &ours))
+    Ok(matrix.is_as_expected(&ours))
 }
 
 fn compare(args: &CompareArgs) -> Result<bool, Box<dyn Error>> {

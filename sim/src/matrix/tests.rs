@@ -82,7 +82,7 @@ fn three_seeds_of_the_matrix_keep_its_promises_and_nearly_its_bars() {
         let goodput = mean.get(Metric::Goodput);
         assert!(goodput >= floor(cell), "{name}: {goodput}");
     }
-    let wide = wide(cells, &cases);
+    let wide = Matrix(cells).wide(&cases);
     println!("{}", bars::table(&wide));
     for bar in &bars::BARS {
         let judged = bar.judge(&wide).expect("the part has cells for every bar");
@@ -125,9 +125,13 @@ fn made_up(other: impl Fn(Cell, Metric) -> Option<f64>) -> Vec<Case> {
     cells(Extent::Covering).into_iter().map(case).collect()
 }
 
+fn covering() -> Matrix {
+    Matrix::of(Extent::Covering, &[]).expect("all of it")
+}
+
 #[test]
 fn a_missed_bar_a_broken_promise_or_a_missed_expectation_is_not_as_expected() {
-    let judge = |cases: &[Case]| is_as_expected(Extent::Covering, cases);
+    let judge = |cases: &[Case]| covering().is_as_expected(cases);
     assert!(judge(&made_up(|_, _| None)));
     // Each bar by itself: a little better, and a little worse, in all cells that it is meant for.
     for bar in &bars::BARS {
@@ -173,8 +177,8 @@ fn the_cells_that_miss_a_bar_are_named_one_by_one_though_the_mean_is_at_it() {
             _ => 4.5,
         })
     });
-    assert!(is_as_expected(Extent::Covering, &cases));
-    let summary = summary(Extent::Covering, &cases);
+    assert!(covering().is_as_expected(&cases));
+    let summary = covering().summary(&cases);
     let missed: Vec<&str> = summary
         .lines()
         .skip_while(|line| !line.starts_with("cells that miss"))
@@ -194,7 +198,7 @@ fn the_cells_that_miss_a_bar_are_named_one_by_one_though_the_mean_is_at_it() {
 
 #[test]
 fn hard_shares_are_beside_the_cell_that_they_are_for() {
-    let scenarios = scenarios(Extent::Covering, 1, "tidegate");
+    let scenarios = covering().scenarios(1, "tidegate");
     let narrow = cells(Extent::Covering);
     let narrow = narrow.iter().filter(|cell| cell.is_narrow()).count();
     let mut beside = 0;
@@ -207,8 +211,26 @@ fn hard_shares_are_beside_the_cell_that_they_are_for() {
     }
     assert!(narrow > 0);
     assert_eq!(beside, narrow);
-    let alone = super::scenarios(Extent::Covering, 1, BESIDE);
+    let alone = covering().scenarios(1, BESIDE);
     assert_eq!(alone.len(), cells(Extent::Covering).len(), "none is twice");
+}
+
+#[test]
+fn words_choose_cells_by_name_and_one_that_is_in_none_is_an_error() {
+    let names = |words: &[&str]| {
+        let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+        let matrix = Matrix::of(Extent::Covering, &words)?;
+        Ok::<_, String>(matrix.0.into_iter().map(Cell::name).collect::<Vec<_>>())
+    };
+    let slower = names(&["slower"]).expect("there are some");
+    assert!(!slower.is_empty() && slower.iter().all(|name| name.contains("slower")));
+    let both = names(&["slower", "N=8 C=2000 halves"]).expect("there are some");
+    assert_eq!(both.len(), slower.len() + 1);
+    let error = names(&["slower", "sideways"]).expect_err("there is none");
+    assert!(
+        error.starts_with("no cell's name contains `sideways`; they are as `N="),
+        "{error}"
+    );
 }
 
 #[test]
