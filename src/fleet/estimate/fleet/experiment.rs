@@ -18,7 +18,7 @@ const DEEP: f64 = 0.75;
 const DEEPER: f64 = 0.62;
 /// A cut that goes on to this part is an experiment of its own.
 const FAR: f64 = 0.8;
-/// And it goes no further than that where the elasticity that shows a queue has such an error.
+/// And it goes no further than that where the elasticity that shows a queue has such an error, or shows that it has ended.
 const VAGUE: f64 = 0.4;
 /// Drops that follow what is in flight by less than this part do not come from a full backend.
 const ELASTIC: f64 = 0.35;
@@ -152,8 +152,8 @@ impl Control {
                 )
             }
             _ if queue > LONG * aim => {
-                let is_vague = elastic.is_some_and(|it| it.error > VAGUE);
-                let mut least = limit * if is_vague { FAR } else { 0.5 };
+                let is_doubtful = elastic.is_some_and(|it| it.error > VAGUE || it.has_ended());
+                let mut least = limit * if is_doubtful { FAR } else { 0.5 };
                 if elastic.is_none() || !is_sure && limit > f64::from(uncut) * DEEPER {
                     // Too small a step to tell: judged together with the next one.
                     self.stage = Stage::Cut {
@@ -233,6 +233,16 @@ impl Control {
             // Still a queue: the baseline is lower than this.
             if seen.latency < baseline {
                 self.rebase(seen);
+            }
+            let is_open = elastic.is_some_and(|it| it.is_open()) && !waits;
+            if is_open && !self.verified && !seen.is_few() {
+                // It may as well be the baseline: a little further, and judged together with this.
+                self.stage = Stage::Dip {
+                    before,
+                    depth: depth + 1,
+                    resume,
+                };
+                return Some(floor(f64::from(present) * SECOND_CUT));
             }
             return Some(self.dip(seen, present, resume, depth));
         }

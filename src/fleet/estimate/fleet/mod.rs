@@ -14,8 +14,9 @@
 //! And every cut is an experiment. If latency falls with what is in flight it was a queue. If it stays, it was not the
 //! queue: the baseline has moved, and the cut is taken back. One rule, the *elasticity* `(dR / R) / (dI / I)`, decides
 //! both. It may be both at once, since a queue grows where latency rises: a step that is not clear goes on, by
-//! tenths, before the rest is called a queue, and a cut that goes on by a fifth is an experiment of its own. What looks like
-//! another baseline is cut to four fifths and no further, of a few slots to seven tenths.
+//! tenths, before the rest is called a queue, and a cut that goes on by a fifth is an experiment of its own. One after which
+//! there is less work has ended the queue within its step: what is left is cut by a fifth at most. What looks like another
+//! baseline is cut to four fifths and no further, of a few slots to seven tenths.
 //!
 //! A queue that is no longer than its own error may be chance, and is not cut: where a few requests take most of the time
 //! no window is long enough to be sure, and who cuts by chance ends far below what the backend can take.

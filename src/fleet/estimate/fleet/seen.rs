@@ -181,6 +181,16 @@ impl Elasticity {
         (self.value - self.usual).abs() > 0.5 * self.error
     }
 
+    /// There was less work: a queue has ended within the step, of which it was a part.
+    pub(super) fn has_ended(&self) -> bool {
+        self.value + 1.25 * self.error < 0.9
+    }
+
+    /// It may as well be on the other side of `usual`.
+    pub(super) fn is_open(&self) -> bool {
+        (self.value - self.usual).abs() < 0.35 * self.error
+    }
+
     /// It is clear on which side of `usual` it is.
     pub(super) fn is_sure(&self) -> bool {
         (self.value - self.usual).abs() > 1.25 * self.error

@@ -133,6 +133,70 @@ fn the_baseline_of_a_few_slots_is_looked_for_further_down() {
     assert_eq!(looks_at(20.0, 100_000), 14);
 }
 
+/// Before a cut of a hundred slots by a fifth.
+fn uncut(latency_us: u64) -> Point {
+    Point {
+        milli: 100_000,
+        latency_us,
+        samples: 100_000,
+        drops_ppm: 0,
+    }
+}
+
+#[test]
+fn a_queue_that_ended_within_a_step_is_not_all_that_is_left() {
+    // Latencies of 60 ms over a baseline of 30 ms: half of what is in flight looks like a queue.
+    let next = |latency_us| {
+        let mut control = Control {
+            baseline_us: 30_000,
+            weight: 100_000,
+            ..Control::default()
+        };
+        let next = control.judge(&seen(80.0, 100_000, 0), uncut(latency_us), 100, 80);
+        (next.expect("it is clear"), control.stage)
+    };
+    // As much less of both: the backend worked on as before, and so it is half.
+    let (limit, _) = next(75_000);
+    assert!(limit < 50, "{limit}");
+    // Less of the latency: there was less work, and what is left is cut by a fifth, as an experiment of its own.
+    let (limit, stage) = next(71_000);
+    assert_eq!(limit, 64);
+    assert!(matches!(stage, Stage::Cut { limit: 80, .. }), "{stage:?}");
+}
+
+#[test]
+fn a_search_that_may_have_found_the_baseline_goes_on_by_a_tenth() {
+    let next = |samples, latency_us| {
+        let mut control = Control {
+            baseline_us: 66_000,
+            weight: 1_000,
+            ..Control::default()
+        };
+        let before = Point {
+            samples,
+            ..uncut(latency_us)
+        };
+        let mut seen = seen(80.0, samples, 0);
+        seen.age = Duration::from_secs(5);
+        let next = control.look(&seen, before, 1, 100, 80, StoreTime::ZERO);
+        (next.expect("it is over"), control.stage)
+    };
+    // Clearly still a queue: by a quarter, and held against this.
+    let (limit, stage) = next(100_000, 75_000);
+    assert_eq!(limit, 60);
+    let Stage::Dip { before, depth, .. } = stage else {
+        panic!("{stage:?}");
+    };
+    assert_eq!((before.milli, depth), (80_000, 2));
+    // As well the baseline: by a tenth, and held against what was before.
+    let (limit, stage) = next(400, 70_000);
+    assert_eq!(limit, 72);
+    let Stage::Dip { before, depth, .. } = stage else {
+        panic!("{stage:?}");
+    };
+    assert_eq!((before.milli, depth), (100_000, 2));
+}
+
 #[test]
 fn the_queue_is_longer_where_much_of_the_limit_lies_idle() {
     let aim = |unused| {
