@@ -121,7 +121,7 @@ fn no_promise_is_broken_in_any_trouble() {
 }
 
 /// I8: told nothing, it finds the capacity, holds it and follows it, with one set of parameters, at the bars but for what
-/// misses them, which the README tells of: before 32 nodes the limit is cut by .36 where latency doubles, and a capacity
+/// misses them, which the README tells of: before 32 nodes the limit is cut by .35 where latency doubles, and a capacity
 /// that halves is followed in 3.9 s of 3, as one seed of five takes 11. So there are a second more and five seeds.
 #[test]
 fn the_fleet_finds_the_capacity_and_follows_it() {
