@@ -166,35 +166,40 @@ fn a_queue_that_ended_within_a_step_is_not_all_that_is_left() {
 
 #[test]
 fn a_search_that_may_have_found_the_baseline_goes_on_by_a_tenth() {
-    let next = |samples, latency_us| {
+    let next = |slots: u32, samples, latency_us| {
         let mut control = Control {
             baseline_us: 66_000,
             weight: 1_000,
             ..Control::default()
         };
         let before = Point {
+            milli: u64::from(slots) * 1000,
             samples,
             ..uncut(latency_us)
         };
-        let mut seen = seen(80.0, samples, 0);
+        let present = slots * 4 / 5;
+        let mut seen = seen(f64::from(present), samples, 0);
         seen.age = Duration::from_secs(5);
-        let next = control.look(&seen, before, 1, 100, 80, StoreTime::ZERO);
+        let next = control.look(&seen, before, 1, slots, present, StoreTime::ZERO);
         (next.expect("it is over"), control.stage)
     };
     // Clearly still a queue: by a quarter, and held against this.
-    let (limit, stage) = next(100_000, 75_000);
+    let (limit, stage) = next(100, 100_000, 75_000);
     assert_eq!(limit, 60);
     let Stage::Dip { before, depth, .. } = stage else {
         panic!("{stage:?}");
     };
     assert_eq!((before.milli, depth), (80_000, 2));
     // As well the baseline: by a tenth, and held against what was before.
-    let (limit, stage) = next(400, 70_000);
+    let (limit, stage) = next(100, 400, 70_000);
     assert_eq!(limit, 72);
     let Stage::Dip { before, depth, .. } = stage else {
         panic!("{stage:?}");
     };
     assert_eq!((before.milli, depth), (100_000, 2));
+    // Of a few slots, by a quarter all the same: a tenth is hardly one.
+    let (limit, _) = next(20, 400, 71_500);
+    assert_eq!(limit, 12);
 }
 
 #[test]
